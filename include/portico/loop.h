@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * loop.h: the event loop: running, stopping, callbacks, timers, and where trouble is reported.
+ *
+ * One turn of the loop waits for input and output and runs the callbacks that they cause, then
+ * the timers that are due and the callbacks that were there when the turn began to run them.
+ * What a callback schedules runs in the next turn, so callbacks cannot starve the network.
+ * (asyncio: BaseEventLoop._run_once.)
+ */
+#ifndef PORTICO_LOOP_H
+#define PORTICO_LOOP_H
+
+#include <portico/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef void (*pco_callback)(void *context);
+typedef bool (*pco_condition)(void *context);
+
+typedef struct pco_loop_options {
+    size_t size;
+
+    /*
+     * The backend: "epoll", "kqueue", "io_uring", "iocp". NULL: what the environment variable
+     * PORTICO_BACKEND names, and without it the best that this system supports.
+     */
+    const char *backend;
+
+    /*
+     * Debug mode: slow callbacks are reported, calls from a wrong thread and other misuse end the
+     * program with a sentence on stderr, and transports that were not released are reported when
+     * the loop is freed. Default: on if the environment variable PORTICO_DEBUG is set and not
+     * empty.
+     */
+    int debug;
+
+    /* In debug mode, a callback that takes this long is reported. Default 0.1 s. */
+    double slow_callback_duration;
+
+    /* Bytes of the loop's receive buffer, 4 KiB to 16 MiB. Default 256 KiB. One per loop. */
+    size_t receive_buffer_size;
+} pco_loop_options;
+
+/*
+ * Makes a loop. It belongs to the caller, who ends it with pco_loop_free; the thread that runs it
+ * first is its thread (until then, the one that made it). `options` may be NULL.
+ * PCO_EINVAL: an option out of range, or a backend that does not exist here. PCO_ENOTSUP: the
+ * backend that was asked for exists but the system refuses it. PCO_ENOMEM, PCO_EMFILE.
+ */
+PCO_API int pco_loop_new(const pco_loop_options *options, pco_loop **loop, pco_error *error);
+
+/*
+ * Frees the loop. What is left is closed: servers stop listening, every connection is aborted and
+ * its connection_lost is called; callbacks that have not run are dropped. Objects of the loop that
+ * you still own (servers, handles, retained transports) stay valid, answer PCO_ECLOSED, and are
+ * freed by you as usual. NULL is allowed. PCO_EBUSY while the loop runs, and nothing is done.
+ */
+PCO_API int pco_loop_free(pco_loop *loop);
+
+/* Runs until pco_loop_stop. PCO_EBUSY if the loop runs already; otherwise 0. */
+PCO_API int pco_loop_run_forever(pco_loop *loop);
+
+/*
+ * Runs one turn, and waits in it for at most `timeout` seconds: 0 does not wait, INFINITY waits
+ * until something happens. PCO_EINVAL: NaN or negative. PCO_EBUSY: the loop runs already.
+ */
+PCO_API int pco_loop_run_once(pco_loop *loop, double timeout);
+
+/*
+ * Runs until `condition` returns true: it is asked before the first turn and after every turn.
+ * Ends with PCO_ETIMEDOUT after `timeout` seconds (INFINITY: no limit), with PCO_ECANCELED if
+ * pco_loop_stop came first. PCO_EINVAL: NaN or negative, no condition. PCO_EBUSY as above.
+ */
+PCO_API int pco_loop_run_until(pco_loop *loop, pco_condition condition, void *context,
+                               double timeout);
+
+/*
+ * Ends pco_loop_run_* when the current turn is over; called while the loop does not run, the next
+ * run ends after one turn. Any thread; also from a signal handler, which makes a graceful end of a
+ * program two lines of standard C: signal(SIGINT, handler), and pco_loop_stop in the handler.
+ */
+PCO_API void pco_loop_stop(pco_loop *loop);
+
+/* Whether the loop is inside one of the pco_loop_run_* functions. */
+PCO_API bool pco_loop_is_running(const pco_loop *loop);
+
+/* The loop's clock: seconds, monotonic, with an arbitrary origin. */
+PCO_API double pco_loop_time(pco_loop *loop);
+
+/* The name of the backend in use. */
+PCO_API const char *pco_loop_backend(const pco_loop *loop);
+
+/*
+ * Runs `callback(context)` in the next turn; callbacks run in the order in which they were made,
+ * each once. If `handle` is not NULL it receives a handle, which is yours to release.
+ * PCO_EINVAL: no callback. PCO_ENOMEM.
+ */
+PCO_API int pco_loop_call_soon(pco_loop *loop, pco_callback callback, void *context,
+                               pco_handle **handle);
+
+/*
+ * Runs `callback(context)` after `delay` seconds, or at the time `when` of pco_loop_time. Never
+ * early; timers of equal time run in the order in which they were made. PCO_EINVAL: no callback, a
+ * delay that is NaN, negative or infinite, a time that is NaN or infinite. PCO_ENOMEM.
+ */
+PCO_API int pco_loop_call_later(pco_loop *loop, double delay, pco_callback callback, void *context,
+                                pco_handle **handle);
+PCO_API int pco_loop_call_at(pco_loop *loop, double when, pco_callback callback, void *context,
+                             pco_handle **handle);
+
+/*
+ * As pco_loop_call_soon, from any thread (but not from a signal handler): the loop wakes up. A
+ * burst of calls costs one wake-up. The handle, if one is asked for, may only be used on the
+ * loop's thread. The caller makes sure that the loop is not freed meanwhile.
+ */
+PCO_API int pco_loop_call_soon_threadsafe(pco_loop *loop, pco_callback callback, void *context,
+                                          pco_handle **handle);
+
+/* The callback will not run, unless it has begun. Idempotent; NULL is allowed. */
+PCO_API void pco_handle_cancel(pco_handle *handle);
+
+/* Whether pco_handle_cancel was called on it. */
+PCO_API bool pco_handle_cancelled(const pco_handle *handle);
+
+/* When a timer is due, in pco_loop_time's seconds; 0 for a callback without a time. */
+PCO_API double pco_handle_when(const pco_handle *handle);
+
+/* Gives the handle back; the callback still runs unless it was canceled. NULL is allowed. */
+PCO_API void pco_handle_release(pco_handle *handle);
+
+/*
+ * What the exception handler is told. All pointers may be NULL; all are lent for the call.
+ */
+typedef struct pco_exception_context {
+    size_t size;
+    const char *message;    /* what happened, a sentence; never NULL */
+    const pco_error *error; /* why */
+    pco_transport *transport;
+    pco_protocol *protocol;
+    pco_server *server;
+    double duration; /* of a slow callback, in seconds */
+} pco_exception_context;
+
+typedef void (*pco_exception_handler)(pco_loop *loop, const pco_exception_context *what,
+                                      void *context);
+
+/*
+ * Sets the function that hears of trouble which no caller can be told about: accepting failed, a
+ * factory or a buffer was refused, a slow callback. NULL: nobody hears, the default. The library
+ * never prints by itself.
+ */
+PCO_API void pco_loop_set_exception_handler(pco_loop *loop, pco_exception_handler handler,
+                                            void *context);
+
+/* Calls the exception handler, if there is one. PCO_EINVAL: no message. */
+PCO_API int pco_loop_call_exception_handler(pco_loop *loop, const pco_exception_context *what);
+
+PCO_API bool pco_loop_get_debug(const pco_loop *loop);
+PCO_API void pco_loop_set_debug(pco_loop *loop, bool debug);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * server.h: create_server, and the server that it makes.
+ *
+ * The specification is asyncio's loop.create_server: every parameter of it is here under its own
+ * name, with its default and its meaning. docs/create_server.md goes through them one by one.
+ */
+#ifndef PORTICO_SERVER_H
+#define PORTICO_SERVER_H
+
+#include <portico/address.h>
+#include <portico/base.h>
+#include <portico/protocol.h>
+#include <portico/ssl.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Flags for looking up host names, as getaddrinfo has them; to be or-ed. */
+enum {
+    PCO_AI_PASSIVE = 0x1,
+    PCO_AI_NUMERICHOST = 0x4,
+    PCO_AI_V4MAPPED = 0x8,
+    PCO_AI_ALL = 0x10,
+    PCO_AI_ADDRCONFIG = 0x20
+};
+
+/*
+ * A TLS handshake failed: the peer's address (empty if unknown) and why. Lent for the call. The
+ * protocol factory was not called and will not be.
+ */
+typedef void (*pco_handshake_failed)(pco_server *server, const pco_address *peer,
+                                     const pco_error *error, void *context);
+
+typedef struct pco_server_options {
+    size_t size;
+
+    /* Makes the protocol of each connection. Required. */
+    pco_protocol_factory protocol_factory;
+    void *context; /* what protocol_factory and handshake_failed are given */
+
+    /*
+     * Where to listen: one name or address, or an array of them. NULL and "" mean all interfaces.
+     * A name may stand for several addresses: each gets its socket, in the order given, duplicates
+     * dropped; those of one name that this machine does not have are passed over while another of
+     * the same name works. Not both `host` and `hosts`.
+     */
+    const char *host;
+    const char *const *hosts;
+    size_t hosts_count;
+
+    /* 0 to 65535. 0: a free one, a different one for each socket unless same_port. */
+    int port;
+    int same_port; /* PCO_ON: port 0 chooses one port for all sockets. Default off. */
+
+    /* PCO_AF_INET or PCO_AF_INET6 to use only those addresses; PCO_AF_UNSPEC: both. */
+    int family;
+
+    /* PCO_AI_*, for the look-up. 0: PCO_AI_PASSIVE. */
+    int flags;
+
+    /*
+     * An existing stream socket, bound, instead of host and port; the server owns it once the call
+     * has succeeded, and it stays yours when the call fails. 0 and PCO_NO_SOCKET: none (descriptor
+     * 0 cannot be passed).
+     */
+    pco_socket sock;
+
+    /* How many connections the system may queue before they are accepted. 0: 100. */
+    int backlog;
+
+    /* TLS. NULL: plain. The server keeps a reference. */
+    pco_ssl_context *ssl;
+
+    /*
+     * Whether the address may be bound while old connections of it are in TIME_WAIT. Default: on
+     * for POSIX. On Windows the default sets nothing, PCO_ON sets SO_REUSEADDR (which lets others
+     * take the port), and PCO_OFF sets SO_EXCLUSIVEADDRUSE.
+     */
+    int reuse_address;
+
+    /*
+     * Whether several sockets may be bound to the same port, all with this option, with the system
+     * distributing the connections. Default off. Not supported on Windows: PCO_ENOTSUP.
+     */
+    int reuse_port;
+
+    /* Whether the system probes idle connections (SO_KEEPALIVE). Default off. */
+    int keep_alive;
+
+    /*
+     * Seconds for the TLS handshake, from accepting to its end (0: 60), and for flushing and the
+     * exchange of close_notify (0: 30). PCO_EINVAL if given without ssl.
+     */
+    double ssl_handshake_timeout;
+    double ssl_shutdown_timeout;
+
+    /* Default on. PCO_OFF: bound, not listening, until pco_server_start_serving. */
+    int start_serving;
+
+    /* Accept no more than so many at once; the others wait in the backlog. 0: no limit. */
+    size_t max_connections;
+
+    /* Seconds that close() of a plain connection may take to flush. 0: 30. INFINITY: no limit. */
+    double close_timeout;
+
+    /*
+     * PCO_ON: after its last byte, close() of a plain connection says so to the peer, then reads
+     * and drops what the peer still sends until the peer closes or close_timeout, so that input
+     * that nobody reads cannot turn the close into a reset which destroys the answer on its way.
+     * Default off, as in asyncio.
+     */
+    int lingering_close;
+
+    /* Hears of every TLS handshake that failed. May be NULL. */
+    pco_handshake_failed handshake_failed;
+} pco_server_options;
+
+/*
+ * Creates a server: resolves, binds, and (unless start_serving is PCO_OFF) listens, all within the
+ * call, so that an address in use is known at once; if one address fails, all sockets are closed
+ * again. A name that needs DNS blocks; pco_loop_create_server_async does not.
+ *
+ * The server belongs to the caller, who frees it with pco_server_free. The strings in `options`
+ * are needed only during the call. Loop's thread; any callback.
+ *
+ * PCO_EINVAL: no factory; host or port together with sock; host together with hosts; a sock that
+ * is no stream socket; TLS times without ssl; a number out of range or NaN. PCO_ENOTSUP: reuse_port
+ * where the system lacks it. PCO_ENONAME, PCO_ERESOLVE: a name does not resolve, or could not be
+ * looked up. PCO_EADDRINUSE, PCO_EADDRNOTAVAIL, PCO_EACCES, PCO_EAFNOSUPPORT, PCO_EMFILE,
+ * PCO_ENOTSOCK, PCO_ENOMEM.
+ */
+PCO_API int pco_loop_create_server(pco_loop *loop, const pco_server_options *options,
+                                   pco_server **server, pco_error *error);
+
+/*
+ * What pco_loop_create_server_async calls when it is done: a server, which is now yours, or NULL
+ * and the error, which is lent.
+ */
+typedef void (*pco_server_created)(pco_server *server, const pco_error *error, void *context);
+
+/*
+ * The same without blocking: names are looked up on a thread of the loop's resolver. Arguments are
+ * checked, and their errors returned, at once; then `created` is called exactly once, never inside
+ * this call, on the loop's thread (with PCO_ECANCELED if the loop is freed first). `options` and
+ * its strings are copied; options->sock stays the caller's until `created` brings the server.
+ */
+PCO_API int pco_loop_create_server_async(pco_loop *loop, const pco_server_options *options,
+                                         pco_server_created created, void *context,
+                                         pco_error *error);
+
+/*
+ * The listening sockets, in the order of the addresses given. Count is 0 once the server is
+ * closed; an index out of range gives PCO_NO_SOCKET and PCO_EINVAL. They are the server's.
+ */
+PCO_API size_t pco_server_get_socket_count(const pco_server *server);
+PCO_API pco_socket pco_server_get_socket(const pco_server *server, size_t index);
+PCO_API int pco_server_get_sockname(const pco_server *server, size_t index, pco_address *address);
+
+/*
+ * Listens and accepts; nothing happens if it does already. PCO_ECLOSED: the server is closed.
+ * PCO_EADDRINUSE and what else listen() has; the server is then as it was.
+ */
+PCO_API int pco_server_start_serving(pco_server *server, pco_error *error);
+
+/*
+ * start_serving, then runs the loop until the server is closed and its last connection has ended,
+ * or until pco_loop_stop; the server is then as it was, so close or shut it down. 0 in both cases.
+ * PCO_EBUSY: the loop runs already. Errors of start_serving.
+ */
+PCO_API int pco_server_serve_forever(pco_server *server, pco_error *error);
+
+/* Whether the server accepts connections. */
+PCO_API bool pco_server_is_serving(const pco_server *server);
+
+/*
+ * Stops listening and closes the listening sockets. Connections go on. Idempotent. A connection
+ * that is accepted meanwhile is closed at once and counted as refused.
+ */
+PCO_API void pco_server_close(pco_server *server);
+
+/* Closes, or aborts, every connection of the server, as pco_transport_close and _abort do. */
+PCO_API void pco_server_close_clients(pco_server *server);
+PCO_API void pco_server_abort_clients(pco_server *server);
+
+typedef void (*pco_server_callback)(pco_server *server, void *context);
+
+/*
+ * Calls `callback` once the server is closed and its last connection has ended, in a turn of its
+ * own; any number may wait. Not called any more once the server is freed. PCO_EINVAL: no callback.
+ * PCO_ENOMEM. PCO_ECLOSED: the loop is gone.
+ */
+PCO_API int pco_server_wait_closed(pco_server *server, pco_server_callback callback, void *context);
+
+/*
+ * A graceful end: stops listening, closes the clients politely, and aborts what is left after
+ * `timeout` seconds (INFINITY: never). pco_server_wait_closed tells when it is over. Called again,
+ * the new time counts. PCO_EINVAL: NaN or negative. PCO_ECLOSED: the loop is gone.
+ */
+PCO_API int pco_server_shutdown(pco_server *server, double timeout);
+
+/* The loop; NULL once it is freed. */
+PCO_API pco_loop *pco_server_get_loop(const pco_server *server);
+
+typedef struct pco_server_counters {
+    size_t size;
+    uint64_t accepted;           /* connections that the system handed over */
+    uint64_t active;             /* of them, not yet ended; those in a handshake included */
+    uint64_t handshaking;        /* of them, in the TLS handshake */
+    uint64_t refused;            /* closed at once: no descriptor, closing, no protocol, no memory */
+    uint64_t handshake_failures; /* TLS handshakes that failed or took too long */
+    uint64_t accept_errors;      /* failures of accepting itself, such as PCO_EMFILE */
+} pco_server_counters;
+
+/* Fills in *counters, whose size you have set. PCO_EINVAL: a wrong size. */
+PCO_API int pco_server_get_counters(const pco_server *server, pco_server_counters *counters);
+
+/*
+ * Frees the server, in any state, from any callback: it stops listening. Connections that exist
+ * go on without it. NULL is allowed.
+ */
+PCO_API void pco_server_free(pco_server *server);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ssl.h: TLS: what a server shows and demands (pco_ssl_context), and what a connection agreed on.
+ *
+ * TLS 1.2 and 1.3 by OpenSSL 3.0 or newer. In a library built with PORTICO_TLS=OFF,
+ * pco_ssl_context_new answers PCO_ENOTSUP, so there is never a context to use.
+ */
+#ifndef PORTICO_SSL_H
+#define PORTICO_SSL_H
+
+#include <portico/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* OpenSSL's own types, for those who bring them: SSL_CTX and SSL. */
+struct ssl_ctx_st;
+struct ssl_st;
+
+/* What is demanded of the peer's certificate. */
+enum {
+    PCO_SSL_VERIFY_DEFAULT = 0, /* none for a server's context */
+    PCO_SSL_VERIFY_NONE = 1,
+    PCO_SSL_VERIFY_OPTIONAL = 2, /* asked for; checked if the peer sends one */
+    PCO_SSL_VERIFY_REQUIRED = 3
+};
+
+enum { PCO_TLS_DEFAULT = 0, PCO_TLS_1_2 = 2, PCO_TLS_1_3 = 3 };
+
+/*
+ * Everything is copied or read during the call. Files and memory are PEM. A certificate comes with
+ * its chain behind it. Give each thing as a file or as memory, not both.
+ */
+typedef struct pco_ssl_context_options {
+    size_t size;
+
+    /* The certificate chain and its private key. Required: a server without one serves nobody. */
+    const char *certificate_file;
+    const void *certificate_pem;
+    size_t certificate_pem_length;
+    const char *key_file;
+    const void *key_pem;
+    size_t key_pem_length;
+    const char *key_password; /* of an encrypted key; NULL: none */
+
+    /* Client certificates: whether they are demanded, and who may have signed them. */
+    int verify;
+    const char *ca_file;
+    const void *ca_pem;
+    size_t ca_pem_length;
+
+    /* PCO_TLS_*. Defaults: 1.2 at least, 1.3 at most. */
+    int minimum_version;
+    int maximum_version;
+
+    /* OpenSSL's lists, for TLS up to 1.2 and for 1.3. NULL: OpenSSL's defaults. */
+    const char *ciphers;
+    const char *ciphersuites;
+
+    /*
+     * The application protocols that the server speaks, best first, such as "h2", "http/1.1";
+     * each 1 to 255 bytes. If the client offers some and none fits, the handshake goes on without
+     * one, as in asyncio; with alpn_required PCO_ON it fails with the alert
+     * no_application_protocol (RFC 7301).
+     */
+    const char *const *alpn_protocols;
+    size_t alpn_protocols_count;
+    int alpn_required;
+
+    /* Session resumption by tickets and cache. Default on. */
+    int session_resumption;
+} pco_ssl_context_options;
+
+/*
+ * Makes a context. It belongs to the caller, who gives it up with pco_ssl_context_release; servers
+ * and connections keep what they need.
+ * PCO_EINVAL: an option is missing, doubled, out of range. PCO_ENOENT, PCO_EACCES, PCO_EIO: a file
+ * cannot be read. PCO_ECERT: a certificate or key is garbled, does not match, or the password is
+ * wrong. PCO_ENOMEM. PCO_ENOTSUP: this library was built without TLS.
+ */
+PCO_API int pco_ssl_context_new(const pco_ssl_context_options *options, pco_ssl_context **context,
+                                pco_error *error);
+
+/*
+ * A context of a ready SSL_CTX, which gains a reference and should not be changed any more. The
+ * library sets nothing in it. PCO_EINVAL: NULL. PCO_ENOMEM, PCO_ENOTSUP.
+ */
+PCO_API int pco_ssl_context_from_ssl_ctx(struct ssl_ctx_st *ssl_ctx, pco_ssl_context **context,
+                                         pco_error *error);
+
+/*
+ * Reads certificate, key and all else anew, in a running server: connections from now on use it,
+ * those that exist keep what they have. If it fails, nothing has changed. Names added by
+ * pco_ssl_context_add_server_name stay. Sessions of before are not resumed: what they were
+ * checked against may have changed. Any thread. Errors as pco_ssl_context_new.
+ */
+PCO_API int pco_ssl_context_reload(pco_ssl_context *context,
+                                   const pco_ssl_context_options *options, pco_error *error);
+
+/*
+ * Clients that ask for `server_name` (SNI) are shown the certificate of `other` instead;
+ * "*.example.com" stands for one label. The exact name wins over the pattern; the case of letters
+ * does not matter. `other` gains a reference, and may be reloaded on its own; its certificate, key,
+ * chain and client verification count, the rest is the first context's. The same name again
+ * replaces it.
+ * Any thread; new connections see it. PCO_EINVAL: an empty or malformed name, other == context.
+ * PCO_ENOMEM.
+ */
+PCO_API int pco_ssl_context_add_server_name(pco_ssl_context *context, const char *server_name,
+                                            pco_ssl_context *other, pco_error *error);
+
+/* One more reference, and one fewer. Any thread. Retain returns its argument; release takes NULL. */
+PCO_API pco_ssl_context *pco_ssl_context_retain(pco_ssl_context *context);
+PCO_API void pco_ssl_context_release(pco_ssl_context *context);
+
+/* What a TLS connection agreed on. The strings are lent until connection_lost returns. */
+typedef struct pco_ssl_info {
+    size_t size;
+    const char *version;     /* "TLSv1.3" */
+    const char *cipher;      /* "TLS_AES_256_GCM_SHA384" */
+    int cipher_bits;         /* 256 */
+    const char *alpn;        /* the application protocol, NULL if none */
+    const char *server_name; /* the name that the client asked for (SNI), NULL if none */
+    bool session_reused;
+    const void *peer_certificate; /* the peer's certificate in DER, NULL if it showed none */
+    size_t peer_certificate_length;
+} pco_ssl_info;
+
+/*
+ * Fills in *info, whose size you have set. PCO_ENOTSUP: the connection is no TLS connection.
+ * PCO_EINVAL: a wrong size. PCO_ENOMEM. PCO_ECLOSED: after connection_lost.
+ */
+PCO_API int pco_transport_get_ssl_info(pco_transport *transport, pco_ssl_info *info);
+
+/*
+ * The connection's SSL, for questions that pco_ssl_info does not answer; look, do not read, write
+ * or free. NULL without TLS and after connection_lost.
+ */
+PCO_API struct ssl_st *pco_transport_get_ssl_object(const pco_transport *transport);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * transport.h: one connection, as your protocol sees it. The same for plain TCP and for TLS.
+ *
+ * The library makes transports and frees them. A transport is valid from connection_made until
+ * connection_lost returns; pco_transport_retain keeps the shell longer, on which every call then
+ * answers PCO_ECLOSED. Everything here may be called from every callback, on the loop's thread.
+ * (asyncio: transports.py.)
+ */
+#ifndef PORTICO_TRANSPORT_H
+#define PORTICO_TRANSPORT_H
+
+#include <portico/address.h>
+#include <portico/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * Writing. Never blocks. Small writes of one callback leave together when it returns; a large one
+ * is tried at once, and what the system does not take is queued. 0 means that the data was taken;
+ * that the connection fails later is told by connection_lost. A length of 0 does nothing.
+ *
+ * PCO_ECLOSED: the transport is closing, or closed: the data is dropped. PCO_EPIPE: after
+ * pco_transport_write_eof. PCO_EINVAL: NULL with a length. PCO_ENOMEM: the data was not taken; if
+ * a part of it had left already, the connection ends with this error.
+ */
+
+/* Writes a copy of `data`. */
+PCO_API int pco_transport_write(pco_transport *transport, const void *data, size_t length);
+
+/* Writes the buffers in order, as one. (asyncio: writelines.) */
+PCO_API int pco_transport_writelines(pco_transport *transport, const pco_buffer *buffers,
+                                     size_t count);
+
+/*
+ * Writes without copying: `data` belongs to the library until it calls `release(data, context)`,
+ * which it does exactly once, whatever this returns: inside the call, or later on the loop's
+ * thread. `release` may be NULL for memory that lives for ever. It must not call the transport.
+ */
+PCO_API int pco_transport_write_owned(pco_transport *transport, const void *data, size_t length,
+                                      void (*release)(const void *data, void *context),
+                                      void *context);
+
+/*
+ * Closes the write side once everything written has left; reading goes on. Idempotent; nothing
+ * happens on a closing transport. PCO_ENOTSUP with TLS (asyncio: NotImplementedError). PCO_ECLOSED.
+ */
+PCO_API int pco_transport_write_eof(pco_transport *transport);
+PCO_API bool pco_transport_can_write_eof(const pco_transport *transport);
+
+/*
+ * Closes politely: nothing is received any more, what was written is flushed, with TLS the
+ * close_notify alerts are exchanged; then connection_lost(NULL). The flush has a time limit (the
+ * server's close_timeout; with TLS ssl_shutdown_timeout covers it and the alerts), after which the
+ * connection is aborted and connection_lost hears PCO_ETIMEDOUT. Idempotent.
+ */
+PCO_API void pco_transport_close(pco_transport *transport);
+
+/* Closes at once; what was written and has not left is lost. connection_lost(NULL) follows. */
+PCO_API void pco_transport_abort(pco_transport *transport);
+
+/* As abort, and the peer sees a reset (SO_LINGER with a time of 0). */
+PCO_API void pco_transport_abort_reset(pco_transport *transport);
+
+/* Whether the transport is closing or closed. */
+PCO_API bool pco_transport_is_closing(const pco_transport *transport);
+
+/*
+ * Reading stops: no data_received, get_buffer or eof_received until it is resumed. What had
+ * arrived meanwhile is delivered then, in order. A peer's reset is noticed all the same, where the
+ * system can tell (not on Windows). Both are idempotent; PCO_ECLOSED on a closing transport.
+ */
+PCO_API int pco_transport_pause_reading(pco_transport *transport);
+PCO_API int pco_transport_resume_reading(pco_transport *transport);
+PCO_API bool pco_transport_is_reading(const pco_transport *transport);
+
+/*
+ * The protocol whose callbacks are called. Setting takes effect with the next event; the new one's
+ * connection_made is not called. PCO_EINVAL: NULL, or a methods table with a wrong size. The old
+ * one is the caller's. PCO_ECLOSED.
+ */
+PCO_API pco_protocol *pco_transport_get_protocol(const pco_transport *transport);
+PCO_API int pco_transport_set_protocol(pco_transport *transport, pco_protocol *protocol);
+
+/*
+ * The water marks of the write buffer, in bytes: pause_writing when it holds more than `high`,
+ * resume_writing when it has shrunk to `low`. PCO_LIMIT_DEFAULT for one derives it from the other
+ * (high = 4 * low, low = high / 4); for both: 64 KiB and 16 KiB. Setting may call pause_writing at
+ * once; resume_writing waits for data to leave. With TLS the marks count encrypted bytes.
+ * PCO_EINVAL: low above high. PCO_ECLOSED.
+ */
+#define PCO_LIMIT_DEFAULT SIZE_MAX
+PCO_API int pco_transport_set_write_buffer_limits(pco_transport *transport, size_t high,
+                                                  size_t low);
+PCO_API void pco_transport_get_write_buffer_limits(const pco_transport *transport, size_t *high,
+                                                   size_t *low);
+
+/* Bytes written that have not been handed to the system, those of the running callback included. */
+PCO_API size_t pco_transport_get_write_buffer_size(const pco_transport *transport);
+
+/* The loop; NULL once the transport is closed and the loop freed. */
+PCO_API pco_loop *pco_transport_get_loop(const pco_transport *transport);
+
+/*
+ * Extra information (asyncio: get_extra_info). The socket is the transport's: look, do not close.
+ * PCO_NO_SOCKET and PCO_ECLOSED after connection_lost. The peer's name stays known after the peer
+ * has gone; PCO_ENOTCONN where the system never told it. What is known of TLS: portico/ssl.h.
+ */
+PCO_API pco_socket pco_transport_get_socket(const pco_transport *transport);
+PCO_API int pco_transport_get_sockname(const pco_transport *transport, pco_address *address);
+PCO_API int pco_transport_get_peername(const pco_transport *transport, pco_address *address);
+
+/*
+ * Keeps the transport's shell beyond connection_lost, until as many releases. Returns its argument.
+ */
+PCO_API pco_transport *pco_transport_retain(pco_transport *transport);
+PCO_API void pco_transport_release(pco_transport *transport);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * backend.h: THE SEAM between the portable half of Portico and a system's way of doing input and
+ * output. It is completion-style: an operation is submitted, and done() tells how it ended. I/O
+ * completion ports and io_uring work that way; posix/reactor.c makes epoll and kqueue work so.
+ *
+ * The four rules, which tests/test_backend.c holds every backend to:
+ *
+ *   Once.     A submitted operation reaches done() exactly once: from poll(), on the loop's
+ *             thread, never from inside submit() or cancel().
+ *   Lent.     From submit() until done() is entered, the operation and the memory that it names
+ *             belong to the backend. done() may reuse or free them, and submit again.
+ *   Cancel    is a request. done() still follows, with PCO_ECANCELED, or with the real result
+ *             where that came first.
+ *   Drained.  A socket is closed only when it has no operation in flight.
+ *
+ * A socket has at most one operation of each direction in flight: one of ACCEPT (of which a
+ * listener may have as many as the backend's `accepts`), RECV and WATCH, and one of CONNECT and
+ * SEND. done() of one operation may do anything to other sockets of the same batch, closing and
+ * freeing them included: a backend never touches an operation or a socket after its done() or
+ * close() without having made sure that it is still there.
+ */
+#ifndef PCO_BACKEND_H
+#define PCO_BACKEND_H
+
+#include <portico/address.h>
+#include <portico/base.h>
+#include <portico/error.h>
+
+/*
+ * What this system's backends keep inside each operation and each socket: pco__op_private and
+ * pco__io_private. src/posix and src/win32 have one each; the build's include path chooses.
+ */
+#include "backend_private.h"
+
+typedef struct pco__backend pco__backend;
+typedef struct pco__io pco__io;
+typedef struct pco__op pco__op;
+
+/* A socket as a backend knows it. Embedded in what owns it; it does not move while attached. */
+struct pco__io {
+    pco_socket socket;
+    pco__io_private private_;
+};
+
+/* A piece of memory in a queue that is being sent. */
+typedef struct pco__segment pco__segment;
+struct pco__segment {
+    pco__segment *next;
+    const unsigned char *data;
+    size_t length; /* never 0 */
+};
+
+typedef enum pco__op_kind {
+    /*
+     * Wait for a connection. Result: `socket`, non-blocking and not inheritable, with the options
+     * that the listener was prepared to pass on, and `peer`. A failure (PCO_EMFILE, PCO_ENOBUFS,
+     * PCO_ENOMEM...) leaves the listener in working order; clients that gave up before they were
+     * accepted are no failures and are passed over in silence. `length` is how many clients had to
+     * be turned away for want of a descriptor.
+     */
+    PCO__OP_ACCEPT,
+
+    /* Connect to `address`. */
+    PCO__OP_CONNECT,
+
+    /*
+     * Wait for data, then read once. With `get_buffer` NULL the data is in memory that the backend
+     * lends until done() returns, so that an idle connection holds none. Otherwise get_buffer is
+     * asked, from poll(), when the system says that there is something to read; it may do anything
+     * that done() may do, cancel included. If it sets *size to 0, the result is PCO_ENOBUFS.
+     * Result: `data` and `length`; a length of 0 is the end of the stream.
+     */
+    PCO__OP_RECV,
+
+    /*
+     * Wait for the connection to fail (a reset, a time-out), reading nothing, while the owner does
+     * not want to read. Never completes with 0. A system that cannot tell completes it only when
+     * it is canceled.
+     */
+    PCO__OP_WATCH,
+
+    /*
+     * Send the segments from `chain` on, all or the first part of them. Result: `length`, at least
+     * 1 on success.
+     */
+    PCO__OP_SEND
+} pco__op_kind;
+
+/* How an operation ended. Lent until done() returns. */
+typedef struct pco__result {
+    int error;       /* 0 or PCO_E* */
+    int system_code; /* what the system called it */
+    size_t length;
+    const void *data;
+    pco_socket socket;
+    const pco_address *peer;
+} pco__result;
+
+struct pco__op {
+    void (*done)(pco__op *op, const pco__result *result);
+    pco__io *io;
+    union {
+        const pco__segment *chain;                                       /* SEND */
+        const pco_address *address;                                      /* CONNECT */
+        void (*get_buffer)(pco__op *op, void **buffer, size_t *length); /* RECV */
+    } with;
+    uint8_t kind;    /* pco__op_kind */
+    bool in_flight;  /* between submit() and done() */
+    bool canceled;   /* cancel() was called while it was in flight */
+    pco__op_private private_;
+};
+
+/* What a socket is when it is attached. */
+typedef enum pco__io_role { PCO__IO_LISTENER, PCO__IO_CONNECTED, PCO__IO_UNCONNECTED } pco__io_role;
+
+/*
+ * What every done() goes through. Before entering done(), the backend calls
+ * pco__complete(backend, op, result), which asserts the rules, clears in_flight, and calls done().
+ */
+void pco__complete(pco__backend *backend, pco__op *op, const pco__result *result);
+
+typedef struct pco__backend_options {
+    size_t receive_buffer_size;
+} pco__backend_options;
+
+typedef struct pco__backend_class {
+    const char *name;
+
+    /* How many ACCEPT operations a listener should have in flight. */
+    size_t accepts;
+
+    /*
+     * Makes a backend. PCO_ENOTSUP: not on this system, or it refuses; the next backend is tried.
+     */
+    int (*init)(const struct pco__backend_class *self, const pco__backend_options *options,
+                pco__backend **backend, pco_error *error);
+
+    /* Frees it. No socket is attached any more. */
+    void (*fini)(pco__backend *backend);
+
+    /* The monotonic clock, in nanoseconds. */
+    uint64_t (*now)(pco__backend *backend);
+
+    /*
+     * Waits until something completes, wake() is called, or `timeout` nanoseconds have passed
+     * (0: does not wait; PCO__FOREVER), and calls done() for what completed. Operations submitted
+     * or canceled meanwhile may complete in the same call, but a busy socket cannot keep poll()
+     * from returning. May return early. *stop is set to true if wake(stop) was called.
+     */
+    void (*poll)(pco__backend *backend, uint64_t timeout, bool *stop);
+
+    /*
+     * Ends a poll(), or the next one. Any thread; async-signal-safe on POSIX: it only tells the
+     * system. With `stop`, poll() reports that.
+     */
+    void (*wake)(pco__backend *backend, bool stop);
+
+    /*
+     * Takes io->socket, which is non-blocking, into the backend's care. On failure the socket is
+     * still the caller's.
+     */
+    int (*attach)(pco__backend *backend, pco__io *io, pco__io_role role, pco_error *error);
+
+    /* Starts the operation: its kind, io, done and `with` are set. Never fails: done() tells. */
+    void (*submit)(pco__backend *backend, pco__op *op);
+
+    /* Asks for the end of an operation in flight. Once is enough; more do nothing. */
+    void (*cancel)(pco__backend *backend, pco__op *op);
+
+    /*
+     * Sends what the system takes at once, without an operation: allowed while no SEND is in
+     * flight. PCO_EAGAIN: nothing. The memory is free again when it returns. system_code as in
+     * pco__result.
+     */
+    int (*try_send)(pco__backend *backend, pco__io *io, const pco_buffer *buffers, size_t count,
+                    size_t *sent, int *system_code);
+
+    /* Says to the peer that no more will be sent (FIN). */
+    int (*shutdown_send)(pco__backend *backend, pco__io *io);
+
+    /* Closes the socket, with a reset if `reset`. No operation is in flight. */
+    void (*close)(pco__backend *backend, pco__io *io, bool reset);
+} pco__backend_class;
+
+#define PCO__FOREVER UINT64_MAX
+
+/* The most buffers that try_send takes in one call. */
+#define PCO__SEND_BUFFERS 64
+
+/* The first member of every backend. */
+struct pco__backend {
+    const pco__backend_class *class_;
+    pco_loop *loop;
+};
+
+/* This system's backends, best first, ended by NULL. */
+extern const pco__backend_class *const pco__backends[];
+
+#endif

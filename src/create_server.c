@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * create_server.c: from the options to a server that listens, in three steps: check() looks at
+ * everything that needs no system, resolve() turns names into addresses and may run on another
+ * thread, open_server() binds and listens. If one thing fails, all sockets are closed again.
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "error.h"
+#include "memory.h"
+#include "resolver.h"
+#include "server.h"
+
+#define BACKLOG 100
+#define HANDSHAKE_TIMEOUT 60.0
+#define SHUTDOWN_TIMEOUT 30.0
+#define CLOSE_TIMEOUT 30.0
+
+/* How often same_port looks for a port that is free on every address. */
+#define SAME_PORT_TRIES 16
+
+/* The options made complete, and where to listen. */
+typedef struct plan {
+    pco_server_options options; /* zeros are replaced by the defaults */
+    const char *one_host;       /* what `hosts` points to if there is no array */
+    const char *const *hosts;
+    size_t hosts_count; /* 0: options.sock */
+} plan;
+
+/* The addresses of one host. */
+typedef struct addresses {
+    pco_address *list; /* from pco__malloc */
+    size_t count;
+} addresses;
+
+/* ---- Checking ---- */
+
+static bool has_sock(const pco_server_options *options)
+{
+    return options->sock != 0 && options->sock != PCO_NO_SOCKET;
+}
+
+static int check_switches(const pco_server_options *options, pco_error *error)
+{
+    const struct {
+        int value;
+        const char *name;
+    } switches[] = {{options->same_port, "same_port"},
+                    {options->reuse_address, "reuse_address"},
+                    {options->reuse_port, "reuse_port"},
+                    {options->keep_alive, "keep_alive"},
+                    {options->start_serving, "start_serving"},
+                    {options->lingering_close, "lingering_close"}};
+    int code = 0;
+    for (size_t i = 0; i < sizeof switches / sizeof switches[0] && code == 0; i++) {
+        code = pco__check_switch(switches[i].value, switches[i].name, error);
+    }
+    return code;
+}
+
+/* Checks a time limit of TLS and puts its default in place. */
+static int check_ssl_time(const pco_server_options *options, double *seconds, double default_,
+                          const char *name, pco_error *error)
+{
+    bool given = !(*seconds >= 0 && *seconds <= 0);
+    if (given && options->ssl == NULL) {
+        return pco__error_set(error, PCO_EINVAL, 0, "%s is only meaningful with ssl", name);
+    }
+    int code = pco__check_seconds(*seconds, false, name, error);
+    if (code == 0 && !given) {
+        *seconds = default_;
+    }
+    return code;
+}
+
+static int check_times(pco_server_options *options, pco_error *error)
+{
+    int code = check_ssl_time(options, &options->ssl_handshake_timeout, HANDSHAKE_TIMEOUT,
+                              "ssl_handshake_timeout", error);
+    if (code == 0) {
+        code = check_ssl_time(options, &options->ssl_shutdown_timeout, SHUTDOWN_TIMEOUT,
+                              "ssl_shutdown_timeout", error);
+    }
+    if (code == 0) {
+        code = pco__check_seconds(options->close_timeout, true, "close_timeout", error);
+    }
+    if (code == 0 && options->close_timeout <= 0) {
+        options->close_timeout = CLOSE_TIMEOUT;
+    }
+    return code;
+}
+
+static int check_place(const pco_server_options *options, pco_error *error)
+{
+    if (has_sock(options) &&
+        (options->host != NULL || options->hosts != NULL || options->hosts_count != 0 ||
+         options->port != 0)) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "host or port and sock cannot be given at the same time");
+    }
+    if (options->host != NULL && (options->hosts != NULL || options->hosts_count != 0)) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "host and hosts cannot be given at the same time");
+    }
+    if ((options->hosts != NULL) != (options->hosts_count != 0)) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "hosts and hosts_count must be given together, for one host or more");
+    }
+    if (options->port < 0 || options->port > 65535) {
+        return pco__error_set(error, PCO_EINVAL, 0, "port is %d, not from 0 to 65535",
+                              options->port);
+    }
+    if (options->family != PCO_AF_UNSPEC && options->family != PCO_AF_INET &&
+        options->family != PCO_AF_INET6) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "family is %d, neither PCO_AF_UNSPEC, PCO_AF_INET nor PCO_AF_INET6",
+                              options->family);
+    }
+    const int known_flags = PCO_AI_PASSIVE | PCO_AI_NUMERICHOST | PCO_AI_V4MAPPED | PCO_AI_ALL |
+                            PCO_AI_ADDRCONFIG;
+    if ((options->flags & ~known_flags) != 0) {
+        return pco__error_set(error, PCO_EINVAL, 0, "flags is %#x, which is not made of PCO_AI_*",
+                              (unsigned)options->flags);
+    }
+    return 0;
+}
+
+static int check_options(const pco_server_options *given, pco_server_options *options,
+                         pco_error *error)
+{
+    memset(options, 0, sizeof *options);
+    if (given == NULL) {
+        return pco__error_set(error, PCO_EINVAL, 0, "options is NULL");
+    }
+    int code = pco__check_size(given->size, sizeof *options, "pco_server_options", error);
+    if (code != 0) {
+        return code;
+    }
+    memcpy(options, given, given->size);
+    options->size = sizeof *options;
+    if (options->protocol_factory == NULL) {
+        return pco__error_set(error, PCO_EINVAL, 0, "protocol_factory is required");
+    }
+    code = check_times(options, error);
+    if (code == 0) {
+        code = check_place(options, error);
+    }
+    if (code == 0) {
+        code = check_switches(options, error);
+    }
+    if (code == 0 && options->backlog < 0) {
+        code = pco__error_set(error, PCO_EINVAL, 0, "backlog is negative");
+    }
+    if (code == 0 && options->reuse_port == PCO_ON) {
+        code = pco__socket_reuse_port_supported(error);
+    }
+    return code;
+}
+
+static int check(plan *made, const pco_server_options *given, pco_error *error)
+{
+    int code = check_options(given, &made->options, error);
+    if (code != 0) {
+        return code;
+    }
+    pco_server_options *options = &made->options;
+    options->backlog = options->backlog != 0 ? options->backlog : BACKLOG;
+    options->flags = options->flags != 0 ? options->flags : PCO_AI_PASSIVE;
+    made->one_host = options->host;
+    made->hosts = options->hosts;
+    made->hosts_count = options->hosts_count;
+    if (has_sock(options)) {
+        made->hosts_count = 0;
+    } else if (options->hosts == NULL) {
+        made->hosts = &made->one_host;
+        made->hosts_count = 1;
+    }
+    return 0;
+}
+
+/* ---- Resolving ---- */
+
+static void free_addresses(addresses *found, size_t count)
+{
+    for (size_t i = 0; found != NULL && i < count; i++) {
+        pco__free(found[i].list);
+    }
+    pco__free(found);
+}
+
+/* Looks up every host. *found has plan->hosts_count elements, and is the caller's. */
+static int resolve(const plan *from, addresses **found, pco_error *error)
+{
+    const pco_server_options *options = &from->options;
+    *found = NULL;
+    if (from->hosts_count == 0) {
+        return 0;
+    }
+    addresses *made = pco__calloc(from->hosts_count * sizeof *made);
+    if (made == NULL) {
+        return pco__error_describe(error, PCO_ENOMEM, 0, "create a server");
+    }
+    for (size_t i = 0; i < from->hosts_count; i++) {
+        const char *host = from->hosts[i];
+        bool everywhere = host == NULL || host[0] == '\0';
+        int code = pco__resolve(everywhere ? NULL : host, options->port, options->family,
+                                options->flags, &made[i].list, &made[i].count, error);
+        if (code != 0) {
+            free_addresses(made, from->hosts_count);
+            return code;
+        }
+    }
+    *found = made;
+    return 0;
+}
+
+/* ---- Binding ---- */
+
+/* Whether a socket for this very address was made before. `seen` are the addresses asked for. */
+static bool is_duplicate(const pco_address *seen, size_t count, const pco_address *address)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (pco_address_equal(&seen[i], address)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void add_listener(pco_server *server, pco_socket sock)
+{
+    pco__listener *listener = &server->listeners[server->listeners_count++];
+    listener->server = server;
+    listener->io.socket = sock;
+}
+
+/* What has been bound so far. */
+typedef struct binding {
+    pco_server *server;
+    pco_address *seen; /* addresses asked for, with room for all */
+    size_t seen_count;
+    int same_port; /* with the option: the port of the first socket, 0: none yet */
+} binding;
+
+static int bind_address(binding *state, const pco_address *wanted, pco_error *error)
+{
+    pco_server *server = state->server;
+    const pco_server_options *options = &server->options;
+    pco__listener_options listener = {.reuse_address = options->reuse_address,
+                                      .reuse_port = options->reuse_port == PCO_ON,
+                                      .keep_alive = options->keep_alive == PCO_ON};
+    pco_address address = *wanted;
+    pco_socket sock;
+    if (state->same_port != 0) {
+        pco__address_set_port(&address, state->same_port);
+    }
+    int code = pco__socket_bind(&address, &listener, &sock, error);
+    if (code != 0) {
+        return code;
+    }
+    add_listener(server, sock);
+    state->seen[state->seen_count++] = *wanted;
+    if (options->same_port == PCO_ON && pco__socket_sockname(sock, &address) == 0) {
+        state->same_port = pco_address_port(&address);
+    }
+    return 0;
+}
+
+/*
+ * Binds the addresses of one host. Those that this machine does not have are passed over, if the
+ * host has another that works: "localhost" often stands for ::1 where there is no IPv6.
+ */
+static int bind_host(binding *state, const addresses *host, pco_error *error)
+{
+    bool bound = false;
+    int code = 0;
+    for (size_t i = 0; i < host->count; i++) {
+        if (is_duplicate(state->seen, state->seen_count, &host->list[i])) {
+            bound = true;
+            continue;
+        }
+        int failed = bind_address(state, &host->list[i], error);
+        if (failed == 0) {
+            bound = true;
+        } else if (failed == PCO_EAFNOSUPPORT || failed == PCO_EADDRNOTAVAIL) {
+            code = failed;
+        } else {
+            return failed;
+        }
+    }
+    return bound ? 0 : code;
+}
+
+static int bind_hosts(pco_server *server, const plan *from, const addresses *found, size_t total,
+                      pco_error *error)
+{
+    binding state = {.server = server};
+    int code = 0;
+    state.seen = pco__malloc(total * sizeof *state.seen);
+    if (state.seen == NULL) {
+        return pco__error_describe(error, PCO_ENOMEM, 0, "create a server");
+    }
+    for (size_t i = 0; i < from->hosts_count && code == 0; i++) {
+        code = bind_host(&state, &found[i], error);
+    }
+    pco__free(state.seen);
+    return code;
+}
+
+/* ---- Opening ---- */
+
+static int adopt_sock(pco_server *server, pco_error *error)
+{
+    const pco_server_options *options = &server->options;
+    pco__listener_options listener = {.keep_alive = options->keep_alive == PCO_ON};
+    int code = pco__socket_adopt_listener(options->sock, &listener, error);
+    if (code == 0) {
+        add_listener(server, options->sock);
+    }
+    return code;
+}
+
+static int open_once(pco_loop *loop, const plan *from, const addresses *found, pco_server **server,
+                     pco_error *error)
+{
+    size_t total = from->hosts_count == 0 ? 1 : 0;
+    for (size_t i = 0; i < from->hosts_count; i++) {
+        total += found[i].count;
+    }
+    pco_server *made = pco__server_new(loop, &from->options, total);
+    if (made == NULL) {
+        return pco__error_describe(error, PCO_ENOMEM, 0, "create a server");
+    }
+    int code = from->hosts_count == 0 ? adopt_sock(made, error)
+                                      : bind_hosts(made, from, found, total, error);
+    if (code == 0 && from->options.start_serving != PCO_OFF) {
+        code = pco__server_start(made, error);
+    }
+    if (code != 0) {
+        pco__server_discard(made, from->hosts_count == 0 ? from->options.sock : PCO_NO_SOCKET);
+        return code;
+    }
+    *server = made;
+    return 0;
+}
+
+static int open_server(pco_loop *loop, const plan *from, const addresses *found,
+                       pco_server **server, pco_error *error)
+{
+    bool chooses_port = from->options.same_port == PCO_ON && from->options.port == 0;
+    int tries = chooses_port ? SAME_PORT_TRIES : 1;
+    int code;
+    do {
+        code = open_once(loop, from, found, server, error);
+    } while (code == PCO_EADDRINUSE && --tries > 0);
+    return code;
+}
+
+int pco_loop_create_server(pco_loop *loop, const pco_server_options *options, pco_server **server,
+                           pco_error *error)
+{
+    pco__loop_check_thread(loop);
+    if (loop->freeing) {
+        return pco__error_set(error, PCO_ECLOSED, 0, "the loop is being freed");
+    }
+    plan made;
+    addresses *found;
+    int code = check(&made, options, error);
+    if (code == 0) {
+        code = resolve(&made, &found, error);
+    }
+    if (code == 0) {
+        code = open_server(loop, &made, found, server, error);
+        free_addresses(found, made.hosts_count);
+    }
+    return code;
+}
+
+/* ---- The same without blocking ---- */
+
+typedef struct creation {
+    pco__lookup lookup;
+    plan plan;
+    char **hosts; /* copies, plan.hosts_count of them */
+    addresses *found;
+    int code;
+    pco_error error;
+    pco_server_created created;
+    void *context;
+} creation;
+
+static void discard(pco__lookup *lookup)
+{
+    creation *made = PCO__CONTAINER(lookup, creation, lookup);
+    free_addresses(made->found, made->plan.hosts_count);
+    for (size_t i = 0; made->hosts != NULL && i < made->plan.hosts_count; i++) {
+        pco__free(made->hosts[i]);
+    }
+    pco__free(made->hosts);
+    pco__free(made);
+}
+
+static void work(pco__lookup *lookup)
+{
+    creation *made = PCO__CONTAINER(lookup, creation, lookup);
+    made->code = resolve(&made->plan, &made->found, &made->error);
+}
+
+static void done(pco__lookup *lookup, bool canceled)
+{
+    creation *made = PCO__CONTAINER(lookup, creation, lookup);
+    pco_ssl_context *ssl = made->plan.options.ssl;
+    pco_server *server = NULL;
+    pco_error error;
+    int code = canceled ? pco__error_set(&error, PCO_ECANCELED, 0, "the loop is being freed")
+                        : made->code;
+    if (!canceled) {
+        error = made->error;
+    }
+    if (code == 0) {
+        code = open_server(lookup->loop, &made->plan, made->found, &server, &error);
+    }
+    made->created(code == 0 ? server : NULL, code == 0 ? NULL : &error, made->context);
+    if (ssl != NULL) {
+        pco_ssl_context_release(ssl);
+    }
+}
+
+static int copy_hosts(creation *made)
+{
+    plan *from = &made->plan;
+    if (from->hosts_count == 0) {
+        return 0;
+    }
+    made->hosts = pco__calloc(from->hosts_count * sizeof *made->hosts);
+    if (made->hosts == NULL) {
+        return PCO_ENOMEM;
+    }
+    for (size_t i = 0; i < from->hosts_count; i++) {
+        const char *host = from->hosts[i];
+        if (host != NULL && (made->hosts[i] = pco__strdup(host)) == NULL) {
+            return PCO_ENOMEM;
+        }
+    }
+    from->hosts = (const char *const *)made->hosts;
+    return 0;
+}
+
+int pco_loop_create_server_async(pco_loop *loop, const pco_server_options *options,
+                                 pco_server_created created, void *context, pco_error *error)
+{
+    pco__loop_check_thread(loop);
+    if (created == NULL) {
+        return pco__error_set(error, PCO_EINVAL, 0, "a callback is required");
+    }
+    if (loop->freeing) {
+        return pco__error_set(error, PCO_ECLOSED, 0, "the loop is being freed");
+    }
+    creation *made = pco__calloc(sizeof *made);
+    if (made == NULL) {
+        return pco__error_describe(error, PCO_ENOMEM, 0, "create a server");
+    }
+    made->created = created;
+    made->context = context;
+    made->lookup.work = work;
+    made->lookup.done = done;
+    made->lookup.discard = discard;
+    int code = check(&made->plan, options, error);
+    if (code == 0 && copy_hosts(made) != 0) {
+        code = pco__error_describe(error, PCO_ENOMEM, 0, "create a server");
+    }
+    pco_ssl_context *ssl = made->plan.options.ssl;
+    if (code == 0 && ssl != NULL) {
+        pco_ssl_context_retain(ssl);
+    }
+    if (code == 0) {
+        code = pco__resolver_submit(loop, &made->lookup, error);
+        if (code != 0 && ssl != NULL) {
+            pco_ssl_context_release(ssl);
+        }
+    }
+    if (code != 0) {
+        discard(&made->lookup);
+    }
+    return code;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * memory.c: the allocator hook, the one piece of global state. It is set before anything else of
+ * the library exists, so that no lock is needed to read it.
+ */
+#include "memory.h"
+
+#include <portico/base.h>
+#include <portico/error.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct {
+    void *(*allocate)(size_t size);
+    void *(*reallocate)(void *memory, size_t size);
+    void (*deallocate)(void *memory);
+} hook = {malloc, realloc, free};
+
+int pco_set_allocator(void *(*allocate)(size_t size),
+                      void *(*reallocate)(void *memory, size_t size),
+                      void (*deallocate)(void *memory))
+{
+    bool given = allocate != NULL;
+
+    if ((reallocate != NULL) != given || (deallocate != NULL) != given) {
+        return PCO_EINVAL;
+    }
+    hook.allocate = given ? allocate : malloc;
+    hook.reallocate = given ? reallocate : realloc;
+    hook.deallocate = given ? deallocate : free;
+    return 0;
+}
+
+/* A size of 0 asks for one byte, so that NULL always means that there is no memory. */
+void *pco__malloc(size_t size)
+{
+    return hook.allocate(size != 0 ? size : 1);
+}
+
+void *pco__calloc(size_t size)
+{
+    void *memory = pco__malloc(size);
+
+    if (memory != NULL) {
+        memset(memory, 0, size);
+    }
+    return memory;
+}
+
+void *pco__realloc(void *memory, size_t size)
+{
+    return hook.reallocate(memory, size != 0 ? size : 1);
+}
+
+void pco__free(void *memory)
+{
+    if (memory != NULL) {
+        hook.deallocate(memory);
+    }
+}
+
+char *pco__strdup(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = pco__malloc(size);
+
+    if (copy != NULL) {
+        memcpy(copy, text, size);
+    }
+    return copy;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * backend_private.h (POSIX): what the reactor keeps inside each operation and each socket, so that
+ * nothing is allocated on the hot path. See reactor.h.
+ */
+#ifndef PCO_BACKEND_PRIVATE_H
+#define PCO_BACKEND_PRIVATE_H
+
+#include "list.h"
+
+#include <stdint.h>
+
+struct pco__op;
+
+typedef struct pco__io_private {
+    pco__link link;      /* in the ready queue */
+    struct pco__op *in;  /* ACCEPT, RECV or WATCH in flight */
+    struct pco__op *out; /* CONNECT or SEND in flight */
+    uint32_t generation; /* tells this socket from an earlier one of its number (epoll.c) */
+    uint8_t ready;       /* PCO__READY_*: what the system said and has not been used up */
+    uint8_t wants;       /* PCO__READY_*: what the operations in flight wait for */
+    uint8_t role;        /* pco__io_role */
+} pco__io_private;
+
+/* In the queue of the operations that were canceled. */
+typedef struct pco__op_private {
+    struct pco__op *next;
+} pco__op_private;
+
+#endif

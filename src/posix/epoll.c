@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * epoll.c: the poller of Linux. Each socket is registered once, edge-triggered, for everything;
+ * nothing is changed or asked again while it lives.
+ *
+ * The hard idea: closing a descriptor does not end its registration while a duplicate of it is
+ * open (epoll(7), Questions and answers, 6): one that the user made, or that a process forked by
+ * another thread holds until it execs. Its events go on, and a pointer in them would name memory
+ * that is free. To remove every connection explicitly costs a system call each, so events carry no
+ * pointer but the descriptor's number and a generation: what belongs to an earlier socket of that
+ * number finds another generation, or nothing, and is dropped. Since edges come only when a socket
+ * changes, such events cannot make the loop spin. Listeners are removed explicitly: one that is
+ * shared with other processes lives on, and would wake this loop for every client of theirs.
+ *
+ * A process that was forked shares the whole epoll set with its parent, and must not use the loop.
+ */
+#define _GNU_SOURCE 1
+
+#include "reactor.h"
+
+#include "error.h"
+#include "memory.h"
+#include "platform.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* How many events one wait() takes over; what is left comes with the next. */
+#define BATCH 256
+
+/* The longest wait, in milliseconds: old kernels overflow beyond 35 minutes. */
+#define LONGEST_WAIT (30 * 60 * 1000)
+
+/*
+ * wake() adds 1 to the eventfd's counter, or this to ask for a stop: one number carries both, with
+ * no memory shared between threads and nothing that a signal handler may not do.
+ */
+#define WAKE_STOP ((uint64_t)1 << 32)
+
+/* The eventfd's key among the events; no descriptor has this number. */
+#define WAKE_KEY UINT64_MAX
+
+typedef struct epoll {
+    pco__reactor reactor;
+    int set;
+    int wake;
+    uint32_t generation; /* of the socket added last */
+    pco__io **sockets;   /* by descriptor; NULL where none is registered */
+    size_t capacity;
+} epoll;
+
+static epoll *epoll_of(pco__reactor *reactor)
+{
+    return (epoll *)reactor;
+}
+
+static int open_epoll(pco__reactor *reactor, pco_error *error)
+{
+    epoll *self = epoll_of(reactor);
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = WAKE_KEY};
+    int code;
+
+    self->wake = -1;
+    self->set = epoll_create1(EPOLL_CLOEXEC);
+    if (self->set < 0) {
+        goto fail;
+    }
+    self->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (self->wake < 0 || epoll_ctl(self->set, EPOLL_CTL_ADD, self->wake, &event) != 0) {
+        goto fail;
+    }
+    return 0;
+fail:
+    code = errno;
+    if (self->wake >= 0) {
+        close(self->wake);
+    }
+    if (self->set >= 0) {
+        close(self->set);
+    }
+    return pco__error_describe(error, pco__error_from_system(code), code, "open epoll");
+}
+
+static void close_epoll(pco__reactor *reactor)
+{
+    epoll *self = epoll_of(reactor);
+
+    close(self->wake);
+    close(self->set);
+    pco__free(self->sockets);
+}
+
+/* Makes sockets[descriptor] exist. */
+static int make_room(epoll *self, size_t descriptor)
+{
+    size_t capacity = self->capacity != 0 ? self->capacity : 64;
+
+    if (descriptor < self->capacity) {
+        return 0;
+    }
+    while (capacity <= descriptor) {
+        capacity *= 2;
+    }
+    pco__io **sockets = pco__realloc(self->sockets, capacity * sizeof *sockets);
+    if (sockets == NULL) {
+        return PCO_ENOMEM;
+    }
+    for (size_t i = self->capacity; i < capacity; i++) {
+        sockets[i] = NULL;
+    }
+    self->sockets = sockets;
+    self->capacity = capacity;
+    return 0;
+}
+
+static int add(pco__reactor *reactor, pco__io *io, pco_error *error)
+{
+    epoll *self = epoll_of(reactor);
+    int descriptor = (int)io->socket;
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+
+    if (descriptor < 0) {
+        return pco__error_describe(error, PCO_ENOTSOCK, EBADF, "watch a socket");
+    }
+    if (make_room(self, (size_t)descriptor) != 0) {
+        return pco__error_describe(error, PCO_ENOMEM, 0, "watch a socket");
+    }
+    io->private_.generation = ++self->generation;
+    if (io->private_.role != PCO__IO_LISTENER) {
+        event.events |= EPOLLOUT | EPOLLRDHUP | EPOLLPRI;
+    }
+    event.data.u64 = (uint64_t)io->private_.generation << 32 | (uint32_t)descriptor;
+    int status = epoll_ctl(self->set, EPOLL_CTL_ADD, descriptor, &event);
+    /* A registration that outlived its socket, whose duplicate has got the old number again. */
+    if (status != 0 && errno == EEXIST) {
+        status = epoll_ctl(self->set, EPOLL_CTL_MOD, descriptor, &event);
+    }
+    if (status != 0) {
+        int code = errno;
+        return pco__error_describe(error, pco__error_from_system(code), code, "watch a socket");
+    }
+    self->sockets[descriptor] = io;
+    return 0;
+}
+
+static void remove_socket(pco__reactor *reactor, pco__io *io)
+{
+    epoll *self = epoll_of(reactor);
+    struct epoll_event unused = {0};
+
+    self->sockets[io->socket] = NULL;
+    if (io->private_.role == PCO__IO_LISTENER) {
+        epoll_ctl(self->set, EPOLL_CTL_DEL, (int)io->socket, &unused);
+    }
+}
+
+_Static_assert((int)PCO__READY_IN == EPOLLIN && (int)PCO__READY_OUT == EPOLLOUT &&
+                   (int)PCO__READY_ERROR == EPOLLERR && (int)PCO__READY_END == EPOLLHUP,
+               "epoll's bits are the reactor's");
+
+/*
+ * What an event's bits mean to the reactor. EPOLLPRI: a read ends before urgent data (tcp(7)), so
+ * that a short one says nothing.
+ */
+static unsigned translate(uint32_t events)
+{
+    unsigned ready = events & (EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP);
+
+    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) != 0) {
+        ready |= PCO__READY_IN | PCO__READY_END;
+        if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
+            ready |= PCO__READY_OUT;
+        }
+    }
+    return ready;
+}
+
+/* Empties the eventfd, and returns whether a stop was among the wake-ups. */
+static bool take_wake(epoll *self)
+{
+    uint64_t count = 0;
+
+    return read(self->wake, &count, sizeof count) == sizeof count && count >= WAKE_STOP;
+}
+
+static int milliseconds(uint64_t timeout)
+{
+    if (timeout == PCO__FOREVER) {
+        return -1;
+    }
+    if (timeout > (uint64_t)LONGEST_WAIT * 1000000) {
+        return LONGEST_WAIT;
+    }
+    return (int)((timeout + 999999) / 1000000);
+}
+
+static void wait_for_events(pco__reactor *reactor, uint64_t timeout, bool *stop)
+{
+    epoll *self = epoll_of(reactor);
+    struct epoll_event events[BATCH];
+    int count = epoll_wait(self->set, events, BATCH, milliseconds(timeout));
+
+    for (int i = 0; i < count; i++) {
+        uint64_t key = events[i].data.u64;
+        if (key == WAKE_KEY) {
+            *stop |= take_wake(self);
+            continue;
+        }
+        pco__io *io = self->sockets[(uint32_t)key];
+        if (io != NULL && io->private_.generation == key >> 32) {
+            pco__reactor_ready(reactor, io, translate(events[i].events));
+        }
+    }
+}
+
+static void wake(pco__backend *backend, bool stop)
+{
+    const epoll *self = (const epoll *)backend;
+    uint64_t count = stop ? WAKE_STOP : 1;
+    int saved = errno; /* the caller may be a signal handler */
+    ssize_t written = write(self->wake, &count, sizeof count);
+
+    (void)written; /* it fails only where the counter is full, and then the loop is awake */
+    errno = saved;
+}
+
+const pco__poller pco__epoll = {
+    .class_ = PCO__REACTOR_CLASS("epoll", wake),
+    .size = sizeof(epoll),
+    .open = open_epoll,
+    .close = close_epoll,
+    .add = add,
+    .remove = remove_socket,
+    .wait = wait_for_events,
+};

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * reactor.h: makes a completion-style backend (backend.h) out of a system that only tells what is
+ * ready, and describes the small part that differs between such systems: the poller.
+ *
+ * The reactor (reactor.c) remembers for each socket what is ready and what its operations want.
+ * Sockets for which the two meet wait in the ready queue, and poll() tries their operations. It
+ * relies on edges: a poller reports each change once, and the reactor forgets a bit only when the
+ * system has said that the socket is drained (EAGAIN, or a short read or write).
+ */
+#ifndef PCO_POSIX_REACTOR_H
+#define PCO_POSIX_REACTOR_H
+
+#include "backend.h"
+#include "list.h"
+
+/*
+ * What can be ready. A bit stays set until the reactor has used it up. The numbers are those of
+ * EPOLLIN, EPOLLOUT, EPOLLERR and EPOLLHUP, so that epoll.c has little to translate.
+ */
+enum {
+    PCO__READY_IN = 0x01,    /* data, the end of the stream, a connection to accept, an error */
+    PCO__READY_OUT = 0x04,   /* room to send, a connect() that has ended, an error */
+    PCO__READY_ERROR = 0x08, /* the connection has failed: SO_ERROR may say how */
+    /*
+     * A short read does not mean that nothing is left: the end of the stream or an error waits
+     * behind the data, and the edge that announced it will not come again. Never taken back.
+     */
+    PCO__READY_END = 0x10,
+    PCO__READY_START = 0x20 /* the reactor's own: a CONNECT that has not been tried yet */
+};
+
+typedef struct pco__reactor {
+    pco__backend base;
+    pco__link ready;  /* the ready queue */
+    pco__link batch;  /* that part of it that this poll() goes through */
+    pco__io *current; /* the socket whose operations are being tried; NULL once it is closed */
+    pco__op *canceled;
+    pco__op **canceled_end;
+    unsigned char *scratch; /* the memory of lent reads */
+    size_t scratch_size;
+    size_t attached;
+    int reserve;   /* a descriptor to give up when there are no others left; -1: none */
+    bool has_unix; /* a listener of AF_UNIX has been attached */
+} pco__reactor;
+
+/*
+ * A poller: the backend's class, of which it supplies `name` and `wake` itself and the rest by
+ * PCO__REACTOR_CLASS, and the calls that the reactor makes. All but wake run on the loop's thread.
+ */
+typedef struct pco__poller {
+    pco__backend_class class_;
+
+    /* The size of the poller's own structure, whose first member is the pco__reactor. */
+    size_t size;
+
+    /*
+     * Opens the system's queue and the means to wake it. The structure is zeroed but for the
+     * reactor's part. On failure nothing stays open; PCO_ENOTSUP: not on this system.
+     */
+    int (*open)(pco__reactor *reactor, pco_error *error);
+    void (*close)(pco__reactor *reactor);
+
+    /*
+     * Registers io->socket, once for its whole life: input and output of connections, input of
+     * listeners (io->private_.role), each change to be reported once (EPOLLET, EV_CLEAR). What is
+     * ready already is reported too.
+     */
+    int (*add)(pco__reactor *reactor, pco__io *io, pco_error *error);
+
+    /*
+     * The socket will be closed directly after this, and *io may be freed then: no report of it
+     * may follow, even if another process holds the same socket open.
+     */
+    void (*remove)(pco__reactor *reactor, pco__io *io);
+
+    /*
+     * Waits for at most `timeout` nanoseconds, never less where nothing happens (round up; 0: does
+     * not wait; PCO__FOREVER), and calls pco__reactor_ready for what the system reports, up to a
+     * fixed number of events. It calls nothing else, so no socket is closed between the system's
+     * report and the ready queue. May return early, on a signal for instance. Sets *stop if
+     * wake(stop) was called since the last wait.
+     */
+    void (*wait)(pco__reactor *reactor, uint64_t timeout, bool *stop);
+} pco__poller;
+
+/* The class of a poller. `wake_`: as pco__backend_class.wake, async-signal-safe, keeps errno. */
+#define PCO__REACTOR_CLASS(name_, wake_)                                                           \
+    {                                                                                              \
+        .name = (name_), .accepts = 1, .init = pco__reactor_init, .fini = pco__reactor_fini,       \
+        .now = pco__reactor_now, .poll = pco__reactor_poll, .wake = (wake_),                       \
+        .attach = pco__reactor_attach, .submit = pco__reactor_submit,                              \
+        .cancel = pco__reactor_cancel, .try_send = pco__reactor_try_send,                          \
+        .shutdown_send = pco__reactor_shutdown_send, .close = pco__reactor_close                   \
+    }
+
+/* reactor.c: the backend's functions, for PCO__REACTOR_CLASS. `self` is the pco__poller's. */
+int pco__reactor_init(const pco__backend_class *self, const pco__backend_options *options,
+                      pco__backend **backend, pco_error *error);
+void pco__reactor_fini(pco__backend *backend);
+uint64_t pco__reactor_now(pco__backend *backend);
+void pco__reactor_poll(pco__backend *backend, uint64_t timeout, bool *stop);
+int pco__reactor_attach(pco__backend *backend, pco__io *io, pco__io_role role, pco_error *error);
+void pco__reactor_submit(pco__backend *backend, pco__op *op);
+void pco__reactor_cancel(pco__backend *backend, pco__op *op);
+int pco__reactor_try_send(pco__backend *backend, pco__io *io, const pco_buffer *buffers,
+                          size_t count, size_t *sent, int *system_code);
+int pco__reactor_shutdown_send(pco__backend *backend, pco__io *io);
+void pco__reactor_close(pco__backend *backend, pco__io *io, bool reset);
+
+/* Puts the socket at the end of the ready queue, unless it is in a queue already. */
+static inline void pco__reactor_enqueue(pco__reactor *reactor, pco__io *io)
+{
+    if (io->private_.link.next == NULL) {
+        pco__list_append(&reactor->ready, &io->private_.link);
+    }
+}
+
+/*
+ * For a poller's wait(): the system says that `bits` (PCO__READY_*) of the socket are ready. An
+ * error and the end of both directions are IN and OUT as well: trying brings them to light.
+ */
+static inline void pco__reactor_ready(pco__reactor *reactor, pco__io *io, unsigned bits)
+{
+    io->private_.ready = (uint8_t)(io->private_.ready | bits);
+    if ((io->private_.ready & io->private_.wants) != 0) {
+        pco__reactor_enqueue(reactor, io);
+    }
+}
+
+/*
+ * socket.c: accepts one connection, non-blocking and close-on-exec, and its peer's address. -1 and
+ * errno as accept(2).
+ */
+int pco__socket_accept(int listener, pco_address *peer);
+
+extern const pco__poller pco__epoll;
+extern const pco__poller pco__kqueue;
+
+#endif

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT */
+/* system.c (POSIX): the table of errors, the clock, threads, and files. */
+#define _GNU_SOURCE 1
+
+#include "error.h"
+#include "memory.h"
+#include "platform.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- Errors ---- */
+
+/* Some names share a number on some systems, so this is a table and not a switch. */
+static const struct {
+    int system;
+    int ours;
+} error_table[] = {
+    {EINVAL, PCO_EINVAL},
+    {EDESTADDRREQ, PCO_EINVAL},
+    {EDOM, PCO_EINVAL},
+    {EFAULT, PCO_EINVAL},
+    {EISDIR, PCO_EINVAL},
+    {ELOOP, PCO_EINVAL},
+    {ENAMETOOLONG, PCO_EINVAL},
+    {ENOMEM, PCO_ENOMEM},
+    {ENOTSUP, PCO_ENOTSUP},
+    {EOPNOTSUPP, PCO_ENOTSUP},
+    {ENOPROTOOPT, PCO_ENOTSUP},
+    {ENOSYS, PCO_ENOTSUP},
+    {EBUSY, PCO_EBUSY},
+    {EALREADY, PCO_EBUSY},
+    {ECANCELED, PCO_ECANCELED},
+    {ETIMEDOUT, PCO_ETIMEDOUT},
+    {EAGAIN, PCO_EAGAIN},
+    {EWOULDBLOCK, PCO_EAGAIN},
+    {EINPROGRESS, PCO_EAGAIN},
+    {EINTR, PCO_EAGAIN},
+    {EACCES, PCO_EACCES},
+    {EPERM, PCO_EACCES},
+    {EROFS, PCO_EACCES},
+    {ENOENT, PCO_ENOENT},
+    {ENOTDIR, PCO_ENOENT},
+    {EIO, PCO_EIO},
+    {EMFILE, PCO_EMFILE},
+    {ENFILE, PCO_EMFILE},
+    {ENOBUFS, PCO_ENOBUFS},
+    {ENOSPC, PCO_ENOBUFS},
+    {ENOTSOCK, PCO_ENOTSOCK},
+    {EBADF, PCO_ENOTSOCK},
+    {EADDRINUSE, PCO_EADDRINUSE},
+    {EADDRNOTAVAIL, PCO_EADDRNOTAVAIL},
+    {EAFNOSUPPORT, PCO_EAFNOSUPPORT},
+    {EPROTONOSUPPORT, PCO_EAFNOSUPPORT},
+    {ECONNREFUSED, PCO_ECONNREFUSED},
+    {ECONNRESET, PCO_ECONNRESET},
+    {ENETRESET, PCO_ECONNRESET},
+#if defined(__APPLE__)
+    {EPROTOTYPE, PCO_ECONNRESET}, /* send() during the peer's close */
+#endif
+    {ECONNABORTED, PCO_ECONNABORTED},
+    {EPROTO, PCO_ECONNABORTED},
+    {EPIPE, PCO_EPIPE},
+    {ENOTCONN, PCO_ENOTCONN},
+    {EISCONN, PCO_EISCONN},
+    {ENETDOWN, PCO_ENETDOWN},
+    {ENETUNREACH, PCO_ENETUNREACH},
+    {EHOSTUNREACH, PCO_EHOSTUNREACH},
+    {EHOSTDOWN, PCO_EHOSTUNREACH},
+    {EMSGSIZE, PCO_EMSGSIZE},
+};
+
+int pco__error_from_system(int system_code)
+{
+    for (size_t i = 0; i < sizeof error_table / sizeof error_table[0]; i++) {
+        if (error_table[i].system == system_code) {
+            return error_table[i].ours;
+        }
+    }
+    return PCO_EUNKNOWN;
+}
+
+/* ---- Time, threads, the environment ---- */
+
+uint64_t pco__monotonic(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+uintptr_t pco__thread_id(void)
+{
+    return (uintptr_t)pthread_self();
+}
+
+struct pco__mutex {
+    pthread_mutex_t mutex;
+};
+
+int pco__mutex_new(pco__mutex **mutex)
+{
+    pco__mutex *made = pco__malloc(sizeof *made);
+
+    if (made == NULL) {
+        return PCO_ENOMEM;
+    }
+    int code = pthread_mutex_init(&made->mutex, NULL);
+    if (code != 0) {
+        pco__free(made);
+        return pco__error_from_system(code);
+    }
+    *mutex = made;
+    return 0;
+}
+
+void pco__mutex_free(pco__mutex *mutex)
+{
+    if (mutex != NULL) {
+        pthread_mutex_destroy(&mutex->mutex);
+        pco__free(mutex);
+    }
+}
+
+void pco__mutex_lock(pco__mutex *mutex)
+{
+    pthread_mutex_lock(&mutex->mutex);
+}
+
+void pco__mutex_unlock(pco__mutex *mutex)
+{
+    pthread_mutex_unlock(&mutex->mutex);
+}
+
+typedef struct thread_start {
+    void (*run)(void *context);
+    void *context;
+} thread_start;
+
+static void *thread_main(void *argument)
+{
+    thread_start start = *(thread_start *)argument;
+
+    pco__free(argument);
+    start.run(start.context);
+    return NULL;
+}
+
+/* The thread is born with all signals blocked: the program's handlers run on its own threads. */
+static int start_detached(thread_start *start)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+    sigset_t all;
+    sigset_t before;
+    int code = pthread_attr_init(&attributes);
+
+    if (code != 0) {
+        return code;
+    }
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    code = pthread_create(&thread, &attributes, thread_main, start);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return code;
+}
+
+int pco__thread_start(void (*run)(void *context), void *context, pco_error *error)
+{
+    thread_start *start = pco__malloc(sizeof *start);
+
+    if (start == NULL) {
+        return pco__error_describe(error, PCO_ENOMEM, 0, "start a thread");
+    }
+    start->run = run;
+    start->context = context;
+    int code = start_detached(start);
+    if (code != 0) {
+        pco__free(start);
+        return pco__error_describe(error, pco__error_from_system(code), code, "start a thread");
+    }
+    return 0;
+}
+
+const char *pco__getenv(const char *name)
+{
+    const char *value = getenv(name);
+
+    return value != NULL && value[0] != '\0' ? value : NULL;
+}
+
+void pco__panic(const char *sentence)
+{
+    fprintf(stderr, "portico: %s\n", sentence);
+    abort();
+}
+
+/* ---- Files ---- */
+
+/* A file may hold a private key, and memory that is given back must not; the loop is not elided. */
+static void free_wiped(unsigned char *memory, size_t size)
+{
+    volatile unsigned char *byte = memory;
+
+    for (size_t i = 0; memory != NULL && i < size; i++) {
+        byte[i] = 0;
+    }
+    pco__free(memory);
+}
+
+/* What a file is read into. */
+typedef struct contents {
+    unsigned char *data;
+    size_t length;
+    size_t capacity;
+} contents;
+
+/* Makes room for at least one more byte. */
+static int grow(contents *into)
+{
+    size_t capacity = into->capacity * 2;
+    unsigned char *data = pco__malloc(capacity);
+
+    if (data == NULL) {
+        return PCO_ENOMEM;
+    }
+    memcpy(data, into->data, into->length);
+    free_wiped(into->data, into->capacity);
+    into->data = data;
+    into->capacity = capacity;
+    return 0;
+}
+
+/* Reads to the end. PCO_EINVAL: more than `limit` bytes. */
+static int read_all(int descriptor, size_t limit, contents *into, int *system_code)
+{
+    ssize_t length;
+
+    for (;;) {
+        if (into->length == into->capacity && grow(into) != 0) {
+            return PCO_ENOMEM;
+        }
+        length = read(descriptor, into->data + into->length, into->capacity - into->length);
+        if (length < 0 && errno != EINTR) {
+            *system_code = errno;
+            return pco__error_from_system(errno);
+        }
+        if (length == 0) {
+            return 0;
+        }
+        into->length += length > 0 ? (size_t)length : 0;
+        if (into->length > limit) {
+            return PCO_EINVAL;
+        }
+    }
+}
+
+int pco__read_file(const char *path, size_t limit, unsigned char **data, size_t *length,
+                   pco_error *error)
+{
+    contents whole = {0};
+    struct stat status;
+    int system_code = 0;
+    int code = 0;
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+    if (descriptor < 0 || fstat(descriptor, &status) != 0) {
+        system_code = errno;
+        code = pco__error_from_system(system_code);
+        goto done;
+    }
+    /* One byte more than the file has, so that its end is seen without growing. */
+    whole.capacity = 4096;
+    if (status.st_size > 0 && (uint64_t)status.st_size <= limit) {
+        whole.capacity = (size_t)status.st_size + 1;
+    }
+    whole.data = pco__malloc(whole.capacity);
+    code = whole.data == NULL ? PCO_ENOMEM : read_all(descriptor, limit, &whole, &system_code);
+done:
+    if (descriptor >= 0) {
+        close(descriptor);
+    }
+    if (code == 0) {
+        *data = whole.data;
+        *length = whole.length;
+        return 0;
+    }
+    free_wiped(whole.data, whole.capacity);
+    if (whole.length > limit) {
+        return pco__error_set(error, code, 0, "read %s: larger than %zu bytes", path, limit);
+    }
+    return pco__error_describe(error, code, system_code, "read %s", path);
+}

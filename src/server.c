@@ -1,0 +1,637 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * server.c: the server object: accepting, counting, and closing. create_server.c makes servers.
+ *
+ * The one hard idea is who may end when. The struct stays as long as anything refers to it: an
+ * accept in flight, a connection, or the user, who may free it at any time. settle() is the one
+ * place that moves a closing server on, and it runs as a task, when no callback is on the stack.
+ */
+#include "server.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "error.h"
+#include "memory.h"
+#include "ssl.h"
+#include "transport.h"
+
+/* Seconds to wait after accepting failed (asyncio: ACCEPT_RETRY_DELAY). */
+#define BACK_OFF 1.0
+
+static void accepted(pco__op *op, const pco__result *result);
+
+pco__link *pco__server_streams(pco_server *server)
+{
+    return &server->streams;
+}
+
+static void set_state(pco_server *server, pco__server_state state)
+{
+    assert(state > server->state);
+    server->state = state;
+}
+
+/* ---- Connections ---- */
+
+static pco_protocol *make_protocol(void *context)
+{
+    pco_server *server = context;
+    if (server->freed) {
+        return NULL;
+    }
+    pco_protocol *protocol = server->options.protocol_factory(server->options.context);
+    if (protocol != NULL && !pco__protocol_is_valid(protocol)) {
+        pco_error error;
+        pco__error_set(&error, PCO_EINVAL, 0,
+                       "protocol_factory returned a protocol without a table of methods, or whose "
+                       "size is not sizeof(pco_protocol_methods)");
+        pco__loop_report(server->loop, "a connection was refused", &error, NULL, server);
+        protocol = NULL;
+    }
+    if (protocol == NULL) {
+        server->counters.refused++;
+    }
+    return protocol;
+}
+
+static void handshake_done(pco__stream *stream, const pco_error *error, void *context)
+{
+    pco_server *server = context;
+    server->counters.handshaking--;
+    if (error == NULL || error->code == PCO_ECANCELED) {
+        return;
+    }
+    server->counters.handshake_failures++;
+    if (server->options.handshake_failed != NULL && !server->freed) {
+        pco_address peer;
+        if (pco_transport_get_peername(&stream->base, &peer) != 0) {
+            memset(&peer, 0, sizeof peer);
+        }
+        server->options.handshake_failed(server, &peer, error, server->options.context);
+    }
+}
+
+static int start_tls(pco_server *server, pco__stream *stream, pco_error *error)
+{
+    pco__ssl_options options = {.context = server->options.ssl,
+                                .handshake_timeout = server->options.ssl_handshake_timeout,
+                                .shutdown_timeout = server->options.ssl_shutdown_timeout,
+                                .make_protocol = make_protocol,
+                                .handshake_done = handshake_done,
+                                .context_of_calls = server};
+    server->counters.handshaking++;
+    int code = pco__ssl_start(stream, &options, error);
+    if (code != 0) {
+        server->counters.handshaking--;
+    }
+    return code;
+}
+
+static void start_connection(pco_server *server, pco_socket sock, const pco_address *peer)
+{
+    pco__stream_options options = {.server = server,
+                                   .peer = peer,
+                                   .close_timeout = server->options.close_timeout,
+                                   .linger = server->options.lingering_close == PCO_ON};
+    pco__stream *stream;
+    pco_error error;
+    pco__socket_prepare_accepted(sock, server->options.keep_alive == PCO_ON);
+    int code = pco__stream_new(server->loop, sock, &options, &stream, &error);
+    if (code != 0) {
+        server->counters.refused++;
+        pco__socket_close(sock, false);
+        pco__loop_report(server->loop, "a connection was refused", &error, NULL, server);
+        return;
+    }
+    server->counters.active++;
+    if (server->options.ssl != NULL) {
+        code = start_tls(server, stream, &error);
+        if (code != 0) {
+            server->counters.refused++;
+            pco__stream_abort(stream, false);
+            pco__loop_report(server->loop, "a connection was refused", &error, NULL, server);
+        }
+        return;
+    }
+    pco_protocol *protocol = make_protocol(server);
+    if (protocol != NULL) {
+        pco__stream_start(stream, protocol);
+    } else {
+        pco__stream_abort(stream, false);
+    }
+}
+
+/* ---- Accepting ---- */
+
+static bool is_full(const pco_server *server)
+{
+    return server->options.max_connections != 0 &&
+           server->counters.active >= server->options.max_connections;
+}
+
+static void submit_accept(pco_server *server, pco__accept *accept)
+{
+    pco__backend *backend = server->loop->backend;
+    if (server->state != PCO__SERVER_SERVING || accept->op.in_flight) {
+        return;
+    }
+    if (accept->parked != PCO_NO_SOCKET || is_full(server) ||
+        pco__timer_is_running(&server->back_off)) {
+        server->held_back = true;
+        return;
+    }
+    accept->listener->in_flight++;
+    backend->class_->submit(backend, &accept->op);
+}
+
+/* Starts parked connections as far as there is room, and accepts again. */
+static void resume_accepting(pco_server *server)
+{
+    size_t accepts = server->loop->backend->class_->accepts;
+    server->held_back = false;
+    for (size_t i = 0; i < server->listeners_count; i++) {
+        for (size_t j = 0; j < accepts && server->state == PCO__SERVER_SERVING; j++) {
+            pco__accept *accept = &server->listeners[i].accepts[j];
+            if (accept->parked != PCO_NO_SOCKET && !is_full(server)) {
+                pco_socket sock = accept->parked;
+                accept->parked = PCO_NO_SOCKET;
+                start_connection(server, sock, &accept->parked_peer);
+            }
+            submit_accept(server, accept);
+        }
+    }
+}
+
+static void back_off_is_over(pco__timer *timer)
+{
+    resume_accepting(PCO__CONTAINER(timer, pco_server, back_off));
+}
+
+static void accepting_failed(pco_server *server, const pco__result *result)
+{
+    server->counters.accept_errors++;
+    server->counters.refused += result->length;
+    server->held_back = true;
+    if (!pco__timer_is_running(&server->back_off)) {
+        pco__loop_start_timer(server->loop, &server->back_off, BACK_OFF);
+    }
+    if (!server->in_trouble) {
+        pco_error error;
+        server->in_trouble = true;
+        pco__error_describe(&error, result->error, result->system_code,
+                            "accept a connection (trying again every second)");
+        pco__loop_report(server->loop, "accepting connections fails", &error, NULL, server);
+    }
+}
+
+static void took_connection(pco_server *server, pco__accept *accept, const pco__result *result)
+{
+    server->in_trouble = false;
+    if (is_full(server)) {
+        accept->parked = result->socket;
+        accept->parked_peer = *result->peer;
+    } else {
+        start_connection(server, result->socket, result->peer);
+    }
+    submit_accept(server, accept);
+}
+
+/* Whether any listener has an accept in flight. */
+static bool is_accepting(const pco_server *server)
+{
+    for (size_t i = 0; i < server->listeners_count; i++) {
+        if (server->listeners[i].in_flight != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void accepted(pco__op *op, const pco__result *result)
+{
+    pco__accept *accept = PCO__CONTAINER(op, pco__accept, op);
+    pco_server *server = accept->listener->server;
+    accept->listener->in_flight--;
+    if (result->error == 0) {
+        server->counters.accepted++;
+    }
+    if (server->state == PCO__SERVER_SERVING) {
+        if (result->error == 0) {
+            took_connection(server, accept, result);
+        } else {
+            accepting_failed(server, result);
+        }
+        return;
+    }
+    if (result->error == 0) {
+        server->counters.refused++;
+        pco__socket_close(result->socket, false);
+    }
+    pco__loop_schedule(server->loop, &server->task);
+}
+
+/* ---- Serving ---- */
+
+static int attach_listener(pco_server *server, pco__listener *listener, pco_error *error)
+{
+    const pco__backend_class *class_ = server->loop->backend->class_;
+    if (listener->attached) {
+        return 0;
+    }
+    if (listener->accepts == NULL) {
+        listener->accepts = pco__calloc(class_->accepts * sizeof *listener->accepts);
+        if (listener->accepts == NULL) {
+            return pco__error_describe(error, PCO_ENOMEM, 0, "start serving");
+        }
+    }
+    for (size_t i = 0; i < class_->accepts; i++) {
+        pco__accept *accept = &listener->accepts[i];
+        accept->listener = listener;
+        accept->parked = PCO_NO_SOCKET;
+        accept->op.kind = PCO__OP_ACCEPT;
+        accept->op.io = &listener->io;
+        accept->op.done = accepted;
+    }
+    int code =
+        class_->attach(server->loop->backend, &listener->io, PCO__IO_LISTENER, error);
+    listener->attached = code == 0;
+    return code;
+}
+
+int pco__server_start(pco_server *server, pco_error *error)
+{
+    if (server->state == PCO__SERVER_SERVING) {
+        return 0;
+    }
+    int code = 0;
+    for (size_t i = 0; i < server->listeners_count && code == 0; i++) {
+        code =
+            pco__socket_listen(server->listeners[i].io.socket, server->options.backlog, error);
+    }
+    for (size_t i = 0; i < server->listeners_count && code == 0; i++) {
+        code = attach_listener(server, &server->listeners[i], error);
+    }
+    if (code == 0) {
+        set_state(server, PCO__SERVER_SERVING);
+        resume_accepting(server);
+    }
+    return code;
+}
+
+/* Whether the server may be used from here and now: the loop exists and the server is open. */
+static bool is_alive(const pco_server *server)
+{
+    if (server->loop != NULL) {
+        pco__loop_check_thread(server->loop);
+    }
+    return server->loop != NULL;
+}
+
+int pco_server_start_serving(pco_server *server, pco_error *error)
+{
+    if (!is_alive(server) || server->state >= PCO__SERVER_CLOSING) {
+        return pco__error_set(error, PCO_ECLOSED, 0, "the server is closed");
+    }
+    return pco__server_start(server, error);
+}
+
+static bool is_over(const pco_server *server)
+{
+    return server->state == PCO__SERVER_CLOSED && server->counters.active == 0;
+}
+
+static bool server_is_over(void *context)
+{
+    return is_over(context);
+}
+
+int pco_server_serve_forever(pco_server *server, pco_error *error)
+{
+    if (server->loop != NULL && pco_loop_is_running(server->loop)) {
+        return pco__error_set(error, PCO_EBUSY, 0, "the loop is running already");
+    }
+    int code = pco_server_start_serving(server, error);
+    if (code != 0) {
+        return code;
+    }
+    server->holds++;
+    code = pco_loop_run_until(server->loop, server_is_over, server, INFINITY);
+    server->holds--;
+    if (server->freed) {
+        pco__loop_schedule(server->loop, &server->task);
+    }
+    if (code == PCO_EBUSY) {
+        return pco__error_set(error, PCO_EBUSY, 0, "the loop is running already");
+    }
+    return 0;
+}
+
+bool pco_server_is_serving(const pco_server *server)
+{
+    return server->state == PCO__SERVER_SERVING;
+}
+
+/* ---- Closing ---- */
+
+static void close_listener(pco_server *server, pco__listener *listener, pco_socket kept)
+{
+    pco__backend *backend = server->loop->backend;
+    if (listener->attached) {
+        backend->class_->close(backend, &listener->io, false);
+    } else if (listener->io.socket != kept) {
+        pco__socket_close(listener->io.socket, false);
+    }
+    listener->io.socket = PCO_NO_SOCKET;
+}
+
+static void close_listeners(pco_server *server, pco_socket kept)
+{
+    for (size_t i = 0; i < server->listeners_count; i++) {
+        close_listener(server, &server->listeners[i], kept);
+    }
+    set_state(server, PCO__SERVER_CLOSED);
+}
+
+static void free_listeners(pco_server *server)
+{
+    for (size_t i = 0; i < server->listeners_count; i++) {
+        pco__free(server->listeners[i].accepts);
+    }
+    pco__free(server->listeners);
+    server->listeners = NULL;
+    server->listeners_count = 0;
+}
+
+static void drop_waiters(pco_server *server)
+{
+    while (server->waiters != NULL) {
+        pco__waiter *waiter = server->waiters;
+        server->waiters = waiter->next;
+        pco__free(waiter);
+    }
+}
+
+static void destroy(pco_server *server)
+{
+    pco__list_remove(&server->link);
+    drop_waiters(server);
+    free_listeners(server);
+    if (server->options.ssl != NULL) {
+        pco_ssl_context_release(server->options.ssl);
+    }
+    pco__free(server);
+}
+
+/* The end of waiting, one waiter after the other: each may do anything, freeing the server too. */
+static void call_waiters(pco_server *server)
+{
+    while (server->waiters != NULL && !server->freed) {
+        pco__waiter waiter = *server->waiters;
+        pco__free(server->waiters);
+        server->waiters = waiter.next;
+        waiter.callback(server, waiter.context);
+    }
+}
+
+/* The server's task: goes on with closing, as far as it can. */
+static void settle(pco__task *task)
+{
+    pco_server *server = PCO__CONTAINER(task, pco_server, task);
+    if (server->state == PCO__SERVER_CLOSING && !is_accepting(server)) {
+        close_listeners(server, PCO_NO_SOCKET);
+    }
+    if (!is_over(server)) {
+        return;
+    }
+    pco__loop_stop_timer(server->loop, &server->deadline);
+    free_listeners(server);
+    call_waiters(server);
+    if (server->freed && server->holds == 0 && !server->task.queued) {
+        destroy(server);
+    }
+}
+
+/* Closes what waits for its turn and cancels the accepts. */
+static void stop_listener(pco_server *server, pco__listener *listener)
+{
+    pco__backend *backend = server->loop->backend;
+    for (size_t i = 0; listener->accepts != NULL && i < backend->class_->accepts; i++) {
+        pco__accept *accept = &listener->accepts[i];
+        if (accept->parked != PCO_NO_SOCKET) {
+            pco__socket_close(accept->parked, false);
+            accept->parked = PCO_NO_SOCKET;
+            server->counters.refused++;
+        }
+        if (accept->op.in_flight) {
+            backend->class_->cancel(backend, &accept->op);
+        }
+    }
+}
+
+void pco_server_close(pco_server *server)
+{
+    if (!is_alive(server) || server->state >= PCO__SERVER_CLOSING) {
+        return;
+    }
+    set_state(server, PCO__SERVER_CLOSING);
+    pco__loop_stop_timer(server->loop, &server->back_off);
+    for (size_t i = 0; i < server->listeners_count; i++) {
+        stop_listener(server, &server->listeners[i]);
+    }
+    if (!is_accepting(server)) {
+        close_listeners(server, PCO_NO_SOCKET);
+    }
+    pco__loop_schedule(server->loop, &server->task);
+}
+
+void pco__server_detach(pco_server *server)
+{
+    assert(server->counters.active != 0);
+    server->counters.active--;
+    if (server->held_back && server->state == PCO__SERVER_SERVING) {
+        pco__loop_stop_timer(server->loop, &server->back_off);
+        resume_accepting(server);
+    }
+    if (is_over(server)) {
+        pco__loop_schedule(server->loop, &server->task);
+    }
+}
+
+void pco_server_close_clients(pco_server *server)
+{
+    pco__link *next;
+    for (pco__link *link = server->streams.next; link != &server->streams; link = next) {
+        next = link->next;
+        pco_transport_close(PCO__CONTAINER(link, pco__stream, base.link)->top);
+    }
+}
+
+void pco_server_abort_clients(pco_server *server)
+{
+    pco__link *next;
+    for (pco__link *link = server->streams.next; link != &server->streams; link = next) {
+        next = link->next;
+        pco_transport_abort(PCO__CONTAINER(link, pco__stream, base.link)->top);
+    }
+}
+
+int pco_server_wait_closed(pco_server *server, pco_server_callback callback, void *context)
+{
+    if (callback == NULL) {
+        return PCO_EINVAL;
+    }
+    if (!is_alive(server)) {
+        return PCO_ECLOSED;
+    }
+    pco__waiter *waiter = pco__malloc(sizeof *waiter);
+    if (waiter == NULL) {
+        return PCO_ENOMEM;
+    }
+    *waiter = (pco__waiter){.callback = callback, .context = context};
+    pco__waiter **last = &server->waiters;
+    while (*last != NULL) {
+        last = &(*last)->next;
+    }
+    *last = waiter;
+    if (is_over(server)) {
+        pco__loop_schedule(server->loop, &server->task);
+    }
+    return 0;
+}
+
+static void deadline_has_come(pco__timer *timer)
+{
+    pco_server_abort_clients(PCO__CONTAINER(timer, pco_server, deadline));
+}
+
+int pco_server_shutdown(pco_server *server, double timeout)
+{
+    if (pco__check_seconds(timeout, true, "timeout", NULL) != 0) {
+        return PCO_EINVAL;
+    }
+    if (!is_alive(server)) {
+        return PCO_ECLOSED;
+    }
+    pco_server_close(server);
+    pco_server_close_clients(server);
+    pco__loop_stop_timer(server->loop, &server->deadline);
+    if (!is_over(server)) {
+        pco__loop_start_timer(server->loop, &server->deadline, timeout);
+    }
+    return 0;
+}
+
+void pco_server_free(pco_server *server)
+{
+    if (server == NULL) {
+        return;
+    }
+    server->freed = true;
+    drop_waiters(server);
+    if (server->loop == NULL) {
+        destroy(server);
+        return;
+    }
+    pco_server_close(server);
+    pco__loop_schedule(server->loop, &server->task);
+}
+
+/* ---- Questions ---- */
+
+pco_loop *pco_server_get_loop(const pco_server *server)
+{
+    return server->loop;
+}
+
+size_t pco_server_get_socket_count(const pco_server *server)
+{
+    return server->state < PCO__SERVER_CLOSING ? server->listeners_count : 0;
+}
+
+pco_socket pco_server_get_socket(const pco_server *server, size_t index)
+{
+    return index < pco_server_get_socket_count(server) ? server->listeners[index].io.socket
+                                                       : PCO_NO_SOCKET;
+}
+
+int pco_server_get_sockname(const pco_server *server, size_t index, pco_address *address)
+{
+    pco_socket sock = pco_server_get_socket(server, index);
+    return sock != PCO_NO_SOCKET ? pco__socket_sockname(sock, address) : PCO_EINVAL;
+}
+
+int pco_server_get_counters(const pco_server *server, pco_server_counters *counters)
+{
+    size_t size = counters->size;
+    if (size == 0 || size > sizeof *counters) {
+        return PCO_EINVAL;
+    }
+    memcpy(counters, &server->counters, size);
+    counters->size = size;
+    return 0;
+}
+
+/* ---- Making, and the loop's end ---- */
+
+pco_server *pco__server_new(pco_loop *loop, const pco_server_options *options,
+                            size_t listeners_limit)
+{
+    pco_server *server = pco__calloc(sizeof *server);
+    if (server == NULL) {
+        return NULL;
+    }
+    server->listeners = pco__calloc(listeners_limit * sizeof *server->listeners);
+    if (server->listeners == NULL) {
+        pco__free(server);
+        return NULL;
+    }
+    server->loop = loop;
+    server->options = *options;
+    if (options->ssl != NULL) {
+        pco_ssl_context_retain(options->ssl);
+    }
+    server->task.run = settle;
+    server->back_off.fire = back_off_is_over;
+    server->deadline.fire = deadline_has_come;
+    pco__list_init(&server->streams);
+    pco__list_append(&loop->servers, &server->link);
+    return server;
+}
+
+void pco__server_discard(pco_server *server, pco_socket kept)
+{
+    close_listeners(server, kept);
+    destroy(server);
+}
+
+void pco__servers_close_all(pco_loop *loop)
+{
+    pco__link *next;
+    for (pco__link *link = loop->servers.next; link != &loop->servers; link = next) {
+        next = link->next;
+        pco_server *server = PCO__CONTAINER(link, pco_server, link);
+        pco_server_close(server);
+        pco_server_abort_clients(server);
+    }
+}
+
+bool pco__servers_are_closed(const pco_loop *loop)
+{
+    for (pco__link *link = loop->servers.next; link != &loop->servers; link = link->next) {
+        if (!is_over(PCO__CONTAINER(link, pco_server, link))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void pco__servers_orphan_all(pco_loop *loop)
+{
+    while (!pco__list_is_empty(&loop->servers)) {
+        pco_server *server = PCO__CONTAINER(loop->servers.next, pco_server, link);
+        pco__list_remove(&server->link);
+        server->loop = NULL;
+    }
+}

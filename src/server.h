@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * server.h (internal): a server, as create_server.c makes it and server.c lives it, and what its
+ * connections and the loop ask of it.
+ */
+#ifndef PCO_SERVER_INTERNAL_H
+#define PCO_SERVER_INTERNAL_H
+
+#include <portico/server.h>
+
+#include "backend.h"
+#include "list.h"
+#include "loop.h"
+#include "timer.h"
+
+typedef struct pco__listener pco__listener;
+
+/*
+ * One accept operation of a listener. A connection that came in over max_connections is parked
+ * here until another one ends; meanwhile the operation rests.
+ */
+typedef struct pco__accept {
+    pco__op op;
+    pco__listener *listener;
+    pco_socket parked; /* PCO_NO_SOCKET: none */
+    pco_address parked_peer;
+} pco__accept;
+
+struct pco__listener {
+    pco_server *server;
+    pco__io io; /* io.socket is PCO_NO_SOCKET once it is closed */
+    bool attached;
+    size_t in_flight;     /* of its accepts */
+    pco__accept *accepts; /* as many as the backend likes; NULL before it serves */
+};
+
+/* BOUND -> SERVING -> CLOSING -> CLOSED; a server that never served skips SERVING. */
+typedef enum pco__server_state {
+    PCO__SERVER_BOUND,   /* sockets are bound, nobody listens */
+    PCO__SERVER_SERVING, /* accepting, unless full or backing off */
+    PCO__SERVER_CLOSING, /* accepts are canceled, waiting for each one's done() */
+    PCO__SERVER_CLOSED   /* the listening sockets are closed; connections may go on */
+} pco__server_state;
+
+typedef struct pco__waiter pco__waiter;
+struct pco__waiter {
+    pco__waiter *next;
+    pco_server_callback callback;
+    void *context;
+};
+
+struct pco_server {
+    pco_loop *loop;             /* NULL once the loop is freed */
+    pco__link link;             /* in loop->servers */
+    pco__link streams;          /* its connections, by pco_transport.link */
+    pco_server_options options; /* complete; no string in it is used any more */
+    pco__listener *listeners;
+    size_t listeners_count;
+    pco__server_state state;
+    pco__task task;       /* closing and waiters go on */
+    pco__timer back_off;  /* after accepting failed */
+    pco__timer deadline;  /* of shutdown */
+    pco__waiter *waiters; /* in the order in which they came */
+    pco_server_counters counters;
+    unsigned holds;  /* calls of serve_forever under way: the server must not vanish */
+    bool held_back;  /* some accept is not in flight: full, or backing off */
+    bool in_trouble; /* accepting fails, and that has been reported */
+    bool freed;      /* by the user: it goes when its last connection has ended */
+};
+
+/* The list that a connection of the server is in. */
+pco__link *pco__server_streams(pco_server *server);
+
+/* A connection of the server has ended: its connection_lost returned and its socket is closed. */
+void pco__server_detach(pco_server *server);
+
+/* Listens on every socket and begins to accept. */
+int pco__server_start(pco_server *server, pco_error *error);
+
+/* Makes a server without listeners, which belongs to the loop's list. NULL: out of memory. */
+pco_server *pco__server_new(pco_loop *loop, const pco_server_options *options,
+                            size_t listeners_limit);
+
+/* A server that nobody was given: frees it; its sockets are closed but for `kept`. */
+void pco__server_discard(pco_server *server, pco_socket kept);
+
+/* The loop is being freed: closes every server and aborts its connections... */
+void pco__servers_close_all(pco_loop *loop);
+
+/* ...tells whether all of it has come to an end... */
+bool pco__servers_are_closed(const pco_loop *loop);
+
+/* ...and cuts the servers that the user still owns off from the loop. */
+void pco__servers_orphan_all(pco_loop *loop);
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ssl.h (internal): what the server asks of TLS. The files ssl_*.c implement it with OpenSSL;
+ * ssl_none.c where the library is built without.
+ */
+#ifndef PCO_SSL_INTERNAL_H
+#define PCO_SSL_INTERNAL_H
+
+#include <portico/protocol.h>
+#include <portico/ssl.h>
+
+#include "transport.h"
+
+/*
+ * As pco_ssl_context_new, for the client's end: the certificate may be missing; the server's is
+ * verified unless `verify` is PCO_SSL_VERIFY_NONE, against the ca, or the system's if none is
+ * given; alpn_protocols are what the client offers.
+ */
+int pco__ssl_context_new_client(const pco_ssl_context_options *options, pco_ssl_context **context,
+                                pco_error *error);
+
+typedef struct pco__ssl_options {
+    pco_ssl_context *context; /* gains a reference until the handshake is over */
+    bool client;
+    const char *server_name; /* client: sent as SNI, and what the certificate must show; or NULL */
+    double handshake_timeout;
+    double shutdown_timeout;
+
+    /* Called when the handshake is done, directly before connection_made. NULL refuses. */
+    pco_protocol *(*make_protocol)(void *context);
+
+    /*
+     * Called once, when the handshake has succeeded (NULL) or failed; then the stream ends. It
+     * hears PCO_ECANCELED if it was this side that closed or aborted the connection meanwhile.
+     */
+    void (*handshake_done)(pco__stream *stream, const pco_error *error, void *context);
+    void *context_of_calls;
+} pco__ssl_options;
+
+/*
+ * Puts TLS on top of a new stream and starts it, as pco__stream_start does: the handshake begins.
+ * `stream->top` becomes the TLS transport. On failure the stream is untouched.
+ * PCO_ENOMEM, PCO_ETLS, PCO_EINVAL (a server_name that is none).
+ */
+int pco__ssl_start(pco__stream *stream, const pco__ssl_options *options, pco_error *error);
+
+/* Frees what TLS shares among the connections of a loop. No TLS connection is left. */
+void pco__ssl_loop_free(pco_loop *loop);
+
+#endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ssl_bio.c: one BIO for all TLS connections of a loop.
+ *
+ * OpenSSL knows of no sockets here. When a function of it is called, the loop's part says for which
+ * stream, and what that has received: reading copies from the received bytes, and writing appends
+ * to what the stream sends when the running callback returns. So one recv is good for many records,
+ * and all their answers leave in one send. Writing never has to wait; it can only fail.
+ */
+#include "ssl_bio.h"
+
+#include <openssl/bio.h>
+#include <string.h>
+
+#include "memory.h"
+
+static int bio_read(BIO *bio, char *to, size_t length, size_t *used)
+{
+    pco__ssl_loop *shared = BIO_get_data(bio);
+    pco__ssl_input *input = shared->input;
+    BIO_clear_retry_flags(bio);
+    if (input == NULL || input->length == 0) {
+        *used = 0;
+        BIO_set_retry_read(bio);
+        return -1;
+    }
+    if (length > input->length) {
+        length = input->length;
+    }
+    memcpy(to, input->data, length);
+    input->data += length;
+    input->length -= length;
+    *used = length;
+    return 1;
+}
+
+static int bio_write(BIO *bio, const char *from, size_t length, size_t *used)
+{
+    pco__ssl_loop *shared = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    *used = 0;
+    int code = pco__stream_append(shared->stream, from, length);
+    if (code != 0) {
+        shared->error = code;
+        return -1;
+    }
+    shared->output += length;
+    *used = length;
+    return 1;
+}
+
+/* OpenSSL flushes after each flight; what is appended leaves by itself. */
+static long bio_control(BIO *bio, int command, long number, void *pointer)
+{
+    (void)bio;
+    (void)number;
+    (void)pointer;
+    return command == BIO_CTRL_FLUSH ? 1 : 0;
+}
+
+static bool make_bio(pco__ssl_loop *shared)
+{
+    shared->method = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "portico");
+    if (shared->method == NULL || BIO_meth_set_read_ex(shared->method, bio_read) != 1 ||
+        BIO_meth_set_write_ex(shared->method, bio_write) != 1 ||
+        BIO_meth_set_ctrl(shared->method, bio_control) != 1) {
+        return false;
+    }
+    shared->bio = BIO_new(shared->method);
+    if (shared->bio == NULL) {
+        return false;
+    }
+    BIO_set_data(shared->bio, shared);
+    BIO_set_init(shared->bio, 1);
+    return true;
+}
+
+static void free_shared(pco__ssl_loop *shared)
+{
+    BIO_free(shared->bio);
+    BIO_meth_free(shared->method);
+    pco__free(shared->plaintext);
+    pco__free(shared->gathered);
+    pco__free(shared);
+}
+
+pco__ssl_loop *pco__ssl_loop_get(pco_loop *loop, void (*sweep)(pco__timer *timer))
+{
+    if (loop->ssl != NULL) {
+        return loop->ssl;
+    }
+    pco__ssl_loop *made = pco__calloc(sizeof *made);
+    if (made == NULL) {
+        return NULL;
+    }
+    made->loop = loop;
+    made->sweep.fire = sweep;
+    pco__list_init(&made->busy);
+    made->plaintext = pco__malloc(PCO__SSL_PLAINTEXT_SIZE);
+    made->gathered = pco__malloc(PCO__SSL_RECORD_SIZE);
+    if (made->plaintext == NULL || made->gathered == NULL || !make_bio(made)) {
+        free_shared(made);
+        return NULL;
+    }
+    loop->ssl = made;
+    return made;
+}
+
+pco__ssl_loop *pco__ssl_loop_of(const SSL *engine)
+{
+    return BIO_get_data(SSL_get_rbio(engine));
+}
+
+void pco__ssl_loop_free(pco_loop *loop)
+{
+    if (loop->ssl != NULL) {
+        pco__loop_stop_timer(loop, &loop->ssl->sweep);
+        free_shared(loop->ssl);
+        loop->ssl = NULL;
+    }
+}

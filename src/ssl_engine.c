@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ssl_engine.c: OpenSSL's part of a connection. Every call that moves data goes through here:
+ * enter() says for whom it is, and what it may read; leave() takes that back; and what it failed of
+ * is noted at once, before anything else can touch OpenSSL's queue of errors.
+ */
+#include "ssl_connection.h"
+
+#include <assert.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <string.h>
+
+/* Seconds between two looks at which connections have fallen idle. */
+#define SWEEP_INTERVAL 1.0
+
+/*
+ * Bytes of answers that the peer may make OpenSSL write (to key updates, to attempts of
+ * renegotiation) without reading any of them.
+ */
+#define UNREAD_ANSWERS_MOST ((size_t)64 * 1024)
+
+/* ---- Idle connections ---- */
+
+/* OpenSSL is between two records, and nothing that it has decrypted waits to be read. */
+static bool holds_nothing(const pco__ssl *ssl)
+{
+    return SSL_is_init_finished(ssl->engine) && SSL_has_pending(ssl->engine) == 0 &&
+           strcmp(SSL_rstate_string(ssl->engine), "RH") == 0;
+}
+
+/*
+ * Takes from the connections that were idle since the last sweep the 33 KiB of buffers that OpenSSL
+ * keeps for each. (To let OpenSSL give them back after each record costs 1,300 instructions per
+ * message.) A connection that cannot give them now is asked again after its next use. Early
+ * versions of OpenSSL 3.0 do not refuse when they should (CVE-2024-4741); hence holds_nothing.
+ */
+void pco__ssl_sweep(pco__timer *timer)
+{
+    pco__ssl_loop *shared = PCO__CONTAINER(timer, pco__ssl_loop, sweep);
+    pco__link *next;
+    for (pco__link *link = shared->busy.next; link != &shared->busy; link = next) {
+        pco__ssl *ssl = PCO__CONTAINER(link, pco__ssl, busy);
+        next = link->next;
+        if (!ssl->used) {
+            pco__list_remove(link);
+            if (holds_nothing(ssl)) {
+                SSL_free_buffers(ssl->engine);
+            }
+        }
+        ssl->used = false;
+    }
+    if (!pco__list_is_empty(&shared->busy)) {
+        pco__loop_start_timer(shared->loop, timer, SWEEP_INTERVAL);
+    }
+}
+
+static void mark_used(pco__ssl *ssl, pco__ssl_loop *shared)
+{
+    ssl->used = true;
+    if (ssl->busy.next == NULL) {
+        if (pco__list_is_empty(&shared->busy) && !pco__timer_is_running(&shared->sweep)) {
+            pco__loop_start_timer(shared->loop, &shared->sweep, SWEEP_INTERVAL);
+        }
+        pco__list_append(&shared->busy, &ssl->busy);
+    }
+}
+
+/* ---- Going in and out ---- */
+
+static pco__ssl_loop *enter(pco__ssl *ssl, pco__ssl_input *input)
+{
+    pco__ssl_loop *shared = ssl->base.loop->ssl;
+    assert(shared->stream == NULL && !ssl->broken);
+    mark_used(ssl, shared);
+    shared->stream = ssl->base.stream;
+    shared->input = input;
+    shared->output = 0;
+    shared->error = 0;
+    if (ERR_peek_error() != 0) {
+        ERR_clear_error();
+    }
+    return shared;
+}
+
+static void leave(pco__ssl_loop *shared)
+{
+    shared->stream = NULL;
+    shared->input = NULL;
+}
+
+void pco__ssl_set_error(pco__ssl *ssl, int code, int system_code, const char *sentence)
+{
+    ssl->broken = true;
+    if (ssl->error == 0) {
+        ssl->error = code;
+        ssl->system_code = system_code;
+        ssl->sentence = sentence;
+    }
+}
+
+/* OpenSSL has just failed. If that is because the stream has ended already, the stream says why. */
+static void note_failure(pco__ssl *ssl, const pco__ssl_loop *shared)
+{
+    if (shared->error == PCO_ECLOSED) {
+        ssl->broken = true;
+    } else if (shared->error != 0) {
+        pco__ssl_set_error(ssl, shared->error, 0, NULL);
+    } else {
+        pco__ssl_reason reason = pco__ssl_take_reason();
+        pco__ssl_set_error(ssl, reason.code, reason.system_code, reason.sentence);
+    }
+}
+
+/* ---- The steps ---- */
+
+int pco__ssl_engine_handshake(pco__ssl *ssl, pco__ssl_input *input)
+{
+    pco__ssl_loop *shared = enter(ssl, input);
+    shared->context = ssl->handshake->context;
+    shared->setup = ssl->handshake->setup;
+    int result = SSL_do_handshake(ssl->engine);
+    int outcome = result == 1 ? SSL_ERROR_NONE : SSL_get_error(ssl->engine, result);
+    shared->context = NULL;
+    shared->setup = NULL;
+    leave(shared);
+    if (outcome == SSL_ERROR_NONE) {
+        return PCO__SSL_DONE;
+    }
+    if (outcome == SSL_ERROR_WANT_READ) {
+        return PCO__SSL_MORE;
+    }
+    note_failure(ssl, shared);
+    return PCO__SSL_FAILED;
+}
+
+/* Reading has made OpenSSL write `length` bytes. A peer that has it write on and on must read. */
+static bool may_answer(pco__ssl *ssl, size_t length)
+{
+    if (pco__stream_pending(ssl->base.stream) <= length) {
+        ssl->answered = 0;
+    }
+    ssl->answered += length;
+    return ssl->answered <= UNREAD_ANSWERS_MOST;
+}
+
+int pco__ssl_engine_read(pco__ssl *ssl, pco__ssl_input *input, void *memory, size_t length)
+{
+    pco__ssl_loop *shared = enter(ssl, input);
+    int count = SSL_read(ssl->engine, memory, length < INT_MAX ? (int)length : INT_MAX);
+    int outcome = count > 0 ? SSL_ERROR_NONE : SSL_get_error(ssl->engine, count);
+    leave(shared);
+    if (shared->output != 0 && shared->error == 0 && !may_answer(ssl, shared->output)) {
+        pco__ssl_set_error(ssl, PCO_ETLS, 0, "the peer demands answers and does not read them");
+        return PCO__SSL_FAILED;
+    }
+    switch (outcome) {
+    case SSL_ERROR_NONE:
+        return count;
+    case SSL_ERROR_WANT_READ:
+        return PCO__SSL_MORE;
+    case SSL_ERROR_ZERO_RETURN:
+        return PCO__SSL_END;
+    default:
+        note_failure(ssl, shared);
+        return PCO__SSL_FAILED;
+    }
+}
+
+/*
+ * A record at a time. Nothing keeps a healthy OpenSSL from writing, since its output is always
+ * taken; it would want to read first only for a peer that has begun a message after the handshake
+ * and does not end it. That is a failure, too.
+ */
+int pco__ssl_engine_write(pco__ssl *ssl, const unsigned char *data, size_t length)
+{
+    pco__ssl_loop *shared = enter(ssl, NULL);
+    int count = 1;
+    while (length != 0 && count > 0) {
+        size_t piece = length < PCO__SSL_RECORD_SIZE ? length : PCO__SSL_RECORD_SIZE;
+        count = SSL_write(ssl->engine, data, (int)piece);
+        if (count > 0) {
+            data += count;
+            length -= (size_t)count;
+        }
+    }
+    leave(shared);
+    if (count > 0) {
+        return 0;
+    }
+    note_failure(ssl, shared);
+    return ssl->error != 0 ? ssl->error : PCO_ECLOSED;
+}
+
+int pco__ssl_engine_shutdown(pco__ssl *ssl)
+{
+    pco__ssl_loop *shared = enter(ssl, NULL);
+    int result = SSL_shutdown(ssl->engine);
+    leave(shared);
+    if (result >= 0) {
+        return result == 1 ? PCO__SSL_DONE : PCO__SSL_MORE;
+    }
+    note_failure(ssl, shared);
+    return PCO__SSL_FAILED;
+}
+
+bool pco__ssl_engine_holds_input(const pco__ssl *ssl)
+{
+    return SSL_pending(ssl->engine) != 0 ||
+           (SSL_get_shutdown(ssl->engine) & SSL_RECEIVED_SHUTDOWN) != 0;
+}
+
+/* ---- Making ---- */
+
+/*
+ * What the server must show and is asked for. A literal address is matched as such, and not asked
+ * for: SNI is for names (RFC 6066, 3), and those have no dot at their end there.
+ */
+static int set_server_name(SSL *engine, const char *name, pco_error *error)
+{
+    char host[256];
+    size_t length = strlen(name);
+    if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(engine), name) == 1) {
+        return 0;
+    }
+    ERR_clear_error();
+    if (length != 0 && name[length - 1] == '.') {
+        length--;
+    }
+    if (length == 0 || length >= sizeof host) {
+        return pco__error_set(error, PCO_EINVAL, 0, "server_name '%.80s' is no host name", name);
+    }
+    memcpy(host, name, length);
+    host[length] = '\0';
+    SSL_set_hostflags(engine, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    if (SSL_set1_host(engine, host) != 1 || SSL_set_tlsext_host_name(engine, host) != 1) {
+        return pco__ssl_error(error, PCO_EINVAL, "server_name '%.80s'", name);
+    }
+    return 0;
+}
+
+/*
+ * What is needed here is set in the SSL and not in the SSL_CTX, which may be the user's: no
+ * renegotiation, no asynchronous jobs, no reading ahead of the record (what is not read yet can
+ * then be kept as it came).
+ */
+int pco__ssl_engine_new(pco__ssl *ssl, const pco__ssl_options *options, pco__ssl_loop *shared,
+                        pco_error *error)
+{
+    ERR_clear_error();
+    SSL *engine = SSL_new(ssl->handshake->setup->ctx);
+    if (engine == NULL) {
+        return pco__ssl_error(error, PCO_ETLS, "start TLS");
+    }
+    ssl->engine = engine;
+    SSL_set_options(engine, SSL_OP_NO_RENEGOTIATION);
+    SSL_set_mode(engine, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                             SSL_MODE_AUTO_RETRY);
+    SSL_clear_mode(engine, SSL_MODE_ASYNC);
+    SSL_set_read_ahead(engine, 0);
+    SSL_set_quiet_shutdown(engine, 0);
+    BIO_up_ref(shared->bio);
+    SSL_set_bio(engine, shared->bio, shared->bio);
+    if (!options->client) {
+        SSL_set_accept_state(engine);
+        return 0;
+    }
+    SSL_set_connect_state(engine);
+    return options->server_name != NULL ? set_server_name(engine, options->server_name, error) : 0;
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ssl_error.c: what OpenSSL's error queue says, as a pco_error.
+ *
+ * A failure leaves several entries in the queue, from its root to the function that was called.
+ * The first that the TLS layer made itself says best what happened to a connection; without one,
+ * the root does.
+ */
+#include "ssl_internal.h"
+
+#include <openssl/err.h>
+#include <openssl/sslerr.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+/* The peer, or this end, did not like a certificate. */
+static bool is_about_certificate(int reason)
+{
+    switch (reason) {
+    case SSL_R_CERTIFICATE_VERIFY_FAILED:
+    case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
+    case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
+    case SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE:
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED:
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
+    case SSL_R_SSLV3_ALERT_NO_CERTIFICATE:
+    case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
+    case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Empties the queue. Returns the entry that says best what happened, 0 if it was empty. */
+static unsigned long take_entry(bool *no_memory)
+{
+    unsigned long best = 0;
+    unsigned long entry;
+    *no_memory = false;
+    while ((entry = ERR_get_error()) != 0) {
+        if (ERR_GET_REASON(entry) == ERR_R_MALLOC_FAILURE) {
+            *no_memory = true;
+        }
+        if (best == 0 || (ERR_GET_LIB(entry) == ERR_LIB_SSL && ERR_GET_LIB(best) != ERR_LIB_SSL)) {
+            best = entry;
+        }
+    }
+    return best;
+}
+
+static const char *sentence_of(unsigned long entry)
+{
+    const char *sentence = ERR_reason_error_string(entry);
+    return sentence != NULL ? sentence : "unknown reason";
+}
+
+pco__ssl_reason pco__ssl_take_reason(void)
+{
+    bool no_memory;
+    unsigned long entry = take_entry(&no_memory);
+    pco__ssl_reason reason = {.code = PCO_ETLS, .system_code = ERR_GET_REASON(entry)};
+    if (no_memory) {
+        reason.code = PCO_ENOMEM;
+        reason.sentence = pco_strerror(PCO_ENOMEM);
+        return reason;
+    }
+    if (ERR_GET_LIB(entry) == ERR_LIB_SSL && is_about_certificate(reason.system_code)) {
+        reason.code = PCO_ECERT;
+    }
+    reason.sentence = sentence_of(entry);
+    return reason;
+}
+
+int pco__ssl_error(pco_error *error, int code, const char *format, ...)
+{
+    char text[sizeof error->message];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+
+    /* Where OpenSSL does not say why it failed, it was for want of memory. */
+    bool no_memory;
+    unsigned long entry = take_entry(&no_memory);
+    if (no_memory || entry == 0) {
+        return pco__error_describe(error, PCO_ENOMEM, 0, "%s", text);
+    }
+    return pco__error_set(error, code, ERR_GET_REASON(entry), "%s: %s", text, sentence_of(entry));
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ssl_none.c: the library without TLS. No context can be made, so nothing else is ever reached
+ * with one.
+ */
+#include "error.h"
+#include "ssl.h"
+
+static int not_supported(pco_error *error)
+{
+    return pco__error_set(error, PCO_ENOTSUP, 0, "this library was built without TLS");
+}
+
+int pco_ssl_context_new(const pco_ssl_context_options *options, pco_ssl_context **context,
+                        pco_error *error)
+{
+    (void)options;
+    (void)context;
+    return not_supported(error);
+}
+
+int pco__ssl_context_new_client(const pco_ssl_context_options *options, pco_ssl_context **context,
+                                pco_error *error)
+{
+    (void)options;
+    (void)context;
+    return not_supported(error);
+}
+
+int pco_ssl_context_from_ssl_ctx(struct ssl_ctx_st *ssl_ctx, pco_ssl_context **context,
+                                 pco_error *error)
+{
+    (void)ssl_ctx;
+    (void)context;
+    return not_supported(error);
+}
+
+int pco_ssl_context_reload(pco_ssl_context *context, const pco_ssl_context_options *options,
+                           pco_error *error)
+{
+    (void)context;
+    (void)options;
+    return not_supported(error);
+}
+
+int pco_ssl_context_add_server_name(pco_ssl_context *context, const char *server_name,
+                                    pco_ssl_context *other, pco_error *error)
+{
+    (void)context;
+    (void)server_name;
+    (void)other;
+    return not_supported(error);
+}
+
+pco_ssl_context *pco_ssl_context_retain(pco_ssl_context *context)
+{
+    return context;
+}
+
+void pco_ssl_context_release(pco_ssl_context *context)
+{
+    (void)context;
+}
+
+int pco__ssl_start(pco__stream *stream, const pco__ssl_options *options, pco_error *error)
+{
+    (void)stream;
+    (void)options;
+    return not_supported(error);
+}
+
+void pco__ssl_loop_free(pco_loop *loop)
+{
+    (void)loop;
+}

@@ -1,0 +1,557 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ssl_setup.c: from pco_ssl_context_options to an SSL_CTX.
+ *
+ * Files are read whole and then take the same way as memory, so that both get the same checks and
+ * every sentence can say which of the things that were given is wrong. OpenSSL's readers ask for
+ * the password of what is encrypted on the terminal, unless told otherwise: each of them is given a
+ * function that answers.
+ */
+#include "ssl_bio.h"
+
+#include <assert.h>
+#include <limits.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <openssl/x509.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "loop.h"
+#include "memory.h"
+#include "platform.h"
+
+/* The most that a PEM file, or PEM memory, may hold. */
+#define PEM_MOST ((size_t)1024 * 1024)
+
+/* The most that the ALPN extension can hold (RFC 7301). */
+#define ALPN_MOST ((size_t)65535)
+
+/* ---- PEM ---- */
+
+/* A thing that was given as a file or as memory. */
+typedef struct material {
+    char name[160]; /* "certificate file 'x.pem'", "certificate_pem" */
+    const void *data;
+    size_t length; /* 0: it was not given */
+    unsigned char *owned;
+} material;
+
+/* The password that OpenSSL may ask for. */
+typedef struct password {
+    const char *text; /* or NULL */
+    bool asked;
+} password;
+
+static int give_password(char *buffer, int size, int writing, void *context)
+{
+    password *secret = context;
+    (void)writing;
+    secret->asked = true;
+    size_t length = secret->text != NULL ? strlen(secret->text) : 0;
+    if (length == 0 || length > (size_t)size) {
+        return -1;
+    }
+    memcpy(buffer, secret->text, length);
+    return (int)length;
+}
+
+static int read_file(material *thing, const char *path, pco_error *error)
+{
+    pco_error why;
+    int code = pco__read_file(path, PEM_MOST, &thing->owned, &thing->length, &why);
+    if (code == PCO_EINVAL) {
+        return pco__error_set(error, code, why.system_code, "%s: not a file of at most %zu bytes",
+                              thing->name, PEM_MOST);
+    }
+    if (code != 0) {
+        return pco__error_describe(error, code, why.system_code, "%s", thing->name);
+    }
+    thing->data = thing->owned;
+    if (thing->length == 0) {
+        return pco__error_set(error, PCO_ECERT, 0, "%s: the file is empty", thing->name);
+    }
+    return 0;
+}
+
+/* Gets what the options call KIND_file and KIND_pem. */
+static int get_material(material *thing, const char *kind, const char *file, const void *pem,
+                        size_t pem_length, pco_error *error)
+{
+    memset(thing, 0, sizeof *thing);
+    if (file != NULL && (pem != NULL || pem_length != 0)) {
+        return pco__error_set(error, PCO_EINVAL, 0, "%s_file and %s_pem are both given", kind,
+                              kind);
+    }
+    if (file != NULL) {
+        snprintf(thing->name, sizeof thing->name, "%s file '%s'", kind, file);
+        return read_file(thing, file, error);
+    }
+    snprintf(thing->name, sizeof thing->name, "%s_pem", kind);
+    if ((pem == NULL) != (pem_length == 0)) {
+        return pco__error_set(error, PCO_EINVAL, 0, "%s has %s", thing->name,
+                              pem == NULL ? "a length but is NULL" : "a length of 0");
+    }
+    if (pem_length > PEM_MOST) {
+        return pco__error_set(error, PCO_EINVAL, 0, "%s is larger than %zu bytes", thing->name,
+                              PEM_MOST);
+    }
+    thing->data = pem;
+    thing->length = pem_length;
+    return 0;
+}
+
+static void drop_material(material *thing)
+{
+    if (thing->owned != NULL) {
+        OPENSSL_cleanse(thing->owned, thing->length);
+        pco__free(thing->owned);
+    }
+}
+
+static bool is_end_of_pem(void)
+{
+    unsigned long entry = ERR_peek_last_error();
+    return ERR_GET_LIB(entry) == ERR_LIB_PEM && ERR_GET_REASON(entry) == PEM_R_NO_START_LINE;
+}
+
+/*
+ * Calls `take` for each certificate in the PEM, with its index; take keeps a reference of its own
+ * if it needs one, and returns false with OpenSSL's error if it fails.
+ */
+static int each_certificate(const material *thing, bool (*take)(X509 *, size_t, void *),
+                            void *context, pco_error *error)
+{
+    password none = {NULL, false};
+    size_t count = 0;
+    BIO *bio = BIO_new_mem_buf(thing->data, (int)thing->length);
+    if (bio == NULL) {
+        return pco__ssl_error(error, PCO_ENOMEM, "%s", thing->name);
+    }
+    X509 *certificate;
+    while ((certificate = PEM_read_bio_X509(bio, NULL, give_password, &none)) != NULL) {
+        bool taken = take(certificate, count++, context);
+        X509_free(certificate);
+        if (!taken) {
+            BIO_free(bio);
+            return pco__ssl_error(error, PCO_ECERT, "%s: certificate %zu is refused", thing->name,
+                                  count);
+        }
+    }
+    BIO_free(bio);
+    if (is_end_of_pem()) {
+        ERR_clear_error();
+        return count != 0 ? 0
+                          : pco__error_set(error, PCO_ECERT, PEM_R_NO_START_LINE,
+                                           "%s: no PEM certificate found", thing->name);
+    }
+    return pco__ssl_error(error, PCO_ECERT, "%s: certificate %zu is garbled", thing->name,
+                          count + 1);
+}
+
+/* ---- The certificate and its key ---- */
+
+static bool take_chain(X509 *certificate, size_t index, void *context)
+{
+    SSL_CTX *ctx = context;
+    return index == 0 ? SSL_CTX_use_certificate(ctx, certificate) == 1
+                      : SSL_CTX_add1_chain_cert(ctx, certificate) == 1;
+}
+
+static int read_key(const material *thing, const char *text, EVP_PKEY **key, pco_error *error)
+{
+    password secret = {text, false};
+    BIO *bio = BIO_new_mem_buf(thing->data, (int)thing->length);
+    if (bio == NULL) {
+        return pco__ssl_error(error, PCO_ENOMEM, "%s", thing->name);
+    }
+    *key = PEM_read_bio_PrivateKey(bio, NULL, give_password, &secret);
+    BIO_free(bio);
+    if (*key != NULL) {
+        ERR_clear_error();
+        return 0;
+    }
+    if (secret.asked) {
+        const char *what =
+            text == NULL ? "is encrypted, key_password is missing" : "key_password is wrong";
+        return pco__ssl_error(error, PCO_ECERT, "%s: %s", thing->name, what);
+    }
+    if (is_end_of_pem()) {
+        ERR_clear_error();
+        return pco__error_set(error, PCO_ECERT, PEM_R_NO_START_LINE, "%s: no PEM private key found",
+                              thing->name);
+    }
+    return pco__ssl_error(error, PCO_ECERT, "%s: the private key is garbled", thing->name);
+}
+
+static int use_key(SSL_CTX *ctx, const material *thing, const char *text, const char *certificate,
+                   pco_error *error)
+{
+    EVP_PKEY *key;
+    int code = read_key(thing, text, &key, error);
+    if (code != 0) {
+        return code;
+    }
+    if (X509_check_private_key(SSL_CTX_get0_certificate(ctx), key) != 1) {
+        code = pco__ssl_error(error, PCO_ECERT, "%s does not match %s", thing->name, certificate);
+    } else if (SSL_CTX_use_PrivateKey(ctx, key) != 1) {
+        code = pco__ssl_error(error, PCO_ECERT, "%s is refused", thing->name);
+    }
+    EVP_PKEY_free(key);
+    return code;
+}
+
+static int load_certificate(SSL_CTX *ctx, const pco_ssl_context_options *options, bool client,
+                            pco_error *error)
+{
+    material certificate;
+    material key = {.owned = NULL};
+    int code = get_material(&certificate, "certificate", options->certificate_file,
+                            options->certificate_pem, options->certificate_pem_length, error);
+    if (code == 0) {
+        code = get_material(&key, "key", options->key_file, options->key_pem,
+                            options->key_pem_length, error);
+    }
+    if (code != 0 || (client && certificate.length == 0 && key.length == 0)) {
+        goto done;
+    }
+    if (certificate.length == 0 || key.length == 0) {
+        const char *kind = certificate.length == 0 ? "certificate" : "key";
+        code = pco__error_set(error, PCO_EINVAL, 0, "%s_file or %s_pem is required", kind, kind);
+        goto done;
+    }
+    code = each_certificate(&certificate, take_chain, ctx, error);
+    if (code == 0) {
+        code = use_key(ctx, &key, options->key_password, certificate.name, error);
+    }
+done:
+    drop_material(&certificate);
+    drop_material(&key);
+    return code;
+}
+
+/* ---- The peer's certificate ---- */
+
+static bool take_ca(X509 *certificate, size_t index, void *context)
+{
+    SSL_CTX *ctx = context;
+    (void)index;
+    return X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), certificate) == 1 &&
+           SSL_CTX_add_client_CA(ctx, certificate) == 1;
+}
+
+static int load_ca(SSL_CTX *ctx, const pco_ssl_context_options *options, bool client, bool *given,
+                   pco_error *error)
+{
+    material ca;
+    int code =
+        get_material(&ca, "ca", options->ca_file, options->ca_pem, options->ca_pem_length, error);
+    *given = ca.length != 0;
+    if (code == 0 && *given) {
+        code = each_certificate(&ca, take_ca, ctx, error);
+    } else if (code == 0 && client && SSL_CTX_set_default_verify_paths(ctx) != 1) {
+        code = pco__ssl_error(error, PCO_ECERT, "the system's certificates");
+    }
+    drop_material(&ca);
+    return code;
+}
+
+static int set_verification(SSL_CTX *ctx, const pco_ssl_context_options *options, bool client,
+                            pco_error *error)
+{
+    if (options->verify < PCO_SSL_VERIFY_DEFAULT || options->verify > PCO_SSL_VERIFY_REQUIRED) {
+        return pco__error_set(error, PCO_EINVAL, 0, "verify is %d, none of PCO_SSL_VERIFY_*",
+                              options->verify);
+    }
+    bool given;
+    int code = load_ca(ctx, options, client, &given, error);
+    if (code != 0) {
+        return code;
+    }
+    int verify = options->verify;
+    if (client) {
+        SSL_CTX_set_verify(ctx, verify == PCO_SSL_VERIFY_NONE ? SSL_VERIFY_NONE : SSL_VERIFY_PEER,
+                           NULL);
+        return 0;
+    }
+
+    /* Who names an authority and demands nothing believes that clients are being checked. */
+    if (given && verify == PCO_SSL_VERIFY_DEFAULT) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "a ca is given, but verify does not say what is demanded");
+    }
+    if (!given && verify >= PCO_SSL_VERIFY_OPTIONAL) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "verify demands client certificates, but ca_file or ca_pem is "
+                              "missing");
+    }
+    int mode = SSL_VERIFY_NONE;
+    if (verify >= PCO_SSL_VERIFY_OPTIONAL) {
+        mode = SSL_VERIFY_PEER;
+    }
+    if (verify == PCO_SSL_VERIFY_REQUIRED) {
+        mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+    }
+    SSL_CTX_set_verify(ctx, mode, NULL);
+    return 0;
+}
+
+/* ---- Application protocols ---- */
+
+/* OpenSSL calls it when the client offers protocols: the server's first that fits is chosen. */
+static int choose_protocol(SSL *engine, const unsigned char **chosen, unsigned char *chosen_length,
+                           const unsigned char *offered, unsigned int offered_length, void *context)
+{
+    const pco__ssl_setup *setup = pco__ssl_loop_of(engine)->setup;
+    (void)context;
+    unsigned char *found;
+    if (setup != NULL && setup->alpn_length != 0 &&
+        SSL_select_next_proto(&found, chosen_length, setup->alpn, (unsigned)setup->alpn_length,
+                              offered, offered_length) == OPENSSL_NPN_NEGOTIATED) {
+        *chosen = found;
+        return SSL_TLSEXT_ERR_OK;
+    }
+    bool required = setup != NULL && setup->alpn_required;
+    return required ? SSL_TLSEXT_ERR_ALERT_FATAL : SSL_TLSEXT_ERR_NOACK;
+}
+
+static int measure_alpn(const pco_ssl_context_options *options, size_t *total, pco_error *error)
+{
+    size_t count = options->alpn_protocols_count;
+    *total = 0;
+    if (count != 0 && options->alpn_protocols == NULL) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "alpn_protocols_count is %zu, but alpn_protocols is NULL", count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const char *name = options->alpn_protocols[i];
+        size_t length = name != NULL ? strlen(name) : 0;
+        if (length == 0 || length > UCHAR_MAX) {
+            return pco__error_set(error, PCO_EINVAL, 0,
+                                  "alpn_protocols[%zu] has not 1 to 255 bytes", i);
+        }
+        *total += 1 + length;
+        if (*total > ALPN_MOST) {
+            return pco__error_set(error, PCO_EINVAL, 0, "alpn_protocols are too many");
+        }
+    }
+    if (options->alpn_required == PCO_ON && count == 0) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "alpn_required is on, but there are no alpn_protocols");
+    }
+    return 0;
+}
+
+static int set_alpn(pco__ssl_setup *setup, const pco_ssl_context_options *options, bool client,
+                    pco_error *error)
+{
+    size_t total;
+    int code = pco__check_switch(options->alpn_required, "alpn_required", error);
+    if (code == 0) {
+        code = measure_alpn(options, &total, error);
+    }
+    if (code != 0 || total == 0) {
+        return code;
+    }
+    setup->alpn = pco__malloc(total);
+    if (setup->alpn == NULL) {
+        return pco__error_describe(error, PCO_ENOMEM, 0, "alpn_protocols");
+    }
+    for (size_t i = 0; i < options->alpn_protocols_count; i++) {
+        size_t length = strlen(options->alpn_protocols[i]);
+        setup->alpn[setup->alpn_length++] = (unsigned char)length;
+        memcpy(setup->alpn + setup->alpn_length, options->alpn_protocols[i], length);
+        setup->alpn_length += length;
+    }
+    setup->alpn_required = options->alpn_required == PCO_ON;
+
+    /* This one of OpenSSL's functions returns 0 for success. */
+    if (client && SSL_CTX_set_alpn_protos(setup->ctx, setup->alpn, (unsigned)total) != 0) {
+        return pco__ssl_error(error, PCO_EINVAL, "alpn_protocols");
+    }
+    return 0;
+}
+
+/* ---- Versions, ciphers, sessions ---- */
+
+static int version_of(int wanted, int otherwise)
+{
+    switch (wanted) {
+    case PCO_TLS_DEFAULT:
+        return otherwise;
+    case PCO_TLS_1_2:
+        return TLS1_2_VERSION;
+    case PCO_TLS_1_3:
+        return TLS1_3_VERSION;
+    default:
+        return 0;
+    }
+}
+
+static int set_versions(SSL_CTX *ctx, const pco_ssl_context_options *options, pco_error *error)
+{
+    int minimum = version_of(options->minimum_version, TLS1_2_VERSION);
+    int maximum = version_of(options->maximum_version, TLS1_3_VERSION);
+    if (minimum == 0 || maximum == 0) {
+        return pco__error_set(error, PCO_EINVAL, 0, "%s is %d, none of PCO_TLS_*",
+                              minimum == 0 ? "minimum_version" : "maximum_version",
+                              minimum == 0 ? options->minimum_version : options->maximum_version);
+    }
+    if (minimum > maximum) {
+        return pco__error_set(error, PCO_EINVAL, 0, "minimum_version is above maximum_version");
+    }
+    if (SSL_CTX_set_min_proto_version(ctx, minimum) != 1 ||
+        SSL_CTX_set_max_proto_version(ctx, maximum) != 1) {
+        return pco__ssl_error(error, PCO_EINVAL, "minimum_version, maximum_version");
+    }
+    return 0;
+}
+
+static int set_ciphers(SSL_CTX *ctx, const pco_ssl_context_options *options, pco_error *error)
+{
+    if (options->ciphers != NULL && SSL_CTX_set_cipher_list(ctx, options->ciphers) != 1) {
+        return pco__ssl_error(error, PCO_EINVAL, "ciphers '%.80s'", options->ciphers);
+    }
+    if (options->ciphersuites != NULL &&
+        SSL_CTX_set_ciphersuites(ctx, options->ciphersuites) != 1) {
+        return pco__ssl_error(error, PCO_EINVAL, "ciphersuites '%.80s'", options->ciphersuites);
+    }
+    return 0;
+}
+
+/*
+ * A session is resumed only under the setup that it was made under, which the random id sees to:
+ * what its peer was checked against holds for that one alone. The tickets of TLS 1.3 leave with the
+ * server's last flight; two of them, OpenSSL's default, let a client open two connections next time.
+ */
+static int set_sessions(pco__ssl_setup *setup, const pco_ssl_context_options *options,
+                        pco_error *error)
+{
+    int code = pco__check_switch(options->session_resumption, "session_resumption", error);
+    if (code != 0) {
+        return code;
+    }
+    if (SSL_CTX_set_session_id_context(setup->ctx, setup->id, sizeof setup->id) != 1) {
+        return pco__ssl_error(error, PCO_ETLS, "sessions");
+    }
+    if (options->session_resumption == PCO_OFF) {
+        SSL_CTX_set_session_cache_mode(setup->ctx, SSL_SESS_CACHE_OFF);
+        SSL_CTX_set_options(setup->ctx, SSL_OP_NO_TICKET);
+        SSL_CTX_set_num_tickets(setup->ctx, 0);
+    }
+    return 0;
+}
+
+/* Tells the client that its name was heard, without which no session remembers it. */
+static int acknowledge_name(SSL *engine, int *alert, void *context)
+{
+    (void)engine;
+    (void)alert;
+    (void)context;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+/* ---- The setup ---- */
+
+static pco__ssl_setup *new_setup(void)
+{
+    pco__ssl_setup *setup = pco__calloc(sizeof *setup);
+    if (setup == NULL) {
+        return NULL;
+    }
+    setup->references = 1;
+    if (RAND_bytes(setup->id, sizeof setup->id) != 1) {
+        pco__free(setup);
+        return NULL;
+    }
+    return setup;
+}
+
+static int fill(pco__ssl_setup *setup, const pco_ssl_context_options *options, bool client,
+                pco_error *error)
+{
+    int code = set_versions(setup->ctx, options, error);
+    if (code == 0) {
+        code = set_ciphers(setup->ctx, options, error);
+    }
+    if (code == 0) {
+        code = set_sessions(setup, options, error);
+    }
+    if (code == 0) {
+        code = set_alpn(setup, options, client, error);
+    }
+    if (code == 0) {
+        code = set_verification(setup->ctx, options, client, error);
+    }
+    if (code == 0) {
+        code = load_certificate(setup->ctx, options, client, error);
+    }
+    return code;
+}
+
+int pco__ssl_setup_new(const pco_ssl_context_options *given, bool client, pco__ssl_setup **setup,
+                       pco_error *error)
+{
+    pco_ssl_context_options options = {.size = 0};
+    if (given == NULL) {
+        return pco__error_set(error, PCO_EINVAL, 0, "pco_ssl_context_options are missing");
+    }
+    int code = pco__check_size(given->size, sizeof options, "pco_ssl_context_options", error);
+    if (code != 0) {
+        return code;
+    }
+    memcpy(&options, given, given->size);
+
+    ERR_clear_error();
+    pco__ssl_setup *made = new_setup();
+    if (made == NULL) {
+        return pco__ssl_error(error, PCO_ETLS, "make a TLS context");
+    }
+    made->ctx = SSL_CTX_new(client ? TLS_client_method() : TLS_server_method());
+    if (made->ctx == NULL) {
+        code = pco__ssl_error(error, PCO_ETLS, "make a TLS context");
+        goto fail;
+    }
+    SSL_CTX_set_options(made->ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                                       SSL_OP_CIPHER_SERVER_PREFERENCE);
+    if (!client) {
+        SSL_CTX_set_client_hello_cb(made->ctx, pco__ssl_client_hello, NULL);
+        SSL_CTX_set_tlsext_servername_callback(made->ctx, acknowledge_name);
+        SSL_CTX_set_alpn_select_cb(made->ctx, choose_protocol, NULL);
+    }
+    code = fill(made, &options, client, error);
+    if (code != 0) {
+        goto fail;
+    }
+    *setup = made;
+    return 0;
+fail:
+    pco__ssl_setup_free(made);
+    return code;
+}
+
+int pco__ssl_setup_from_ssl_ctx(SSL_CTX *ctx, pco__ssl_setup **setup, pco_error *error)
+{
+    if (ctx == NULL) {
+        return pco__error_set(error, PCO_EINVAL, 0, "ssl_ctx is NULL");
+    }
+    ERR_clear_error();
+    pco__ssl_setup *made = new_setup();
+    if (made == NULL) {
+        return pco__ssl_error(error, PCO_ETLS, "make a TLS context");
+    }
+    SSL_CTX_up_ref(ctx);
+    made->ctx = ctx;
+    made->ready = true;
+    *setup = made;
+    return 0;
+}
+
+void pco__ssl_setup_free(pco__ssl_setup *setup)
+{
+    assert(setup->references <= 1);
+    SSL_CTX_free(setup->ctx);
+    pco__free(setup->alpn);
+    pco__free(setup);
+}

@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * stream.c: a connection over a socket: its life, reading, and closing. Writing is in
+ * stream_write.c.
+ *
+ * The one hard idea is the end of a connection. Its state only moves forward, in set_state():
+ *
+ *     OPEN -> CLOSING    close(): what was written is flushed, within a time limit
+ *          -> DRAINING   terminate(): operations are canceled; join() waits for each one's done()
+ *          -> CLOSED     finish(), a task of its own: connection_lost, the socket is closed
+ *
+ * abort and failures skip CLOSING. Only finish() ends a stream, and no callback is running then.
+ */
+#include "transport.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "error.h"
+#include "memory.h"
+#include "server.h"
+
+static const pco__transport_class stream_class;
+
+static pco__stream *of(const pco_transport *transport)
+{
+    return (pco__stream *)transport;
+}
+
+static void set_state(pco__stream *stream, pco__stream_state state)
+{
+    assert(state > stream->state);
+    assert(state != PCO__STREAM_CLOSED || stream->state == PCO__STREAM_DRAINING);
+    stream->state = (uint8_t)state;
+}
+
+/* ---- The end ---- */
+
+/* What connection_lost is told. */
+static const pco_error *reason(const pco__stream *stream, pco_error *error)
+{
+    if (stream->error == 0) {
+        return NULL;
+    }
+    pco__error_set(error, stream->error, stream->system_code, "%s",
+                   stream->sentence != NULL ? stream->sentence : pco_strerror(stream->error));
+    return error;
+}
+
+static void finish(pco__stream *stream)
+{
+    pco_loop *loop = stream->base.loop;
+    set_state(stream, PCO__STREAM_CLOSED);
+    if (stream->made && stream->base.protocol->methods->connection_lost != NULL) {
+        pco_error error;
+        pco_protocol *protocol = stream->base.protocol;
+        protocol->methods->connection_lost(protocol, &stream->base, reason(stream, &error));
+    }
+    loop->backend->class_->close(loop->backend, &stream->io, stream->reset);
+    stream->io.socket = PCO_NO_SOCKET;
+    loop->transports--;
+    pco_server *server = stream->server;
+    stream->server = NULL;
+    pco__transport_end(&stream->base);
+    if (server != NULL) {
+        pco__server_detach(server);
+    }
+}
+
+void pco__stream_join(pco__stream *stream)
+{
+    assert(stream->state == PCO__STREAM_DRAINING);
+    if (!stream->receive.in_flight && !stream->send.in_flight) {
+        pco__loop_schedule(stream->base.loop, &stream->task);
+    }
+}
+
+static void terminate(pco__stream *stream)
+{
+    pco__backend *backend = stream->base.loop->backend;
+    set_state(stream, PCO__STREAM_DRAINING);
+    pco__loop_stop_timer(stream->base.loop, &stream->timer);
+    if (stream->receive.in_flight) {
+        backend->class_->cancel(backend, &stream->receive);
+    }
+    if (stream->send.in_flight) {
+        backend->class_->cancel(backend, &stream->send);
+    } else {
+        pco__stream_drop_output(stream);
+    }
+    pco__free(stream->kept);
+    stream->kept = NULL;
+    pco__stream_join(stream);
+}
+
+void pco__stream_fail(pco__stream *stream, int code, int system_code, const char *sentence)
+{
+    if (stream->state >= PCO__STREAM_DRAINING) {
+        return;
+    }
+    stream->error = code;
+    stream->system_code = system_code;
+    stream->sentence = sentence;
+    terminate(stream);
+}
+
+void pco__stream_abort(pco__stream *stream, bool reset)
+{
+    if (stream->state >= PCO__STREAM_DRAINING) {
+        return;
+    }
+    stream->reset = reset;
+    terminate(stream);
+}
+
+/* ---- Reading ---- */
+
+/* The system has something to read and the protocol has memory of its own for it. */
+static void ask_for_buffer(pco__op *op, void **buffer, size_t *length)
+{
+    pco__stream *stream = PCO__CONTAINER(op, pco__stream, receive);
+    pco_protocol *protocol = stream->base.protocol;
+    *buffer = NULL;
+    *length = 0;
+    if (protocol->methods->get_buffer == NULL) {
+        return;
+    }
+    protocol->methods->get_buffer(protocol, &stream->base, 0, buffer, length);
+    stream->bad_buffer = *buffer == NULL || *length == 0;
+    stream->lender = protocol;
+}
+
+/* Whether the last byte has left and the peer's end is waited for, see lingering_close. */
+static bool is_lingering(const pco__stream *stream)
+{
+    return stream->state == PCO__STREAM_CLOSING && stream->linger && stream->eof_sent;
+}
+
+/* What the stream wants of its socket now: RECV, WATCH, or -1 for nothing. */
+static int wanted_operation(const pco__stream *stream)
+{
+    if (stream->state == PCO__STREAM_CLOSING) {
+        return is_lingering(stream) && !stream->eof_seen ? PCO__OP_RECV : -1;
+    }
+    if (stream->state != PCO__STREAM_OPEN || !stream->made) {
+        return -1;
+    }
+    bool wants_input = !stream->eof_seen && stream->kept == NULL && !stream->base.reading_paused;
+    return wants_input ? PCO__OP_RECV : PCO__OP_WATCH;
+}
+
+/* Brings the operation in flight in line with what the stream wants. */
+static void update_reading(pco__stream *stream)
+{
+    pco__backend *backend = stream->base.loop->backend;
+    pco__op *op = &stream->receive;
+    int wanted = wanted_operation(stream);
+    if (op->in_flight) {
+        if (wanted != op->kind && !op->canceled) {
+            backend->class_->cancel(backend, op);
+        }
+        return;
+    }
+    if (wanted < 0) {
+        return;
+    }
+    op->kind = (uint8_t)wanted;
+    bool buffered = stream->state == PCO__STREAM_OPEN &&
+                    stream->base.protocol->methods->get_buffer != NULL;
+    op->with.get_buffer = buffered ? ask_for_buffer : NULL;
+    backend->class_->submit(backend, op);
+}
+
+static bool may_deliver(const pco_transport *transport)
+{
+    return of(transport)->state == PCO__STREAM_OPEN && !transport->reading_paused;
+}
+
+int pco__stream_keep(pco__stream *stream, const void *data, size_t length)
+{
+    if (length == 0) {
+        return 0;
+    }
+    pco__kept *old = stream->kept;
+    size_t old_length = old != NULL ? old->length - old->offset : 0;
+    pco__kept *kept = pco__malloc(sizeof *kept + length + old_length);
+    if (kept == NULL) {
+        return PCO_ENOMEM;
+    }
+    kept->offset = 0;
+    kept->length = length + old_length;
+    memcpy(kept->data, data, length);
+    if (old != NULL) {
+        memcpy(kept->data + length, old->data + old->offset, old_length);
+        pco__free(old);
+    }
+    stream->kept = kept;
+    return 0;
+}
+
+/* Delivers input, and keeps what the protocol does not want now. */
+static void deliver(pco__stream *stream, const void *data, size_t length)
+{
+    size_t used = 0;
+    bool broken = false;
+    if (may_deliver(&stream->base)) {
+        used = pco__transport_deliver(&stream->base, data, length, may_deliver, &broken);
+    }
+    if (broken) {
+        pco__stream_fail(stream, PCO_EINVAL, 0, "get_buffer returned an empty buffer");
+    } else if (stream->state == PCO__STREAM_OPEN && used < length &&
+               pco__stream_keep(stream, (const unsigned char *)data + used, length - used) != 0) {
+        pco__stream_fail(stream, PCO_ENOMEM, 0, NULL);
+    }
+}
+
+static void deliver_eof(pco__stream *stream)
+{
+    if (!may_deliver(&stream->base) || stream->eof_delivered || stream->kept != NULL) {
+        return;
+    }
+    stream->eof_delivered = true;
+    pco_protocol *protocol = stream->base.protocol;
+    bool keep_open = protocol->methods->eof_received != NULL &&
+                     protocol->methods->eof_received(protocol, &stream->base);
+    if (!keep_open) {
+        pco__stream_close(stream);
+    }
+}
+
+/* Delivers what was kept while reading was paused. */
+static void deliver_kept(pco__stream *stream)
+{
+    pco__kept *kept = stream->kept;
+    if (kept != NULL && may_deliver(&stream->base)) {
+        stream->kept = NULL;
+        deliver(stream, kept->data + kept->offset, kept->length - kept->offset);
+        pco__free(kept);
+    }
+    if (stream->eof_seen) {
+        deliver_eof(stream);
+    }
+    update_reading(stream);
+}
+
+/* Input that came into the protocol's own memory. */
+static void buffer_updated(pco__stream *stream, const pco__result *result)
+{
+    pco_protocol *lender = stream->lender;
+    if (stream->base.reading_paused) {
+        if (pco__stream_keep(stream, result->data, result->length) != 0) {
+            pco__stream_fail(stream, PCO_ENOMEM, 0, NULL);
+        }
+    } else if (lender->methods->buffer_updated != NULL) {
+        lender->methods->buffer_updated(lender, &stream->base, result->length);
+    }
+}
+
+static void received_nothing(pco__stream *stream, const pco__result *result)
+{
+    if (is_lingering(stream)) {
+        terminate(stream);
+    } else if (result->error == PCO_ENOBUFS && stream->bad_buffer) {
+        pco__stream_fail(stream, PCO_EINVAL, 0, "get_buffer returned an empty buffer");
+    } else if (result->error != PCO_ECANCELED && result->error != PCO_ENOBUFS) {
+        pco__stream_fail(stream, result->error, result->system_code, NULL);
+    }
+}
+
+static void received(pco__op *op, const pco__result *result)
+{
+    pco__stream *stream = PCO__CONTAINER(op, pco__stream, receive);
+    if (stream->state == PCO__STREAM_DRAINING) {
+        pco__stream_join(stream);
+        return;
+    }
+    if (result->error != 0) {
+        received_nothing(stream, result);
+    } else if (result->length == 0) {
+        stream->eof_seen = true;
+        if (is_lingering(stream)) {
+            terminate(stream);
+        } else {
+            deliver_eof(stream);
+        }
+    } else if (stream->state == PCO__STREAM_OPEN) {
+        if (op->with.get_buffer != NULL) {
+            buffer_updated(stream, result);
+        } else {
+            deliver(stream, result->data, result->length);
+        }
+    }
+    update_reading(stream);
+}
+
+static void reading_changed(pco_transport *transport)
+{
+    pco__stream *stream = of(transport);
+    bool waiting = stream->kept != NULL || (stream->eof_seen && !stream->eof_delivered);
+    if (!transport->reading_paused && waiting) {
+        pco__loop_schedule(transport->loop, &stream->task);
+    }
+    update_reading(stream);
+}
+
+/* The stream's task: it is either over, or has something kept to deliver. */
+static void run_task(pco__task *task)
+{
+    pco__stream *stream = PCO__CONTAINER(task, pco__stream, task);
+    if (stream->state == PCO__STREAM_DRAINING) {
+        if (!stream->receive.in_flight && !stream->send.in_flight) {
+            finish(stream);
+        }
+    } else if (stream->state == PCO__STREAM_OPEN) {
+        deliver_kept(stream);
+    }
+}
+
+/* ---- Closing politely ---- */
+
+static void close_timed_out(pco__timer *timer)
+{
+    pco__stream *stream = PCO__CONTAINER(timer, pco__stream, timer);
+    if (is_lingering(stream)) {
+        terminate(stream);
+    } else {
+        pco__stream_fail(stream, PCO_ETIMEDOUT, 0,
+                         "what was written could not be sent before close_timeout");
+    }
+}
+
+static void send_eof(pco__stream *stream)
+{
+    pco__backend *backend = stream->base.loop->backend;
+    if (!stream->eof_sent) {
+        stream->eof_sent = true;
+        backend->class_->shutdown_send(backend, &stream->io);
+    }
+}
+
+void pco__stream_flushed(pco__stream *stream)
+{
+    if (stream->state == PCO__STREAM_OPEN) {
+        if (stream->eof_asked) {
+            send_eof(stream);
+        }
+        return;
+    }
+    if (stream->state != PCO__STREAM_CLOSING) {
+        return;
+    }
+    if (stream->linger && !stream->eof_seen) {
+        send_eof(stream);
+        update_reading(stream);
+    } else {
+        terminate(stream);
+    }
+}
+
+void pco__stream_close(pco__stream *stream)
+{
+    if (stream->state != PCO__STREAM_OPEN) {
+        return;
+    }
+    pco_loop *loop = stream->base.loop;
+    set_state(stream, PCO__STREAM_CLOSING);
+    pco__free(stream->kept);
+    stream->kept = NULL;
+    pco__cork_flush(loop);
+    if (stream->state != PCO__STREAM_CLOSING) {
+        return;
+    }
+    pco__loop_start_timer(loop, &stream->timer, stream->close_timeout);
+    if (stream->queue_head == NULL) {
+        pco__stream_flushed(stream);
+    } else {
+        update_reading(stream);
+    }
+}
+
+static int write_eof(pco_transport *transport)
+{
+    pco__stream *stream = of(transport);
+    if (stream->state != PCO__STREAM_OPEN) {
+        return PCO_ECLOSED;
+    }
+    if (!stream->eof_asked) {
+        stream->eof_asked = true;
+        pco__cork_flush(transport->loop);
+        if (stream->queue_head == NULL) {
+            pco__stream_flushed(stream);
+        }
+    }
+    return 0;
+}
+
+/* ---- Making ---- */
+
+int pco__stream_new(pco_loop *loop, pco_socket sock, const pco__stream_options *options,
+                    pco__stream **stream, pco_error *error)
+{
+    pco__stream *made = pco__calloc(sizeof *made);
+    if (made == NULL) {
+        return pco__error_describe(error, PCO_ENOMEM, 0, "make a transport");
+    }
+    made->io.socket = sock;
+    int code = loop->backend->class_->attach(loop->backend, &made->io, PCO__IO_CONNECTED, error);
+    if (code != 0) {
+        pco__free(made);
+        return code;
+    }
+    pco__transport_init(&made->base, &stream_class, loop, NULL, made);
+    made->receive.io = &made->io;
+    made->receive.done = received;
+    made->send.io = &made->io;
+    made->send.kind = PCO__OP_SEND;
+    made->send.done = pco__stream_sent;
+    made->top = &made->base;
+    made->high = PCO__HIGH_WATER;
+    made->low = PCO__LOW_WATER;
+    made->task.run = run_task;
+    made->timer.fire = close_timed_out;
+    made->server = options->server;
+    made->close_timeout = options->close_timeout;
+    made->linger = options->linger;
+    if (options->peer != NULL && options->peer->length <= sizeof made->peer) {
+        made->peer_length = (uint8_t)options->peer->length;
+        memcpy(made->peer, options->peer->storage, made->peer_length);
+    }
+    pco__list_append(made->server != NULL ? pco__server_streams(made->server) : &loop->streams,
+                     &made->base.link);
+    loop->transports++;
+    *stream = made;
+    return 0;
+}
+
+void pco__stream_start(pco__stream *stream, pco_protocol *protocol)
+{
+    stream->base.protocol = protocol;
+    stream->made = true;
+    if (protocol->methods->connection_made != NULL) {
+        protocol->methods->connection_made(protocol, &stream->base);
+    }
+    update_reading(stream);
+}
+
+/* ---- The class ---- */
+
+static int class_write(pco_transport *transport, const pco_buffer *buffers, size_t count)
+{
+    return pco__stream_write(of(transport), buffers, count);
+}
+
+static int class_write_owned(pco_transport *transport, const pco_buffer *buffer, pco__owned owned)
+{
+    return pco__stream_write_owned(of(transport), buffer, owned);
+}
+
+static void class_close(pco_transport *transport)
+{
+    pco__stream_close(of(transport));
+}
+
+static void class_abort(pco_transport *transport, bool reset)
+{
+    pco__stream_abort(of(transport), reset);
+}
+
+static bool is_closing(const pco_transport *transport)
+{
+    return of(transport)->state != PCO__STREAM_OPEN;
+}
+
+static int no_ssl_info(pco_transport *transport, pco_ssl_info *info)
+{
+    (void)transport;
+    (void)info;
+    return PCO_ENOTSUP;
+}
+
+static struct ssl_st *no_ssl_object(const pco_transport *transport)
+{
+    (void)transport;
+    return NULL;
+}
+
+static void destroy(pco_transport *transport)
+{
+    pco__free(of(transport));
+}
+
+static const pco__transport_class stream_class = {
+    .write = class_write,
+    .write_owned = class_write_owned,
+    .write_eof = write_eof,
+    .close = class_close,
+    .abort = class_abort,
+    .is_closing = is_closing,
+    .reading_changed = reading_changed,
+    .get_ssl_info = no_ssl_info,
+    .get_ssl_object = no_ssl_object,
+    .destroy = destroy,
+    .can_write_eof = true,
+};

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * stream_write.c: the way out of a stream.
+ *
+ * The one hard idea: a byte waits in one of two places, in this order. First the loop's cork, one
+ * piece of memory which collects the small writes that a callback makes to one stream, and which is
+ * sent when the callback returns. What the system does not take then goes into the stream's queue,
+ * and as long as the queue holds anything, everything joins it there. So a stream that keeps up has
+ * no memory of its own, and the cork is free again whenever a send has been tried.
+ *
+ * The cork never holds more than the high-water mark leaves room for: a write that would go over it
+ * is tried at once, so that pause_writing is called inside the write that did it, and only there.
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "memory.h"
+#include "transport.h"
+
+/* A single write from this size on is not copied into the cork but tried at once. */
+#define LARGE_WRITE ((size_t)4 * 1024)
+
+/* A chunk of copied data has at least this much room, so that small writes share it. */
+#define CHUNK_LEAST ((size_t)4 * 1024)
+
+size_t pco__stream_pending(const pco__stream *stream)
+{
+    const pco__cork *cork = &stream->base.loop->cork;
+    return stream->queued + (cork->owner == stream ? cork->length : 0);
+}
+
+/* ---- The queue ---- */
+
+static void free_chunk(pco__chunk *chunk)
+{
+    if (chunk->owned.release != NULL) {
+        chunk->owned.release(chunk->owned_data, chunk->owned.context);
+    }
+    pco__free(chunk);
+}
+
+static void append_chunk(pco__stream *stream, pco__chunk *chunk)
+{
+    if (stream->queue_head == NULL) {
+        stream->queue_head = chunk;
+    } else {
+        stream->queue_tail->segment.next = &chunk->segment;
+    }
+    stream->queue_tail = chunk;
+    stream->queued += chunk->segment.length;
+}
+
+/* Appends a copy to the queue, all or nothing. */
+static int enqueue_copy(pco__stream *stream, const pco_buffer *buffers, size_t count, size_t total)
+{
+    pco__chunk *chunk = stream->queue_tail;
+    if (stream->queue_head == NULL || chunk->room < total) {
+        size_t room = total > CHUNK_LEAST ? total : CHUNK_LEAST;
+        chunk = pco__malloc(sizeof *chunk + room);
+        if (chunk == NULL) {
+            return PCO_ENOMEM;
+        }
+        memset(chunk, 0, sizeof *chunk);
+        chunk->segment.data = (const unsigned char *)(chunk + 1);
+        chunk->room = room;
+        append_chunk(stream, chunk);
+    }
+    unsigned char *to = (unsigned char *)(uintptr_t)chunk->segment.data + chunk->segment.length;
+    for (size_t i = 0; i < count; i++) {
+        if (buffers[i].length != 0) {
+            memcpy(to, buffers[i].data, buffers[i].length);
+            to += buffers[i].length;
+        }
+    }
+    chunk->segment.length += total;
+    chunk->room -= total;
+    stream->queued += total;
+    return 0;
+}
+
+/* Takes `length` bytes that have left off the queue's front. */
+static void dequeue(pco__stream *stream, size_t length)
+{
+    assert(length <= stream->queued);
+    stream->queued -= length;
+    while (length != 0) {
+        pco__chunk *chunk = stream->queue_head;
+        if (length < chunk->segment.length) {
+            chunk->segment.data += length;
+            chunk->segment.length -= length;
+            return;
+        }
+        length -= chunk->segment.length;
+        stream->queue_head = (pco__chunk *)(void *)chunk->segment.next;
+        if (stream->queue_head == NULL) {
+            stream->queue_tail = NULL;
+        }
+        free_chunk(chunk);
+    }
+}
+
+void pco__stream_drop_output(pco__stream *stream)
+{
+    pco__cork *cork = &stream->base.loop->cork;
+    if (cork->owner == stream) {
+        cork->owner = NULL;
+        cork->length = 0;
+    }
+    dequeue(stream, stream->queued);
+}
+
+static void send_queue(pco__stream *stream)
+{
+    if (stream->queue_head != NULL && !stream->send.in_flight &&
+        stream->state < PCO__STREAM_DRAINING) {
+        pco__backend *backend = stream->base.loop->backend;
+        stream->send.with.chain = &stream->queue_head->segment;
+        backend->class_->submit(backend, &stream->send);
+    }
+}
+
+void pco__stream_sent(pco__op *op, const pco__result *result)
+{
+    pco__stream *stream = PCO__CONTAINER(op, pco__stream, send);
+    if (stream->state == PCO__STREAM_DRAINING) {
+        pco__stream_drop_output(stream);
+        pco__stream_join(stream);
+        return;
+    }
+    if (result->error != 0) {
+        pco__stream_fail(stream, result->error, result->system_code, NULL);
+        return;
+    }
+    dequeue(stream, result->length);
+    send_queue(stream);
+    if (stream->queue_head == NULL) {
+        pco__stream_flushed(stream);
+    }
+    if (stream->writing_paused && stream->queued <= stream->low &&
+        stream->state == PCO__STREAM_OPEN) {
+        pco_protocol *protocol = stream->base.protocol;
+        stream->writing_paused = false;
+        if (protocol->methods->resume_writing != NULL) {
+            protocol->methods->resume_writing(protocol, &stream->base);
+        }
+    }
+}
+
+/* ---- Sending at once ---- */
+
+/* Copies what is left of `all` after its first `skip` bytes into the queue. */
+static int enqueue_rest(pco__stream *stream, pco_buffer *all, size_t count, size_t skip)
+{
+    size_t first = 0;
+    size_t rest = 0;
+    while (first < count && skip >= all[first].length) {
+        skip -= all[first++].length;
+    }
+    if (first == count) {
+        return 0;
+    }
+    all[first].data = (const unsigned char *)all[first].data + skip;
+    all[first].length -= skip;
+    for (size_t i = first; i < count; i++) {
+        rest += all[i].length;
+    }
+    int code = enqueue_copy(stream, all + first, count - first, rest);
+    send_queue(stream);
+    return code;
+}
+
+/*
+ * Tries to send the cork's content, if it is the stream's, and then the buffers, of which there are
+ * less than PCO__SEND_BUFFERS, in one call. The queue is empty. What is left of the cork goes into
+ * the queue. *sent: how many bytes of the buffers have left. The connection may have failed.
+ */
+static void try_send(pco__stream *stream, const pco_buffer *buffers, size_t count, size_t *sent)
+{
+    pco__backend *backend = stream->base.loop->backend;
+    pco__cork *cork = &stream->base.loop->cork;
+    pco_buffer all[PCO__SEND_BUFFERS];
+    size_t all_count = 0;
+    size_t corked = 0;
+    size_t length = 0;
+    int system_code = 0;
+    if (cork->owner == stream) {
+        corked = cork->length;
+        all[all_count++] = (pco_buffer){.data = cork->memory, .length = corked};
+        cork->owner = NULL;
+        cork->length = 0;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (buffers[i].length != 0) {
+            all[all_count++] = buffers[i];
+        }
+    }
+    *sent = 0;
+    int code =
+        backend->class_->try_send(backend, &stream->io, all, all_count, &length, &system_code);
+    if (code == PCO_EAGAIN) {
+        length = 0;
+    } else if (code != 0) {
+        pco__stream_fail(stream, code, system_code, NULL);
+        return;
+    }
+    if (length >= corked) {
+        *sent = length - corked;
+    } else if (enqueue_rest(stream, all, 1, length) != 0) {
+        pco__stream_fail(stream, PCO_ENOMEM, 0, NULL);
+    }
+}
+
+void pco__cork_flush_now(pco_loop *loop)
+{
+    size_t sent;
+    try_send(loop->cork.owner, NULL, 0, &sent);
+}
+
+/* Makes room in the cork for `length` bytes of the stream. False: the bytes cannot be corked. */
+static bool reserve_cork(pco__stream *stream, size_t length)
+{
+    pco__cork *cork = &stream->base.loop->cork;
+    if (length > PCO__CORK_SIZE) {
+        return false;
+    }
+    if (cork->owner != NULL &&
+        (cork->owner != stream || cork->length + length > PCO__CORK_SIZE)) {
+        pco__cork_flush_now(stream->base.loop);
+    }
+    if (stream->queue_head != NULL || stream->state >= PCO__STREAM_DRAINING) {
+        return false;
+    }
+    cork->owner = stream;
+    return true;
+}
+
+static void append_to_cork(pco__cork *cork, const pco_buffer *buffers, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (buffers[i].length != 0) {
+            memcpy(cork->memory + cork->length, buffers[i].data, buffers[i].length);
+            cork->length += buffers[i].length;
+        }
+    }
+}
+
+/* ---- Writing ---- */
+
+static int check_writable(const pco__stream *stream)
+{
+    if (stream->state != PCO__STREAM_OPEN) {
+        return PCO_ECLOSED;
+    }
+    return stream->eof_asked ? PCO_EPIPE : 0;
+}
+
+static void pause_if_over(pco__stream *stream)
+{
+    if (stream->queued > stream->high && !stream->writing_paused &&
+        stream->state == PCO__STREAM_OPEN) {
+        pco_protocol *protocol = stream->base.protocol;
+        stream->writing_paused = true;
+        if (protocol->methods->pause_writing != NULL) {
+            protocol->methods->pause_writing(protocol, &stream->base);
+        }
+    }
+}
+
+void pco__stream_check_high_water(pco__stream *stream)
+{
+    if (stream->state == PCO__STREAM_OPEN && pco__stream_pending(stream) > stream->high) {
+        if (stream->base.loop->cork.owner == stream) {
+            pco__cork_flush_now(stream->base.loop);
+        }
+        pause_if_over(stream);
+    }
+}
+
+/* Tries a group of buffers at once and queues the rest. *begun: some bytes have left for good. */
+static int write_group(pco__stream *stream, const pco_buffer *buffers, size_t count, bool *begun)
+{
+    pco_buffer rest[PCO__SEND_BUFFERS];
+    size_t sent = 0;
+    memcpy(rest, buffers, count * sizeof *buffers);
+    if (stream->queue_head == NULL) {
+        try_send(stream, buffers, count, &sent);
+        if (stream->state != PCO__STREAM_OPEN) {
+            return 0;
+        }
+    }
+    int code = enqueue_rest(stream, rest, count, sent);
+    if (code != 0 && (*begun || sent != 0)) {
+        pco__stream_fail(stream, code, 0, NULL);
+    }
+    *begun = true;
+    return code;
+}
+
+/* Writes in groups that one system call takes. */
+static int write_now(pco__stream *stream, const pco_buffer *buffers, size_t count)
+{
+    bool begun = false;
+    int code = 0;
+    while (count != 0 && code == 0 && stream->state == PCO__STREAM_OPEN) {
+        size_t group = count < PCO__SEND_BUFFERS ? count : PCO__SEND_BUFFERS - 1;
+        code = write_group(stream, buffers, group, &begun);
+        buffers += group;
+        count -= group;
+    }
+    return code;
+}
+
+int pco__stream_write(pco__stream *stream, const pco_buffer *buffers, size_t count)
+{
+    int code = check_writable(stream);
+    if (code != 0) {
+        return code;
+    }
+    size_t total = 0;
+    for (size_t i = 0; i < count; i++) {
+        total += buffers[i].length;
+    }
+    if (total == 0) {
+        return 0;
+    }
+    pco__cork *cork = &stream->base.loop->cork;
+    size_t corked = cork->owner == stream ? cork->length : 0;
+    bool small =
+        total < LARGE_WRITE && corked + total <= stream->high && stream->queue_head == NULL;
+    if (small && reserve_cork(stream, total)) {
+        append_to_cork(cork, buffers, count);
+        return 0;
+    }
+    code = stream->queue_head != NULL ? enqueue_copy(stream, buffers, count, total)
+                                      : write_now(stream, buffers, count);
+    pause_if_over(stream);
+    return code;
+}
+
+int pco__stream_append(pco__stream *stream, const void *data, size_t length)
+{
+    pco_buffer buffer = {.data = data, .length = length};
+    if (reserve_cork(stream, length)) {
+        append_to_cork(&stream->base.loop->cork, &buffer, 1);
+        return 0;
+    }
+    if (stream->state >= PCO__STREAM_DRAINING) {
+        return PCO_ECLOSED;
+    }
+    int code = enqueue_copy(stream, &buffer, 1, length);
+    send_queue(stream);
+    return code;
+}
+
+/* Queues memory handed over, of which the first `sent` bytes have left. */
+static int enqueue_owned(pco__stream *stream, const pco_buffer *buffer, pco__owned owned,
+                         size_t sent)
+{
+    pco__chunk *chunk = pco__calloc(sizeof *chunk);
+    if (chunk == NULL) {
+        return PCO_ENOMEM;
+    }
+    chunk->segment.data = (const unsigned char *)buffer->data + sent;
+    chunk->segment.length = buffer->length - sent;
+    chunk->owned_data = buffer->data;
+    chunk->owned = owned;
+    append_chunk(stream, chunk);
+    return 0;
+}
+
+int pco__stream_write_owned(pco__stream *stream, const pco_buffer *buffer, pco__owned owned)
+{
+    size_t sent = 0;
+    int code = check_writable(stream);
+    bool queue = false;
+    if (code == 0 && buffer->length < LARGE_WRITE) {
+        code = pco__stream_write(stream, buffer, 1);
+    } else if (code == 0) {
+        if (stream->queue_head == NULL) {
+            try_send(stream, buffer, 1, &sent);
+        }
+        queue = stream->state == PCO__STREAM_OPEN && sent < buffer->length;
+    }
+    if (queue) {
+        code = enqueue_owned(stream, buffer, owned, sent);
+        if (code == 0) {
+            send_queue(stream);
+            pause_if_over(stream);
+            return 0;
+        }
+        if (sent != 0) {
+            pco__stream_fail(stream, code, 0, NULL);
+        }
+    }
+    if (owned.release != NULL) {
+        owned.release(buffer->data, owned.context);
+    }
+    return code;
+}

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * transport.c: the public functions of transports: they check the arguments, and ask the class.
+ */
+#include "transport.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "memory.h"
+
+void pco__transport_init(pco_transport *transport, const pco__transport_class *class_,
+                         pco_loop *loop, pco_protocol *protocol, pco__stream *stream)
+{
+    transport->class_ = class_;
+    transport->loop = loop;
+    transport->protocol = protocol;
+    transport->stream = stream;
+    transport->references = 1;
+}
+
+void pco__transport_end(pco_transport *transport)
+{
+    pco__list_remove(&transport->link);
+    transport->stream = NULL;
+    if (transport->references > 1) {
+        pco__list_append(&transport->loop->shells, &transport->link);
+    }
+    pco_transport_release(transport);
+}
+
+pco_transport *pco_transport_retain(pco_transport *transport)
+{
+    transport->references++;
+    return transport;
+}
+
+void pco_transport_release(pco_transport *transport)
+{
+    assert(transport->references != 0);
+    if (--transport->references == 0) {
+        assert(transport->stream == NULL);
+        pco__list_remove(&transport->link);
+        transport->class_->destroy(transport);
+    }
+}
+
+bool pco__protocol_is_valid(const pco_protocol *protocol)
+{
+    return protocol != NULL && protocol->methods != NULL &&
+           protocol->methods->size == sizeof(pco_protocol_methods);
+}
+
+/* In debug mode checks the thread. Returns whether the transport is still there. */
+static bool is_alive(const pco_transport *transport)
+{
+    if (transport->loop != NULL) {
+        pco__loop_check_thread(transport->loop);
+    }
+    return transport->stream != NULL;
+}
+
+/* ---- Writing ---- */
+
+int pco_transport_write(pco_transport *transport, const void *data, size_t length)
+{
+    pco_buffer buffer = {.data = data, .length = length};
+    if (!is_alive(transport)) {
+        return PCO_ECLOSED;
+    }
+    if (data == NULL && length != 0) {
+        return PCO_EINVAL;
+    }
+    return transport->class_->write(transport, &buffer, 1);
+}
+
+int pco_transport_writelines(pco_transport *transport, const pco_buffer *buffers, size_t count)
+{
+    if (!is_alive(transport)) {
+        return PCO_ECLOSED;
+    }
+    if (buffers == NULL && count != 0) {
+        return PCO_EINVAL;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (buffers[i].data == NULL && buffers[i].length != 0) {
+            return PCO_EINVAL;
+        }
+    }
+    return transport->class_->write(transport, buffers, count);
+}
+
+int pco_transport_write_owned(pco_transport *transport, const void *data, size_t length,
+                              void (*release)(const void *data, void *context), void *context)
+{
+    int code = 0;
+    if (!is_alive(transport)) {
+        code = PCO_ECLOSED;
+    } else if (data == NULL && length != 0) {
+        code = PCO_EINVAL;
+    } else if (length != 0) {
+        pco_buffer buffer = {.data = data, .length = length};
+        pco__owned owned = {.release = release, .context = context};
+        return transport->class_->write_owned(transport, &buffer, owned);
+    } else {
+        pco_buffer nothing = {.data = NULL, .length = 0};
+        code = transport->class_->write(transport, &nothing, 1);
+    }
+    if (release != NULL) {
+        release(data, context);
+    }
+    return code;
+}
+
+int pco_transport_write_eof(pco_transport *transport)
+{
+    return is_alive(transport) ? transport->class_->write_eof(transport) : PCO_ECLOSED;
+}
+
+bool pco_transport_can_write_eof(const pco_transport *transport)
+{
+    return transport->class_->can_write_eof;
+}
+
+/* ---- Closing ---- */
+
+void pco_transport_close(pco_transport *transport)
+{
+    if (is_alive(transport)) {
+        transport->class_->close(transport);
+    }
+}
+
+void pco_transport_abort(pco_transport *transport)
+{
+    if (is_alive(transport)) {
+        transport->class_->abort(transport, false);
+    }
+}
+
+void pco_transport_abort_reset(pco_transport *transport)
+{
+    if (is_alive(transport)) {
+        transport->class_->abort(transport, true);
+    }
+}
+
+bool pco_transport_is_closing(const pco_transport *transport)
+{
+    return !is_alive(transport) || transport->class_->is_closing(transport);
+}
+
+/* ---- Reading ---- */
+
+static int set_reading_paused(pco_transport *transport, bool paused)
+{
+    if (pco_transport_is_closing(transport)) {
+        return PCO_ECLOSED;
+    }
+    if (transport->reading_paused != paused) {
+        transport->reading_paused = paused;
+        transport->class_->reading_changed(transport);
+    }
+    return 0;
+}
+
+int pco_transport_pause_reading(pco_transport *transport)
+{
+    return set_reading_paused(transport, true);
+}
+
+int pco_transport_resume_reading(pco_transport *transport)
+{
+    return set_reading_paused(transport, false);
+}
+
+bool pco_transport_is_reading(const pco_transport *transport)
+{
+    return !pco_transport_is_closing(transport) && !transport->reading_paused;
+}
+
+pco_protocol *pco_transport_get_protocol(const pco_transport *transport)
+{
+    return transport->protocol;
+}
+
+int pco_transport_set_protocol(pco_transport *transport, pco_protocol *protocol)
+{
+    if (!pco__protocol_is_valid(protocol)) {
+        return PCO_EINVAL;
+    }
+    if (!is_alive(transport)) {
+        return PCO_ECLOSED;
+    }
+    transport->protocol = protocol;
+    return 0;
+}
+
+/* Copies into a buffered protocol's own memory. Returns how many bytes were used. */
+static size_t deliver_to_buffer(pco_transport *transport, const unsigned char *data, size_t length,
+                                bool *broken)
+{
+    pco_protocol *protocol = transport->protocol;
+    void *memory = NULL;
+    size_t size = 0;
+    protocol->methods->get_buffer(protocol, transport, length, &memory, &size);
+    if (pco_transport_is_closing(transport) || transport->reading_paused) {
+        return 0;
+    }
+    if (memory == NULL || size == 0) {
+        *broken = true;
+        return 0;
+    }
+    if (size > length) {
+        size = length;
+    }
+    memcpy(memory, data, size);
+    if (protocol->methods->buffer_updated != NULL) {
+        protocol->methods->buffer_updated(protocol, transport, size);
+    }
+    return size;
+}
+
+size_t pco__transport_deliver(pco_transport *transport, const unsigned char *data, size_t length,
+                              bool (*may_deliver)(const pco_transport *transport), bool *broken)
+{
+    size_t used = 0;
+    do {
+        pco_protocol *protocol = transport->protocol;
+        if (protocol->methods->get_buffer != NULL) {
+            used += deliver_to_buffer(transport, data + used, length - used, broken);
+        } else {
+            size_t rest = length - used;
+            const unsigned char *from = data + used;
+            used = length;
+            if (protocol->methods->data_received != NULL) {
+                protocol->methods->data_received(protocol, transport, from, rest);
+            }
+        }
+    } while (used < length && !*broken && may_deliver(transport));
+    return used;
+}
+
+/* ---- Flow control ---- */
+
+int pco_transport_set_write_buffer_limits(pco_transport *transport, size_t high, size_t low)
+{
+    if (high == PCO_LIMIT_DEFAULT) {
+        if (low == PCO_LIMIT_DEFAULT) {
+            high = PCO__HIGH_WATER;
+        } else {
+            high = low <= SIZE_MAX / 4 ? 4 * low : SIZE_MAX - 1;
+        }
+    }
+    if (low == PCO_LIMIT_DEFAULT) {
+        low = high / 4;
+    }
+    if (low > high) {
+        return PCO_EINVAL;
+    }
+    if (!is_alive(transport)) {
+        return PCO_ECLOSED;
+    }
+    transport->stream->high = high;
+    transport->stream->low = low;
+    pco__stream_check_high_water(transport->stream);
+    return 0;
+}
+
+void pco_transport_get_write_buffer_limits(const pco_transport *transport, size_t *high,
+                                           size_t *low)
+{
+    bool alive = is_alive(transport);
+    *high = alive ? transport->stream->high : PCO__HIGH_WATER;
+    *low = alive ? transport->stream->low : PCO__LOW_WATER;
+}
+
+size_t pco_transport_get_write_buffer_size(const pco_transport *transport)
+{
+    return is_alive(transport) ? pco__stream_pending(transport->stream) : 0;
+}
+
+/* ---- Extra information ---- */
+
+pco_loop *pco_transport_get_loop(const pco_transport *transport)
+{
+    return transport->loop;
+}
+
+pco_socket pco_transport_get_socket(const pco_transport *transport)
+{
+    return is_alive(transport) ? transport->stream->io.socket : PCO_NO_SOCKET;
+}
+
+int pco_transport_get_sockname(const pco_transport *transport, pco_address *address)
+{
+    if (!is_alive(transport)) {
+        return PCO_ECLOSED;
+    }
+    return pco__socket_sockname(transport->stream->io.socket, address);
+}
+
+int pco_transport_get_peername(const pco_transport *transport, pco_address *address)
+{
+    if (!is_alive(transport)) {
+        return PCO_ECLOSED;
+    }
+    const pco__stream *stream = transport->stream;
+    if (stream->peer_length == 0) {
+        return pco__socket_peername(stream->io.socket, address);
+    }
+    memset(address, 0, sizeof *address);
+    address->length = stream->peer_length;
+    memcpy(address->storage, stream->peer, stream->peer_length);
+    return 0;
+}
+
+int pco_transport_get_ssl_info(pco_transport *transport, pco_ssl_info *info)
+{
+    if (info == NULL || info->size == 0 || info->size > sizeof *info) {
+        return PCO_EINVAL;
+    }
+    return is_alive(transport) ? transport->class_->get_ssl_info(transport, info) : PCO_ECLOSED;
+}
+
+struct ssl_st *pco_transport_get_ssl_object(const pco_transport *transport)
+{
+    return is_alive(transport) ? transport->class_->get_ssl_object(transport) : NULL;
+}

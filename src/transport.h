@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * transport.h (internal): what is behind a pco_transport.
+ *
+ * There are two classes of transports: the stream (stream.c), which moves bytes over a socket, and
+ * the TLS transport (ssl_transport.c), which is a protocol to the stream below it and a transport
+ * to the protocol above it. Public functions check their arguments in transport.c and go through
+ * the class.
+ */
+#ifndef PCO_TRANSPORT_INTERNAL_H
+#define PCO_TRANSPORT_INTERNAL_H
+
+#include <portico/protocol.h>
+#include <portico/ssl.h>
+#include <portico/transport.h>
+
+#include "backend.h"
+#include "list.h"
+#include "loop.h"
+#include "timer.h"
+
+typedef struct pco__stream pco__stream;
+
+/*
+ * Memory handed over by pco_transport_write_owned. `release` may be NULL.
+ */
+typedef struct pco__owned {
+    void (*release)(const void *data, void *context);
+    void *context;
+} pco__owned;
+
+/* What the classes do differently. The transport is not closed: its stream is not NULL. */
+typedef struct pco__transport_class {
+    /* Writes the buffers as one; their total is not 0. */
+    int (*write)(pco_transport *transport, const pco_buffer *buffers, size_t count);
+
+    /* The caller does not release, whatever this returns. */
+    int (*write_owned)(pco_transport *transport, const pco_buffer *buffer, pco__owned owned);
+
+    int (*write_eof)(pco_transport *transport);
+    void (*close)(pco_transport *transport);
+    void (*abort)(pco_transport *transport, bool reset);
+    bool (*is_closing)(const pco_transport *transport);
+
+    /* Called when `reading_paused` has just changed, on a transport that is not closing. */
+    void (*reading_changed)(pco_transport *transport);
+
+    int (*get_ssl_info)(pco_transport *transport, pco_ssl_info *info);
+    struct ssl_st *(*get_ssl_object)(const pco_transport *transport);
+
+    /* Frees the shell: the last reference is gone. */
+    void (*destroy)(pco_transport *transport);
+
+    bool can_write_eof;
+} pco__transport_class;
+
+struct pco_transport {
+    const pco__transport_class *class_;
+    pco_loop *loop;         /* NULL once the loop is freed */
+    pco_protocol *protocol; /* never NULL while the transport lives */
+    pco__stream *stream;    /* a stream: itself; TLS: the stream below; NULL when closed */
+    pco__link link;         /* a stream: in its server's or loop's list; closed: in loop->shells */
+    uint32_t references;
+    bool reading_paused; /* by the user */
+};
+
+void pco__transport_init(pco_transport *transport, const pco__transport_class *class_,
+                         pco_loop *loop, pco_protocol *protocol, pco__stream *stream);
+
+/*
+ * The transport has ended, its connection_lost has returned: its stream becomes NULL and the
+ * library's reference is given up.
+ */
+void pco__transport_end(pco_transport *transport);
+
+/* Whether a protocol's table of methods can be used. */
+bool pco__protocol_is_valid(const pco_protocol *protocol);
+
+/*
+ * Gives `length` bytes to the protocol of `transport`, which may be a buffered one, until they are
+ * used up or `may_deliver(transport)` is false after a callback (closed, paused). Returns how many
+ * bytes were used. *broken is set if get_buffer returned an empty buffer.
+ */
+size_t pco__transport_deliver(pco_transport *transport, const unsigned char *data, size_t length,
+                              bool (*may_deliver)(const pco_transport *transport), bool *broken);
+
+/* ---- The stream ---- */
+
+/* OPEN -> CLOSING -> DRAINING -> CLOSED; abort and failures skip CLOSING. */
+typedef enum pco__stream_state {
+    PCO__STREAM_OPEN,     /* reading and writing */
+    PCO__STREAM_CLOSING,  /* close() was called: flushing, then perhaps lingering */
+    PCO__STREAM_DRAINING, /* operations are canceled, waiting for each one's done() */
+    PCO__STREAM_CLOSED    /* connection_lost has been called and the socket is closed */
+} pco__stream_state;
+
+/* A piece of the write queue: a copy that follows it in memory, or memory handed over. */
+typedef struct pco__chunk {
+    pco__segment segment;
+    size_t room; /* bytes free behind the copied data */
+    const void *owned_data;
+    pco__owned owned;
+} pco__chunk;
+
+/* What a kept piece of input is: bytes that arrived while reading was paused. */
+typedef struct pco__kept {
+    size_t offset;
+    size_t length;
+    unsigned char data[];
+} pco__kept;
+
+struct pco__stream {
+    pco_transport base;
+    pco__io io;
+    pco__op receive; /* RECV or WATCH */
+    pco__op send;
+    pco_server *server;     /* counts this stream; NULL: none */
+    pco_transport *top;     /* what the user sees: this stream's base, or TLS above it */
+    pco__chunk *queue_head; /* being sent, first to last */
+    pco__chunk *queue_tail;
+    size_t queued; /* bytes in the queue */
+    size_t high;
+    size_t low;
+    pco__kept *kept;
+    pco_protocol *lender; /* whose memory a RECV with get_buffer reads into */
+    pco__task task;   /* deliver what was kept, or finish */
+    pco__timer timer; /* limits CLOSING */
+    double close_timeout;
+    int error; /* what connection_lost will be told, 0: nothing */
+    int system_code;
+    const char *sentence; /* static; NULL: the error's own */
+    uint8_t state;        /* pco__stream_state */
+    bool made;            /* connection_made has been called */
+    bool writing_paused;  /* pause_writing was called last */
+    bool eof_seen;        /* the peer has closed its side */
+    bool eof_delivered;
+    bool eof_asked; /* write_eof was called; nothing may be written */
+    bool eof_sent;
+    bool linger;    /* read on after the last byte, see lingering_close */
+    bool reset;     /* close with a reset */
+    bool bad_buffer; /* get_buffer gave an empty buffer */
+    uint8_t peer_length;
+    unsigned char peer[28]; /* the peer's sockaddr, if it fits */
+};
+
+typedef struct pco__stream_options {
+    pco_server *server; /* or NULL */
+    const pco_address *peer; /* or NULL */
+    double close_timeout;
+    bool linger;
+} pco__stream_options;
+
+/*
+ * Makes a stream of a connected socket, which is non-blocking. On failure the socket is still the
+ * caller's. The stream does nothing before pco__stream_start.
+ */
+int pco__stream_new(pco_loop *loop, pco_socket sock, const pco__stream_options *options,
+                    pco__stream **stream, pco_error *error);
+
+/*
+ * Gives the stream its protocol, calls connection_made, and begins to read. Not from inside a call
+ * that the user made.
+ */
+void pco__stream_start(pco__stream *stream, pco_protocol *protocol);
+
+/*
+ * Ends the connection because of `code`; nothing happens if it is ending already. No callback is
+ * called inside. `sentence` is static or NULL.
+ */
+void pco__stream_fail(pco__stream *stream, int code, int system_code, const char *sentence);
+
+/*
+ * Keeps input for later: called by a protocol of the library (TLS) inside data_received, when it
+ * has paused reading and could use only a part; it is delivered again on resume_reading, first of
+ * all. PCO_ENOMEM.
+ */
+int pco__stream_keep(pco__stream *stream, const void *data, size_t length);
+
+/* Whether the stream accepts writes. */
+static inline bool pco__stream_is_open(const pco__stream *stream)
+{
+    return stream->state == PCO__STREAM_OPEN;
+}
+
+/* The classes' functions of the stream, for the layer above it. */
+void pco__stream_close(pco__stream *stream);
+void pco__stream_abort(pco__stream *stream, bool reset);
+
+/* ---- Writing (stream_write.c) ---- */
+
+int pco__stream_write(pco__stream *stream, const pco_buffer *buffers, size_t count);
+int pco__stream_write_owned(pco__stream *stream, const pco_buffer *buffer, pco__owned owned);
+
+/*
+ * Appends to what leaves when the running callback returns, without calling pause_writing; for
+ * TLS, inside whose engine no callback may run. Follow it with pco__stream_check_high_water.
+ * PCO_ECLOSED, PCO_EPIPE, PCO_ENOMEM (the data was not taken).
+ */
+int pco__stream_append(pco__stream *stream, const void *data, size_t length);
+
+/* Sends at once what is over the high-water mark, and calls pause_writing if too much is left. */
+void pco__stream_check_high_water(pco__stream *stream);
+
+/* Bytes accepted and not handed to the system. */
+size_t pco__stream_pending(const pco__stream *stream);
+
+/* Sends what the cork holds, whosever it is. Called after every callback. */
+void pco__cork_flush_now(pco_loop *loop);
+
+static inline void pco__cork_flush(pco_loop *loop)
+{
+    if (loop->cork.owner != NULL) {
+        pco__cork_flush_now(loop);
+    }
+}
+
+/* The end of writing: drops the cork's and the queue's content, releasing what was handed over. */
+void pco__stream_drop_output(pco__stream *stream);
+
+/* done() of the stream's SEND. */
+void pco__stream_sent(pco__op *op, const pco__result *result);
+
+/* ---- Between the two files of the stream ---- */
+
+#define PCO__HIGH_WATER ((size_t)64 * 1024)
+#define PCO__LOW_WATER (PCO__HIGH_WATER / 4)
+
+/* Everything written has left: closes the write side or ends the stream if that was asked for. */
+void pco__stream_flushed(pco__stream *stream);
+
+/* An operation has come back while DRAINING. */
+void pco__stream_join(pco__stream *stream);
+
+#endif

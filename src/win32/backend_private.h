@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * backend_private.h (Windows): what the completion port keeps inside each operation and each
+ * socket. See iocp.c.
+ *
+ * No Windows header here: the portable half includes this file. The OVERLAPPED, which the system
+ * writes to, stands here as the words that it consists of; iocp.c asserts that it fits.
+ */
+#ifndef PCO_BACKEND_PRIVATE_H
+#define PCO_BACKEND_PRIVATE_H
+
+#include <stdint.h>
+
+struct pco__op;
+struct pco__accept;
+
+/* Three pointers and a 64-bit offset. */
+#define PCO__OVERLAPPED_WORDS ((3 * sizeof(uintptr_t) + sizeof(uint64_t)) / sizeof(uintptr_t))
+
+typedef struct pco__io_private {
+    uint32_t in_flight; /* how many operations, for the rule Drained */
+    int family;         /* AF_*, of a listener and of a socket that is to connect */
+} pco__io_private;
+
+typedef struct pco__op_private {
+    uintptr_t overlapped[PCO__OVERLAPPED_WORDS];
+    struct pco__op *next;       /* in the queue of what is known without the system's help */
+    struct pco__accept *accept; /* what an ACCEPT needs besides; it is too large for every one */
+    int error;                  /* in that queue: how it ended */
+    int system_code;
+    uint8_t state;
+} pco__op_private;
+
+#endif
