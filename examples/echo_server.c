@@ -193,7 +193,7 @@ static pco_loop *the_loop; /* a signal handler has no context of its own */
 /* pco_loop_stop is one of the few functions that a signal handler may call. */
 static void stop_on_signal(int number)
 {
-    (void)number;
+    signal(number, stop_on_signal); /* some systems forget the handler at the first signal */
     pco_loop_stop(the_loop);
 }
 

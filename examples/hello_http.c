@@ -486,7 +486,7 @@ static pco_loop *the_loop;
 
 static void stop_on_signal(int number)
 {
-    (void)number;
+    signal(number, stop_on_signal);
     pco_loop_stop(the_loop);
 }
 

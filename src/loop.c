@@ -180,26 +180,31 @@ void pco__loop_check_thread_now(const pco_loop *loop)
     }
 }
 
+/* In debug mode: when a callback begins, and whether it was slow when it has returned. */
 static uint64_t debug_begin(pco_loop *loop)
 {
     return loop->debug ? loop->backend->class_->now(loop->backend) : 0;
 }
 
-/* After a callback: sends what it wrote, and tells if it was slow. */
-static void callback_ended(pco_loop *loop, uint64_t began)
+static void debug_end(pco_loop *loop, uint64_t began)
 {
-    pco__cork_flush(loop);
-    if (!loop->debug || began == 0) {
-        return;
-    }
-    double seconds =
-        (double)(loop->backend->class_->now(loop->backend) - began) / NANOSECONDS;
-    if (seconds >= loop->slow_callback_duration) {
+    uint64_t now = loop->backend->class_->now(loop->backend);
+    double seconds = (double)(now - began) / NANOSECONDS;
+    if (began != 0 && seconds >= loop->slow_callback_duration) {
         char message[64];
         snprintf(message, sizeof message, "a callback took %.3f seconds", seconds);
         pco_exception_context what = {
             .size = sizeof what, .message = message, .duration = seconds};
         pco_loop_call_exception_handler(loop, &what);
+    }
+}
+
+/* After a callback: sends what it wrote. */
+static void callback_ended(pco_loop *loop, uint64_t began)
+{
+    pco__cork_flush(loop);
+    if (loop->debug) {
+        debug_end(loop, began);
     }
 }
 

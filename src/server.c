@@ -384,10 +384,17 @@ static void destroy(pco_server *server)
     pco__free(server);
 }
 
-/* The end of waiting, one waiter after the other: each may do anything, freeing the server too. */
+/*
+ * The end of waiting, one waiter after the other: each may do anything, freeing the server too. Who
+ * waits again inside of it has its turn later.
+ */
 static void call_waiters(pco_server *server)
 {
-    while (server->waiters != NULL && !server->freed) {
+    size_t count = 0;
+    for (const pco__waiter *waiter = server->waiters; waiter != NULL; waiter = waiter->next) {
+        count++;
+    }
+    for (; count != 0 && server->waiters != NULL && !server->freed; count--) {
         pco__waiter waiter = *server->waiters;
         pco__free(server->waiters);
         server->waiters = waiter.next;

@@ -116,18 +116,31 @@ void pco__stream_abort(pco__stream *stream, bool reset)
 
 /* ---- Reading ---- */
 
-/* The system has something to read and the protocol has memory of its own for it. */
+static bool may_deliver(const pco_transport *transport)
+{
+    return of(transport)->state == PCO__STREAM_OPEN && !transport->reading_paused;
+}
+
+/*
+ * The system has something to read and the protocol has memory of its own for it. Otherwise, after
+ * a switch to a plain protocol or while lingering, the operation ends with PCO_ENOBUFS, and one
+ * that reads into lent memory takes its place.
+ */
 static void ask_for_buffer(pco__op *op, void **buffer, size_t *length)
 {
     pco__stream *stream = PCO__CONTAINER(op, pco__stream, receive);
     pco_protocol *protocol = stream->base.protocol;
     *buffer = NULL;
     *length = 0;
-    if (protocol->methods->get_buffer == NULL) {
+    stream->bad_buffer = false;
+    if (!may_deliver(&stream->base) || protocol->methods->get_buffer == NULL) {
         return;
     }
     protocol->methods->get_buffer(protocol, &stream->base, 0, buffer, length);
-    stream->bad_buffer = *buffer == NULL || *length == 0;
+    if (*buffer == NULL || *length == 0) {
+        stream->bad_buffer = true;
+        *length = 0;
+    }
     stream->lender = protocol;
 }
 
@@ -170,11 +183,6 @@ static void update_reading(pco__stream *stream)
                     stream->base.protocol->methods->get_buffer != NULL;
     op->with.get_buffer = buffered ? ask_for_buffer : NULL;
     backend->class_->submit(backend, op);
-}
-
-static bool may_deliver(const pco_transport *transport)
-{
-    return of(transport)->state == PCO__STREAM_OPEN && !transport->reading_paused;
 }
 
 int pco__stream_keep(pco__stream *stream, const void *data, size_t length)
@@ -259,22 +267,37 @@ static void buffer_updated(pco__stream *stream, const pco__result *result)
 
 static void received_nothing(pco__stream *stream, const pco__result *result)
 {
-    if (is_lingering(stream)) {
+    bool no_buffer = result->error == PCO_ENOBUFS && result->system_code == 0 &&
+                     stream->receive.with.get_buffer != NULL;
+    if (result->error == PCO_ECANCELED) {
+        return;
+    }
+    if (no_buffer) {
+        if (stream->bad_buffer && stream->state == PCO__STREAM_OPEN) {
+            pco__stream_fail(stream, PCO_EINVAL, 0, "get_buffer returned an empty buffer");
+        }
+    } else if (is_lingering(stream)) {
         terminate(stream);
-    } else if (result->error == PCO_ENOBUFS && stream->bad_buffer) {
-        pco__stream_fail(stream, PCO_EINVAL, 0, "get_buffer returned an empty buffer");
-    } else if (result->error != PCO_ECANCELED && result->error != PCO_ENOBUFS) {
+    } else {
         pco__stream_fail(stream, result->error, result->system_code, NULL);
     }
 }
 
-static void received(pco__op *op, const pco__result *result)
+/* The commonest end of a RECV by far: data for a plain protocol that takes it. */
+static inline bool received_plainly(pco__stream *stream, const pco__result *result)
 {
-    pco__stream *stream = PCO__CONTAINER(op, pco__stream, receive);
-    if (stream->state == PCO__STREAM_DRAINING) {
-        pco__stream_join(stream);
-        return;
+    pco_protocol *protocol = stream->base.protocol;
+    if (result->error != 0 || result->length == 0 || stream->receive.with.get_buffer != NULL ||
+        !may_deliver(&stream->base) || protocol->methods->get_buffer != NULL ||
+        protocol->methods->data_received == NULL) {
+        return false;
     }
+    protocol->methods->data_received(protocol, &stream->base, result->data, result->length);
+    return true;
+}
+
+static void received_otherwise(pco__stream *stream, const pco__result *result)
+{
     if (result->error != 0) {
         received_nothing(stream, result);
     } else if (result->length == 0) {
@@ -285,11 +308,23 @@ static void received(pco__op *op, const pco__result *result)
             deliver_eof(stream);
         }
     } else if (stream->state == PCO__STREAM_OPEN) {
-        if (op->with.get_buffer != NULL) {
+        if (stream->receive.with.get_buffer != NULL) {
             buffer_updated(stream, result);
         } else {
             deliver(stream, result->data, result->length);
         }
+    }
+}
+
+static void received(pco__op *op, const pco__result *result)
+{
+    pco__stream *stream = PCO__CONTAINER(op, pco__stream, receive);
+    if (stream->state == PCO__STREAM_DRAINING) {
+        pco__stream_join(stream);
+        return;
+    }
+    if (!received_plainly(stream, result)) {
+        received_otherwise(stream, result);
     }
     update_reading(stream);
 }

@@ -170,50 +170,65 @@ static int enqueue_rest(pco__stream *stream, pco_buffer *all, size_t count, size
 }
 
 /*
- * Tries to send the cork's content, if it is the stream's, and then the buffers, of which there are
- * less than PCO__SEND_BUFFERS, in one call. The queue is empty. What is left of the cork goes into
- * the queue. *sent: how many bytes of the buffers have left. The connection may have failed.
+ * Tries to send, in one call, buffers of which the first `corked` bytes come from the cork. The
+ * queue is empty. What is left of the cork goes into the queue. Returns how many bytes of the other
+ * buffers have left. The connection may have failed.
  */
-static void try_send(pco__stream *stream, const pco_buffer *buffers, size_t count, size_t *sent)
+static size_t send_at_once(pco__stream *stream, pco_buffer *buffers, size_t count, size_t corked)
 {
     pco__backend *backend = stream->base.loop->backend;
+    size_t length = 0;
+    int system_code = 0;
+    int code =
+        backend->class_->try_send(backend, &stream->io, buffers, count, &length, &system_code);
+    if (code == PCO_EAGAIN) {
+        length = 0;
+    } else if (code != 0) {
+        pco__stream_fail(stream, code, system_code, NULL);
+        return 0;
+    }
+    if (length >= corked) {
+        return length - corked;
+    }
+    if (enqueue_rest(stream, buffers, 1, length) != 0) {
+        pco__stream_fail(stream, PCO_ENOMEM, 0, NULL);
+    }
+    return 0;
+}
+
+/* Takes the cork's content for a send that follows at once. */
+static pco_buffer take_cork(pco__cork *cork)
+{
+    pco_buffer content = {.data = cork->memory, .length = cork->length};
+    cork->owner = NULL;
+    cork->length = 0;
+    return content;
+}
+
+void pco__cork_flush_now(pco_loop *loop)
+{
+    pco__stream *stream = loop->cork.owner;
+    pco_buffer corked = take_cork(&loop->cork);
+    send_at_once(stream, &corked, 1, corked.length);
+}
+
+/* Sends the cork's content, if it is the stream's, and the buffers, fewer than SEND_BUFFERS. */
+static size_t try_send(pco__stream *stream, const pco_buffer *buffers, size_t count)
+{
     pco__cork *cork = &stream->base.loop->cork;
     pco_buffer all[PCO__SEND_BUFFERS];
     size_t all_count = 0;
     size_t corked = 0;
-    size_t length = 0;
-    int system_code = 0;
     if (cork->owner == stream) {
-        corked = cork->length;
-        all[all_count++] = (pco_buffer){.data = cork->memory, .length = corked};
-        cork->owner = NULL;
-        cork->length = 0;
+        all[all_count++] = take_cork(cork);
+        corked = all[0].length;
     }
     for (size_t i = 0; i < count; i++) {
         if (buffers[i].length != 0) {
             all[all_count++] = buffers[i];
         }
     }
-    *sent = 0;
-    int code =
-        backend->class_->try_send(backend, &stream->io, all, all_count, &length, &system_code);
-    if (code == PCO_EAGAIN) {
-        length = 0;
-    } else if (code != 0) {
-        pco__stream_fail(stream, code, system_code, NULL);
-        return;
-    }
-    if (length >= corked) {
-        *sent = length - corked;
-    } else if (enqueue_rest(stream, all, 1, length) != 0) {
-        pco__stream_fail(stream, PCO_ENOMEM, 0, NULL);
-    }
-}
-
-void pco__cork_flush_now(pco_loop *loop)
-{
-    size_t sent;
-    try_send(loop->cork.owner, NULL, 0, &sent);
+    return all_count != 0 ? send_at_once(stream, all, all_count, corked) : 0;
 }
 
 /* Makes room in the cork for `length` bytes of the stream. False: the bytes cannot be corked. */
@@ -283,7 +298,7 @@ static int write_group(pco__stream *stream, const pco_buffer *buffers, size_t co
     size_t sent = 0;
     memcpy(rest, buffers, count * sizeof *buffers);
     if (stream->queue_head == NULL) {
-        try_send(stream, buffers, count, &sent);
+        sent = try_send(stream, buffers, count);
         if (stream->state != PCO__STREAM_OPEN) {
             return 0;
         }
@@ -310,12 +325,28 @@ static int write_now(pco__stream *stream, const pco_buffer *buffers, size_t coun
     return code;
 }
 
-int pco__stream_write(pco__stream *stream, const pco_buffer *buffers, size_t count)
+/* The commonest write by far: a small one, the first that the running callback makes. */
+static inline bool cork_first(pco__stream *stream, pco__cork *cork, const pco_buffer *buffer)
 {
-    int code = check_writable(stream);
-    if (code != 0) {
-        return code;
+    if (cork->owner != NULL || buffer->length >= LARGE_WRITE || buffer->length > stream->high ||
+        stream->queue_head != NULL || buffer->length == 0) {
+        return false;
     }
+    memcpy(cork->memory, buffer->data, buffer->length);
+    cork->length = buffer->length;
+    cork->owner = stream;
+    return true;
+}
+
+/* Whether a write may wait in the cork for the running callback's end, without a system call. */
+static bool may_cork(const pco__stream *stream, const pco__cork *cork, size_t length)
+{
+    size_t corked = cork->owner == stream ? cork->length : 0;
+    return length < LARGE_WRITE && stream->queue_head == NULL && corked + length <= stream->high;
+}
+
+static int write_any(pco__stream *stream, pco__cork *cork, const pco_buffer *buffers, size_t count)
+{
     size_t total = 0;
     for (size_t i = 0; i < count; i++) {
         total += buffers[i].length;
@@ -323,18 +354,24 @@ int pco__stream_write(pco__stream *stream, const pco_buffer *buffers, size_t cou
     if (total == 0) {
         return 0;
     }
-    pco__cork *cork = &stream->base.loop->cork;
-    size_t corked = cork->owner == stream ? cork->length : 0;
-    bool small =
-        total < LARGE_WRITE && corked + total <= stream->high && stream->queue_head == NULL;
-    if (small && reserve_cork(stream, total)) {
+    if (may_cork(stream, cork, total) && reserve_cork(stream, total)) {
         append_to_cork(cork, buffers, count);
         return 0;
     }
-    code = stream->queue_head != NULL ? enqueue_copy(stream, buffers, count, total)
-                                      : write_now(stream, buffers, count);
+    int code = stream->queue_head != NULL ? enqueue_copy(stream, buffers, count, total)
+                                          : write_now(stream, buffers, count);
     pause_if_over(stream);
     return code;
+}
+
+int pco__stream_write(pco__stream *stream, const pco_buffer *buffers, size_t count)
+{
+    pco__cork *cork = &stream->base.loop->cork;
+    int code = check_writable(stream);
+    if (code != 0 || (count == 1 && cork_first(stream, cork, buffers))) {
+        return code;
+    }
+    return write_any(stream, cork, buffers, count);
 }
 
 int pco__stream_append(pco__stream *stream, const void *data, size_t length)
@@ -377,7 +414,7 @@ int pco__stream_write_owned(pco__stream *stream, const pco_buffer *buffer, pco__
         code = pco__stream_write(stream, buffer, 1);
     } else if (code == 0) {
         if (stream->queue_head == NULL) {
-            try_send(stream, buffer, 1, &sent);
+            sent = try_send(stream, buffer, 1);
         }
         queue = stream->state == PCO__STREAM_OPEN && sent < buffer->length;
     }

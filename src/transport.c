@@ -54,10 +54,11 @@ bool pco__protocol_is_valid(const pco_protocol *protocol)
 /* In debug mode checks the thread. Returns whether the transport is still there. */
 static bool is_alive(const pco_transport *transport)
 {
-    if (transport->loop != NULL) {
-        pco__loop_check_thread(transport->loop);
+    if (transport->stream == NULL) {
+        return false;
     }
-    return transport->stream != NULL;
+    pco__loop_check_thread(transport->loop);
+    return true;
 }
 
 /* ---- Writing ---- */

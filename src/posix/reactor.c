@@ -121,10 +121,23 @@ static int take_socket_error(const pco__io *io)
     if (getsockopt(descriptor_of(io), SOL_SOCKET, SO_ERROR, &code, &length) != 0) {
         return errno;
     }
-    return code;
+    return code != 0 ? code : io->private_.error;
 }
 
 /* ---- Trying each kind of operation ---- */
+
+/*
+ * After a read of `length` bytes that could have been more: whether something may be left. The end
+ * of the stream may; and what urgent data (a read ends before it) has kept apart from what kqueue
+ * had counted.
+ */
+static bool may_be_more(pco__io *io, size_t length)
+{
+    pco__io_private *state = &io->private_;
+
+    state->available = (size_t)state->available > length ? state->available - (int32_t)length : 0;
+    return state->available != 0 || (state->ready & PCO__READY_END) != 0;
+}
 
 static void try_receive(pco__reactor *reactor, pco__io *io)
 {
@@ -154,13 +167,18 @@ static void try_receive(pco__reactor *reactor, pco__io *io)
     } while (length < 0 && errno == EINTR);
     if (length < 0) {
         if (would_block(errno)) {
+            io->private_.available = 0;
             clear(io, PCO__READY_IN);
         } else {
             fail(reactor, op, errno);
         }
         return;
     }
-    if (length != 0 && (size_t)length < size && (io->private_.ready & PCO__READY_END) == 0) {
+    if (length == 0 && io->private_.error != 0) {
+        fail(reactor, op, io->private_.error);
+        return;
+    }
+    if (length != 0 && !may_be_more(io, (size_t)length) && (size_t)length < size) {
         clear(io, PCO__READY_IN);
     }
     result.length = (size_t)length;
@@ -301,6 +319,7 @@ static void start_connect(pco__reactor *reactor, pco__io *io)
     pco__result result = {0};
 
     io->private_.ready = is_unix ? PCO__READY_END : 0;
+    io->private_.error = 0;
     if (connect(descriptor_of(io), (const struct sockaddr *)address->storage,
                 (socklen_t)address->length) == 0) {
         io->private_.ready |= PCO__READY_OUT;

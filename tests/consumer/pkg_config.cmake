@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: MIT
+# Compiles and runs main.c with what portico.pc says, and nothing but the compiler.
+
+include("${CMAKE_CURRENT_LIST_DIR}/run.cmake")
+
+set(ENV{PKG_CONFIG_PATH} "${STAGE}/${LIBDIR}/pkgconfig:$ENV{PKG_CONFIG_PATH}")
+file(REMOVE_RECURSE "${BUILD}")
+file(MAKE_DIRECTORY "${BUILD}")
+
+# Static: the whole program, which shows that portico.pc names all that the archive needs. The
+# linker's warning, that looking up names still uses shared libraries, is glibc's.
+if(SHARED)
+    run("${PKG_CONFIG}" --cflags --libs portico)
+    set(link "-Wl,-rpath,${STAGE}/${LIBDIR}")
+else()
+    run("${PKG_CONFIG}" --static --cflags --libs portico)
+    set(link -static)
+endif()
+separate_arguments(flags UNIX_COMMAND "${output}")
+
+run("${CC}" "${PROJECT}/main.c" -o "${BUILD}/consumer" ${link} ${flags})
+run_and_expect_version("${BUILD}/consumer")

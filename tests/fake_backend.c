@@ -1,0 +1,864 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fake_backend.c: see fake_backend.h. Its own memory is malloc's and not the library's, so that a
+ * test which counts or refuses the library's allocations meets those alone.
+ *
+ * The one hard idea is that done() may do anything: submit, cancel, and close any socket. So poll()
+ * keeps no pointer to an operation across a done(), and records of sockets are only freed at the
+ * end. What was submitted or decided after poll() began has a higher order, and waits for the next.
+ */
+#include "fake_backend.h"
+
+#include "error.h"
+#include "loop.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static fake_backend *of(pco__backend *backend)
+{
+    return (fake_backend *)backend;
+}
+
+/* ---- Broken rules ---- */
+
+static const char *const kind_names[] = {"ACCEPT", "CONNECT", "RECV", "WATCH", "SEND"};
+
+static void die(const char *format, ...) PCO__PRINTF(1, 2);
+
+static void die(const char *format, ...)
+{
+    va_list arguments;
+
+    fflush(stdout);
+    fputs("fake backend: ", stderr);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputs("\n", stderr);
+    abort();
+}
+
+static void *allocate(size_t size)
+{
+    void *memory = malloc(size != 0 ? size : 1);
+
+    if (memory == NULL) {
+        die("no memory");
+    }
+    return memory;
+}
+
+/* Appends to an array of bytes. */
+static void append(unsigned char **to, size_t *length, const void *data, size_t more)
+{
+    unsigned char *grown = realloc(*to, *length + more + 1);
+
+    if (grown == NULL) {
+        die("no memory");
+    }
+    if (more != 0) {
+        memcpy(grown + *length, data, more);
+    }
+    *to = grown;
+    *length += more;
+}
+
+static size_t least(size_t one, size_t other)
+{
+    return one < other ? one : other;
+}
+
+/* `limit` of 0 is no limit. */
+static size_t cut(size_t length, size_t limit)
+{
+    return limit != 0 ? least(length, limit) : length;
+}
+
+/* ---- Operations in flight ---- */
+
+static bool goes_out(unsigned kind)
+{
+    return kind == PCO__OP_CONNECT || kind == PCO__OP_SEND;
+}
+
+static size_t chain_length(const pco__segment *segment)
+{
+    size_t length = 0;
+
+    for (; segment != NULL; segment = segment->next) {
+        if (segment->length == 0) {
+            die("a segment is empty");
+        }
+        length += segment->length;
+    }
+    return length;
+}
+
+static unsigned char *copy_chain(const pco__segment *segment, size_t length)
+{
+    unsigned char *copy = allocate(length);
+
+    for (size_t at = 0; segment != NULL; segment = segment->next) {
+        memcpy(copy + at, segment->data, segment->length);
+        at += segment->length;
+    }
+    return copy;
+}
+
+/* Rule Lent: what the backend was given is as it was. A chain may have grown behind its end. */
+static void check_unchanged(const fake_flight *flight)
+{
+    const pco__op *op = flight->op;
+    const pco__op *given = &flight->given;
+    const char *name = kind_names[given->kind];
+
+    if (!op->in_flight || op->kind != given->kind || op->io != given->io ||
+        op->done != given->done || op->with.chain != given->with.chain) {
+        die("rule Lent: a %s was changed in flight", name);
+    }
+    if (op->kind == PCO__OP_SEND) {
+        size_t length = chain_length(op->with.chain);
+        unsigned char *now = copy_chain(op->with.chain, length);
+        if (length < flight->length || memcmp(now, flight->bytes, flight->length) != 0) {
+            die("rule Lent: the memory of a SEND was changed in flight");
+        }
+        free(now);
+    }
+}
+
+static fake_flight *flight_of(fake_socket *sock, const pco__op *op)
+{
+    for (size_t i = 0; i < FAKE_ACCEPTS; i++) {
+        if (sock->in[i].op == op) {
+            return &sock->in[i];
+        }
+    }
+    return sock->out.op == op ? &sock->out : NULL;
+}
+
+/* Any flight of the kind; one that is not decided yet, if there is one. */
+static fake_flight *find_flight(const fake_socket *sock, unsigned kind)
+{
+    fake_flight *found = NULL;
+
+    for (size_t i = 0; i <= FAKE_ACCEPTS; i++) {
+        const fake_flight *flight = i < FAKE_ACCEPTS ? &sock->in[i] : &sock->out;
+        if (flight->op != NULL && flight->op->kind == kind && (found == NULL || found->decided)) {
+            found = (fake_flight *)(uintptr_t)flight;
+        }
+    }
+    return found;
+}
+
+static size_t flights_of(const fake_socket *sock)
+{
+    size_t count = sock->out.op != NULL;
+
+    for (size_t i = 0; i < FAKE_ACCEPTS; i++) {
+        count += sock->in[i].op != NULL;
+    }
+    return count;
+}
+
+/* Whether the world as it is lets the operation end. */
+static bool can_end(const fake_socket *sock, const fake_flight *flight)
+{
+    switch (flight->op->kind) {
+    case PCO__OP_ACCEPT:
+        return sock->clients != NULL;
+    case PCO__OP_RECV:
+        return sock->input_length != 0 || sock->input_eof || sock->input_error != 0;
+    case PCO__OP_WATCH:
+        return sock->input_error != 0;
+    case PCO__OP_SEND:
+        return sock->send_error != 0 || sock->room != 0;
+    default:
+        return true;
+    }
+}
+
+/* ---- How operations end ---- */
+
+/* Takes the flight away, and tells the library. */
+static void finish(fake_socket *sock, fake_flight *flight, const pco__result *result)
+{
+    pco__op *op = flight->op;
+
+    check_unchanged(flight);
+    free(flight->bytes);
+    memset(flight, 0, sizeof *flight);
+    pco__complete(&sock->backend->base, op, result);
+}
+
+static void fail(fake_socket *sock, fake_flight *flight, int error, int system_code)
+{
+    pco__result result = {.error = error, .system_code = system_code, .socket = PCO_NO_SOCKET};
+
+    finish(sock, flight, &result);
+}
+
+static void take_input(fake_socket *sock, void *to, size_t length)
+{
+    memcpy(to, sock->input, length);
+    sock->input_length -= length;
+    memmove(sock->input, sock->input + length, sock->input_length);
+}
+
+/* Reads once into `memory`, or into memory that is lent and gone afterwards if that is NULL. */
+static void receive(fake_socket *sock, fake_flight *flight, void *memory, size_t size)
+{
+    size_t length = cut(least(sock->input_length, size), sock->input_cut);
+    pco__result result = {.length = length, .socket = PCO_NO_SOCKET};
+    unsigned char *lent = NULL;
+
+    if (length == 0 && sock->input_error != 0) {
+        fail(sock, flight, sock->input_error, sock->input_system_code);
+        return;
+    }
+    if (length == 0 && !sock->input_eof) {
+        die("a RECV ends for which there is no input");
+    }
+    if (memory == NULL) {
+        lent = allocate(length);
+        memory = lent;
+    }
+    if (length != 0) {
+        take_input(sock, memory, length);
+    }
+    result.data = memory;
+    finish(sock, flight, &result);
+    free(lent);
+}
+
+/* An operation that was canceled is not asked for its buffer, as on real backends. */
+static void end_receive(fake_socket *sock, fake_flight *flight, size_t limit)
+{
+    pco__op *op = flight->op;
+    void *memory = NULL;
+    size_t size = 0;
+
+    if (op->with.get_buffer == NULL) {
+        receive(sock, flight, NULL, limit);
+        return;
+    }
+    flight->decided = false;
+    if (!op->canceled) {
+        op->with.get_buffer(op, &memory, &size);
+    }
+    if (op->canceled && (size == 0 || !sock->backend->receive_on_cancel)) {
+        return; /* to where canceled operations end */
+    }
+    if (size == 0) {
+        fail(sock, flight, PCO_ENOBUFS, 0);
+    } else if (memory == NULL) {
+        die("a RECV asked for memory and was given NULL");
+    } else {
+        receive(sock, flight, memory, least(size, limit));
+    }
+}
+
+/* Takes `length` bytes to the peer. */
+static void carry(fake_socket *sock, const void *data, size_t length)
+{
+    append(&sock->sent, &sock->sent_length, data, length);
+    if (sock->room != SIZE_MAX) {
+        sock->room -= length;
+    }
+}
+
+static void end_send(fake_socket *sock, fake_flight *flight, size_t limit)
+{
+    pco__result result = {.socket = PCO_NO_SOCKET};
+    size_t length = flight->length;
+    unsigned char *bytes;
+
+    if (sock->send_error != 0) {
+        int error = sock->send_error;
+        sock->send_error = 0;
+        fail(sock, flight, error, sock->send_system_code);
+        return;
+    }
+    flight->decided = false;
+    check_unchanged(flight);
+    if (sock->backend->sends_what_came_later) {
+        length = chain_length(flight->op->with.chain);
+    }
+    result.length = cut(least(least(length, sock->room), limit), sock->send_cut);
+    if (result.length == 0) {
+        return;
+    }
+    bytes = copy_chain(flight->op->with.chain, chain_length(flight->op->with.chain));
+    carry(sock, bytes, result.length);
+    free(bytes);
+    sock->sends++;
+    finish(sock, flight, &result);
+}
+
+static void end_accept(fake_socket *sock, fake_flight *flight)
+{
+    fake_client *client = sock->clients;
+    pco__result result = {.socket = PCO_NO_SOCKET};
+
+    sock->clients = client->next;
+    result.error = client->error;
+    result.system_code = client->system_code;
+    result.length = client->turned_away;
+    if (client->error == 0) {
+        result.socket = client->socket;
+        result.peer = &client->peer;
+    }
+    finish(sock, flight, &result);
+    free(client);
+}
+
+/* Ends an operation as the world has it. */
+static void end(fake_socket *sock, fake_flight *flight, size_t limit)
+{
+    pco__result result = {.socket = PCO_NO_SOCKET};
+
+    switch (flight->op->kind) {
+    case PCO__OP_ACCEPT:
+        end_accept(sock, flight);
+        break;
+    case PCO__OP_RECV:
+        end_receive(sock, flight, limit);
+        break;
+    case PCO__OP_WATCH:
+        fail(sock, flight, sock->input_error, sock->input_system_code);
+        break;
+    case PCO__OP_SEND:
+        end_send(sock, flight, limit);
+        break;
+    default:
+        result.error = sock->send_error;
+        result.system_code = sock->send_system_code;
+        finish(sock, flight, &result);
+        break;
+    }
+}
+
+/* ---- poll() ---- */
+
+static fake_flight *nth_flight(fake_socket *sock, size_t i)
+{
+    return i < FAKE_ACCEPTS ? &sock->in[i] : &sock->out;
+}
+
+/* The first decided flight in the order of decisions, up to `until`; NULL if there is none. */
+static fake_flight *first_decided(fake_backend *fake, unsigned long until, fake_socket **owner)
+{
+    fake_flight *first = NULL;
+
+    for (fake_socket *sock = fake->sockets; sock != NULL; sock = sock->next) {
+        for (size_t i = 0; i <= FAKE_ACCEPTS; i++) {
+            fake_flight *flight = nth_flight(sock, i);
+            if (flight->op != NULL && flight->decided && flight->order <= until &&
+                (first == NULL || flight->order < first->order)) {
+                first = flight;
+                *owner = sock;
+            }
+        }
+    }
+    return first;
+}
+
+static bool finish_decided(fake_backend *fake, unsigned long until)
+{
+    bool any = false;
+    fake_socket *sock;
+    fake_flight *flight;
+
+    while ((flight = first_decided(fake, until, &sock)) != NULL) {
+        any = true;
+        if (flight->error == 0) {
+            end(sock, flight, flight->limit);
+        } else {
+            int error = flight->error;
+            fail(sock, flight, error, error == PCO_ECANCELED ? 0 : FAKE_SYSTEM_CODE(error));
+        }
+    }
+    return any;
+}
+
+static bool finish_possible(fake_backend *fake, unsigned long until)
+{
+    bool any = false;
+
+    for (fake_socket *sock = fake->sockets; sock != NULL; sock = sock->next) {
+        for (size_t i = 0; i <= FAKE_ACCEPTS; i++) {
+            fake_flight *flight = nth_flight(sock, i);
+            if (flight->op != NULL && !flight->decided && !flight->op->canceled &&
+                flight->order <= until && can_end(sock, flight)) {
+                any = true;
+                end(sock, flight, SIZE_MAX);
+            }
+        }
+    }
+    return any;
+}
+
+static bool finish_canceled(fake_backend *fake, unsigned long until)
+{
+    bool any = false;
+
+    for (fake_socket *sock = fake->sockets; sock != NULL; sock = sock->next) {
+        for (size_t i = 0; i <= FAKE_ACCEPTS; i++) {
+            fake_flight *flight = nth_flight(sock, i);
+            if (flight->op != NULL && flight->op->canceled && !flight->decided &&
+                flight->order <= until && !fake->hold_cancels) {
+                any = true;
+                fail(sock, flight, PCO_ECANCELED, 0);
+            }
+        }
+    }
+    return any;
+}
+
+static bool take_wake(fake_backend *fake, bool *stop)
+{
+    bool woken;
+
+    pco__mutex_lock(fake->mutex);
+    woken = fake->woken;
+    *stop |= fake->stop;
+    fake->woken = false;
+    fake->stop = false;
+    pco__mutex_unlock(fake->mutex);
+    return woken;
+}
+
+/* Nothing has happened, so time passes. */
+static void pass_time(fake_backend *fake, uint64_t timeout)
+{
+    if (timeout != PCO__FOREVER) {
+        fake->now += timeout;
+        return;
+    }
+    for (fake_socket *sock = fake->sockets; sock != NULL; sock = sock->next) {
+        for (size_t i = 0; i <= FAKE_ACCEPTS; i++) {
+            const pco__op *op = nth_flight(sock, i)->op;
+            if (op != NULL) {
+                fprintf(stderr, "fake backend: in flight: %s of socket %ld%s\n",
+                        kind_names[op->kind], (long)(sock->number - FAKE_FIRST_SOCKET),
+                        op->canceled ? ", canceled" : "");
+            }
+        }
+    }
+    die("poll() waits for ever, and nothing will happen");
+}
+
+static void poll_fake(pco__backend *backend, uint64_t timeout, bool *stop)
+{
+    fake_backend *fake = of(backend);
+    unsigned long until = fake->order;
+    bool worked = take_wake(fake, stop);
+
+    fake->polls++;
+    fake->timeout = timeout;
+    if (fake->cancels_first) {
+        worked |= finish_canceled(fake, until);
+    }
+    worked |= finish_decided(fake, until);
+    if (!fake->manual) {
+        worked |= finish_possible(fake, until);
+    }
+    if (!fake->cancels_first) {
+        worked |= finish_canceled(fake, until);
+    }
+    if (!worked) {
+        pass_time(fake, timeout);
+    }
+}
+
+/* ---- The rest of the backend ---- */
+
+static fake_socket *new_socket(fake_backend *fake, pco_socket number)
+{
+    fake_socket *sock = allocate(sizeof *sock);
+    fake_socket **last = &fake->sockets;
+
+    memset(sock, 0, sizeof *sock);
+    sock->backend = fake;
+    sock->number = number;
+    sock->room = SIZE_MAX;
+    while (*last != NULL) {
+        last = &(*last)->next;
+    }
+    *last = sock;
+    return sock;
+}
+
+/* The newest: the numbers of real sockets are used again. */
+static fake_socket *find_socket(const fake_backend *fake, pco_socket number)
+{
+    fake_socket *found = NULL;
+
+    for (fake_socket *sock = fake->sockets; sock != NULL; sock = sock->next) {
+        if (sock->number == number) {
+            found = sock;
+        }
+    }
+    return found;
+}
+
+static fake_socket *owner_of(const fake_backend *fake, const pco__io *io, const char *action)
+{
+    for (fake_socket *sock = fake->sockets; sock != NULL; sock = sock->next) {
+        if (sock->io == io) {
+            if (sock->number != io->socket) {
+                die("%s: the number of an attached socket has changed", action);
+            }
+            return sock;
+        }
+    }
+    die("%s: the socket is not attached", action);
+    return NULL;
+}
+
+static int init(const pco__backend_class *self, const pco__backend_options *options,
+                pco__backend **backend, pco_error *error)
+{
+    fake_backend *fake = allocate(sizeof *fake);
+
+    (void)options;
+    memset(fake, 0, sizeof *fake);
+    if (pco__mutex_new(&fake->mutex) != 0) {
+        free(fake);
+        return pco__error_describe(error, PCO_ENOMEM, 0, "the fake backend");
+    }
+    fake->base.class_ = self;
+    fake->next_socket = FAKE_FIRST_SOCKET;
+    fake->now = (uint64_t)(FAKE_START * 1e9);
+    *backend = &fake->base;
+    return 0;
+}
+
+static void free_socket(fake_socket *sock)
+{
+    while (sock->clients != NULL) {
+        fake_client *client = sock->clients;
+        sock->clients = client->next;
+        free(client);
+    }
+    free(sock->input);
+    free(sock->sent);
+    free(sock);
+}
+
+static void fini(pco__backend *backend)
+{
+    fake_backend *fake = of(backend);
+
+    while (fake->sockets != NULL) {
+        fake_socket *sock = fake->sockets;
+        fake->sockets = sock->next;
+        if (sock->io != NULL) {
+            die("fini: a socket is still attached");
+        }
+        free_socket(sock);
+    }
+    pco__mutex_free(fake->mutex);
+    free(fake);
+}
+
+static uint64_t now(pco__backend *backend)
+{
+    return of(backend)->now;
+}
+
+static void wake(pco__backend *backend, bool stop)
+{
+    fake_backend *fake = of(backend);
+
+    pco__mutex_lock(fake->mutex);
+    fake->wakes++;
+    fake->woken = true;
+    fake->stop |= stop;
+    pco__mutex_unlock(fake->mutex);
+}
+
+static int attach(pco__backend *backend, pco__io *io, pco__io_role role, pco_error *error)
+{
+    fake_backend *fake = of(backend);
+    fake_socket *sock = find_socket(fake, io->socket);
+
+    if (fake->attach_error != 0) {
+        int code = fake->attach_error;
+        fake->attach_error = 0;
+        return pco__error_describe(error, code, FAKE_SYSTEM_CODE(code), "attach a socket");
+    }
+    if (sock == NULL || (sock->closed && io->socket < FAKE_FIRST_SOCKET)) {
+        sock = new_socket(fake, io->socket);
+    }
+    if (sock->io != NULL || sock->closed) {
+        die("attach: the socket is attached already, or was closed");
+    }
+    sock->io = io;
+    sock->role = role;
+    return 0;
+}
+
+static void check_submit(const fake_socket *sock, const pco__op *op)
+{
+    bool listens = sock->role == PCO__IO_LISTENER;
+
+    if (op->in_flight) {
+        die("rule Once: a %s was submitted that is in flight", kind_names[op->kind]);
+    }
+    if (op->done == NULL || listens != (op->kind == PCO__OP_ACCEPT)) {
+        die("submit: a %s that this socket cannot have", kind_names[op->kind]);
+    }
+    if (op->kind == PCO__OP_SEND && (op->with.chain == NULL || sock->shut_down)) {
+        die("submit: a SEND of nothing, or after the end");
+    }
+}
+
+static void submit(pco__backend *backend, pco__op *op)
+{
+    fake_backend *fake = of(backend);
+    fake_socket *sock = owner_of(fake, op->io, "submit");
+    fake_flight *flight = &sock->out;
+
+    check_submit(sock, op);
+    if (!goes_out(op->kind)) {
+        size_t limit = op->kind == PCO__OP_ACCEPT ? backend->class_->accepts : 1;
+        size_t i = 0;
+        while (i < limit && sock->in[i].op != NULL) {
+            i++;
+        }
+        flight = i < limit ? &sock->in[i] : NULL;
+    }
+    if (flight == NULL || flight->op != NULL) {
+        die("submit: a second operation of the same direction");
+    }
+    op->in_flight = true;
+    op->canceled = false;
+    flight->op = op;
+    flight->given = *op;
+    flight->order = ++fake->order;
+    if (op->kind == PCO__OP_SEND) {
+        flight->length = chain_length(op->with.chain);
+        flight->bytes = copy_chain(op->with.chain, flight->length);
+    }
+}
+
+static void cancel(pco__backend *backend, pco__op *op)
+{
+    fake_socket *sock = owner_of(of(backend), op->io, "cancel");
+
+    if (!op->in_flight || flight_of(sock, op) == NULL) {
+        die("cancel: the operation is not in flight");
+    }
+    op->canceled = true;
+}
+
+static int try_send(pco__backend *backend, pco__io *io, const pco_buffer *buffers, size_t count,
+                    size_t *sent, int *system_code)
+{
+    fake_socket *sock = owner_of(of(backend), io, "try_send");
+    size_t left = cut(sock->room, sock->send_cut);
+
+    *sent = 0;
+    if (sock->out.op != NULL || sock->shut_down) {
+        die("try_send: a SEND is in flight, or the end was sent");
+    }
+    if (count == 0 || count > PCO__SEND_BUFFERS) {
+        die("try_send: %lu buffers", (unsigned long)count);
+    }
+    if (sock->send_error != 0) {
+        int error = sock->send_error;
+        sock->send_error = 0;
+        *system_code = sock->send_system_code;
+        return error;
+    }
+    for (size_t i = 0; i < count && left != 0; i++) {
+        size_t length = least(buffers[i].length, left);
+        carry(sock, buffers[i].data, length);
+        left -= length;
+        *sent += length;
+    }
+    if (*sent == 0) {
+        return PCO_EAGAIN;
+    }
+    sock->sends++;
+    return 0;
+}
+
+static int shutdown_send(pco__backend *backend, pco__io *io)
+{
+    fake_socket *sock = owner_of(of(backend), io, "shutdown_send");
+
+    if (sock->out.op != NULL || sock->shut_down) {
+        die("shutdown_send: a SEND is in flight, or the end was sent before");
+    }
+    sock->shut_down = true;
+    return 0;
+}
+
+static void close_socket(pco__backend *backend, pco__io *io, bool reset)
+{
+    fake_socket *sock = owner_of(of(backend), io, "close");
+
+    if (flights_of(sock) != 0) {
+        die("rule Drained: a socket was closed with an operation in flight");
+    }
+    sock->io = NULL;
+    sock->closed = true;
+    sock->reset = reset;
+    if (sock->number < FAKE_FIRST_SOCKET) {
+        pco__socket_close(sock->number, reset);
+    }
+    io->socket = PCO_NO_SOCKET;
+}
+
+#define FAKE_CLASS(name_, accepts_)                                                                \
+    {                                                                                              \
+        .name = (name_), .accepts = (accepts_), .init = init, .fini = fini, .now = now,            \
+        .poll = poll_fake, .wake = wake, .attach = attach, .submit = submit, .cancel = cancel,     \
+        .try_send = try_send, .shutdown_send = shutdown_send, .close = close_socket                \
+    }
+
+const pco__backend_class fake_backend_class = FAKE_CLASS("fake", 1);
+const pco__backend_class fake_backend_wide_class = FAKE_CLASS("fake wide", FAKE_ACCEPTS);
+
+/* ---- For the tests ---- */
+
+pco_loop *fake_loop_new(void)
+{
+    pco_loop *loop = NULL;
+
+    return pco__loop_new(NULL, &fake_backend_class, &loop, NULL) == 0 ? loop : NULL;
+}
+
+fake_backend *fake_of(const pco_loop *loop)
+{
+    return of(loop->backend);
+}
+
+void fake_advance(pco_loop *loop, double seconds)
+{
+    fake_of(loop)->now += (uint64_t)(seconds * 1e9 + 0.5);
+}
+
+unsigned long fake_wakes(const pco_loop *loop)
+{
+    fake_backend *fake = fake_of(loop);
+    unsigned long wakes;
+
+    pco__mutex_lock(fake->mutex);
+    wakes = fake->wakes;
+    pco__mutex_unlock(fake->mutex);
+    return wakes;
+}
+
+pco_socket fake_socket_new(pco_loop *loop)
+{
+    fake_backend *fake = fake_of(loop);
+
+    return new_socket(fake, fake->next_socket++)->number;
+}
+
+fake_socket *fake_socket_of(const pco_loop *loop, pco_socket sock)
+{
+    fake_socket *found = find_socket(fake_of(loop), sock);
+
+    if (found == NULL) {
+        die("the test asks for a socket that does not exist");
+    }
+    return found;
+}
+
+void fake_feed(fake_socket *sock, const void *data, size_t length)
+{
+    append(&sock->input, &sock->input_length, data, length);
+}
+
+void fake_feed_eof(fake_socket *sock)
+{
+    sock->input_eof = true;
+}
+
+void fake_feed_error(fake_socket *sock, int error, int system_code)
+{
+    sock->input_error = error;
+    sock->input_system_code = system_code;
+}
+
+static fake_client *add_client(pco_loop *loop, pco_socket listener)
+{
+    fake_client *client = allocate(sizeof *client);
+    fake_client **last = &fake_socket_of(loop, listener)->clients;
+
+    memset(client, 0, sizeof *client);
+    while (*last != NULL) {
+        last = &(*last)->next;
+    }
+    *last = client;
+    return client;
+}
+
+pco_socket fake_connect(pco_loop *loop, pco_socket listener, const pco_address *peer)
+{
+    fake_client *client = add_client(loop, listener);
+
+    client->socket = fake_socket_new(loop);
+    if (peer != NULL) {
+        client->peer = *peer;
+    }
+    return client->socket;
+}
+
+void fake_accept_error(pco_loop *loop, pco_socket listener, int error, int system_code,
+                       size_t turned_away)
+{
+    fake_client *client = add_client(loop, listener);
+
+    client->socket = PCO_NO_SOCKET;
+    client->error = error;
+    client->system_code = system_code;
+    client->turned_away = turned_away;
+}
+
+bool fake_is_in_flight(const fake_socket *sock, pco__op_kind kind)
+{
+    return find_flight(sock, kind) != NULL;
+}
+
+bool fake_is_canceled(const fake_socket *sock, pco__op_kind kind)
+{
+    const fake_flight *flight = find_flight(sock, kind);
+
+    return flight != NULL && flight->op->canceled;
+}
+
+bool fake_decide(fake_socket *sock, pco__op_kind kind, int error, size_t limit)
+{
+    fake_flight *flight = find_flight(sock, kind);
+    bool possible = flight != NULL && !flight->decided;
+
+    if (possible && error == 0) {
+        possible = limit != 0 && can_end(sock, flight);
+    } else if (possible && error == PCO_ECANCELED) {
+        possible = flight->op->canceled;
+    }
+    if (possible) {
+        flight->decided = true;
+        flight->error = error;
+        flight->limit = limit;
+        flight->order = ++sock->backend->order;
+    }
+    return possible;
+}
+
+size_t fake_in_flight(const pco_loop *loop)
+{
+    size_t count = 0;
+
+    for (const fake_socket *sock = fake_of(loop)->sockets; sock != NULL; sock = sock->next) {
+        count += flights_of(sock);
+    }
+    return count;
+}

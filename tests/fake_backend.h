@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fake_backend.h: a backend with no system below it, for tests. Its time is a number, its sockets
+ * are invented numbers that are no descriptors, and an operation ends when and how the test says.
+ *
+ * The one hard idea: a test does not write results, it writes the world, and results follow from
+ * it. Of each socket the fake knows what the peer has sent (fake_feed, fake_feed_eof,
+ * fake_feed_error) and how much the system would take (`room`). poll() completes what that allows,
+ * as epoll would. With `manual` set it completes only what fake_decide picked, in the order picked,
+ * so that a test can walk through every order of completions.
+ *
+ * Meanwhile the fake holds the library to the four rules of backend.h. A broken rule, and a poll()
+ * that would wait for ever, end the program with a sentence on stderr: nothing may jump through
+ * the loop.
+ *
+ *     pco_loop *loop = fake_loop_new();
+ *     pco_socket sock = fake_socket_new(loop);
+ *     ... make a stream of it, as a server would ...
+ *     fake_feed(fake_socket_of(loop, sock), "hello", 5);
+ *     pco_loop_run_once(loop, 0);                 data_received
+ *
+ * Servers work on it as well: their listeners are real sockets, on which nobody calls. fake_connect
+ * invents a client. All of this is for the loop's thread; only the backend's wake is for any.
+ */
+#ifndef FAKE_BACKEND_H
+#define FAKE_BACKEND_H
+
+#include "backend.h"
+#include "platform.h"
+
+#include <portico.h>
+
+/* The most ACCEPT operations of one listener. */
+#define FAKE_ACCEPTS 4
+
+/* Invented sockets have this number and those that follow. */
+#define FAKE_FIRST_SOCKET ((pco_socket)0x40000000)
+
+/* When time begins, in seconds. Not 0, as no real clock says 0. */
+#define FAKE_START 1000.0
+
+/* What the system is said to have called an error that fake_decide brought about. */
+#define FAKE_SYSTEM_CODE(error) (1000 - (error))
+
+/* An operation in flight, as it was submitted. */
+typedef struct fake_flight {
+    pco__op *op;          /* NULL: none */
+    pco__op given;        /* a copy: nothing of it may change */
+    unsigned char *bytes; /* of a SEND: what its segments hold */
+    size_t length;
+    unsigned long order; /* when it was submitted or decided, among all others */
+    bool decided;        /* waits for poll(), with what fake_decide said: */
+    int error;
+    size_t limit;
+} fake_flight;
+
+/* Something that ACCEPT brings. */
+typedef struct fake_client fake_client;
+struct fake_client {
+    fake_client *next;
+    pco_socket socket;
+    pco_address peer;
+    int error;
+    int system_code;
+    size_t turned_away;
+};
+
+/* A socket. It is remembered until the loop is freed, and so can be looked at after its end. */
+typedef struct fake_socket fake_socket;
+struct fake_socket {
+    fake_socket *next;
+    struct fake_backend *backend;
+    pco_socket number;
+    pco__io *io; /* NULL: not attached, or closed */
+    pco__io_role role;
+    fake_flight in[FAKE_ACCEPTS]; /* ACCEPT, RECV or WATCH */
+    fake_flight out;              /* CONNECT or SEND */
+
+    /* What the peer has sent and nobody has received. */
+    unsigned char *input;
+    size_t input_length;
+    bool input_eof;
+    int input_error; /* comes after the data; a WATCH hears of it at once */
+    int input_system_code;
+    size_t input_cut; /* the most that one RECV brings; 0: no limit */
+
+    /* What the system would take. Yours to change at any time. */
+    size_t room;     /* SIZE_MAX, as it is at first: no limit */
+    size_t send_cut; /* the most that one call takes; 0: no limit */
+    int send_error;  /* the next send fails with it */
+    int send_system_code;
+
+    /* What has happened. */
+    unsigned char *sent;
+    size_t sent_length;
+    unsigned sends; /* how many calls and operations sent something */
+    bool shut_down;
+    bool closed;
+    bool reset; /* it was closed so */
+
+    fake_client *clients; /* of a listener, waiting to be accepted */
+};
+
+typedef struct fake_backend {
+    pco__backend base;
+    fake_socket *sockets;
+    pco_socket next_socket;
+    unsigned long order;
+    unsigned long polls; /* how often poll() was called */
+    uint64_t timeout;    /* of the last poll() */
+
+    pco__mutex *mutex; /* guards the next three */
+    unsigned long wakes;
+    bool woken;
+    bool stop;
+
+    /* Yours to change at any time. */
+    uint64_t now;           /* the clock, in nanoseconds */
+    bool manual;            /* nothing completes but what fake_decide picked */
+    bool hold_cancels;      /* what was canceled stays until it is decided, or this is false */
+    bool cancels_first;     /* cancels end before other operations; otherwise after them */
+    bool receive_on_cancel; /* a RECV canceled from its get_buffer brings its data all the same */
+    bool sends_what_came_later; /* a SEND includes what its chain was given after submit() */
+    int attach_error;           /* the next attach fails with it */
+} fake_backend;
+
+/* One ACCEPT per listener, as epoll has; and FAKE_ACCEPTS, as completion ports have many. */
+extern const pco__backend_class fake_backend_class;
+extern const pco__backend_class fake_backend_wide_class;
+
+/* A loop on the fake, with default options; NULL if there was no memory. */
+pco_loop *fake_loop_new(void);
+
+fake_backend *fake_of(const pco_loop *loop);
+
+/* Time passes. */
+void fake_advance(pco_loop *loop, double seconds);
+
+/* How many wake-ups there have been. */
+unsigned long fake_wakes(const pco_loop *loop);
+
+/* Invents a connected socket, for pco__stream_new. */
+pco_socket fake_socket_new(pco_loop *loop);
+
+/* What is known of a socket, invented or attached; ends the program if there is none. */
+fake_socket *fake_socket_of(const pco_loop *loop, pco_socket sock);
+
+/* The peer sends, says that it sends no more, or fails. */
+void fake_feed(fake_socket *sock, const void *data, size_t length);
+void fake_feed_eof(fake_socket *sock);
+void fake_feed_error(fake_socket *sock, int error, int system_code);
+
+/* A client comes to a listener; its socket is returned. `peer` may be NULL. */
+pco_socket fake_connect(pco_loop *loop, pco_socket listener, const pco_address *peer);
+
+/* The next ACCEPT fails, having turned away so many clients. */
+void fake_accept_error(pco_loop *loop, pco_socket listener, int error, int system_code,
+                       size_t turned_away);
+
+/* Whether such an operation is in flight, and whether it was canceled. */
+bool fake_is_in_flight(const fake_socket *sock, pco__op_kind kind);
+bool fake_is_canceled(const fake_socket *sock, pco__op_kind kind);
+
+/*
+ * Decides how an operation in flight ends, in the next poll(): with 0, as the socket's state has it
+ * then, moving `limit` bytes at most (it must be able to end so); with PCO_ECANCELED, if it was
+ * canceled; otherwise with that error. What is decided before it is canceled ends so all the same:
+ * the real result came first. Returns false, and decides nothing, if it cannot end so. A decision
+ * lapses if the room is gone when its time comes.
+ */
+bool fake_decide(fake_socket *sock, pco__op_kind kind, int error, size_t limit);
+
+/* How many operations of all sockets are in flight. */
+size_t fake_in_flight(const pco_loop *loop);
+
+#endif

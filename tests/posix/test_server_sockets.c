@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Goal: the sockets of a server and of its connections have the options that create_server was
+ * given, and a socket that is none of the right kind is not taken.
+ * Method: getsockopt and fcntl on what the server and its transports say are their sockets.
+ */
+#define _GNU_SOURCE 1
+
+#include "behaviour_create.h"
+
+#include "platform.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static int option_of(pco_socket sock, int level, int name)
+{
+    int value = -1;
+    socklen_t length = sizeof value;
+    assert_int_equal(getsockopt((int)sock, level, name, &value, &length), 0);
+    return value != 0;
+}
+
+/* The transport's socket of a connection that is there. */
+static pco_socket accepted_socket(void)
+{
+    unsigned before = at.made;
+    join();
+    assert_true(reaches(&at.made, before + 1));
+    return pco_transport_get_socket(newest()->transport);
+}
+
+static void accepted_sockets_are_not_delayed(void **state)
+{
+    (void)state;
+    serve();
+    assert_int_equal(option_of(accepted_socket(), IPPROTO_TCP, TCP_NODELAY), 1);
+}
+
+static void keep_alive_is_set_on_every_accepted_socket(void **state)
+{
+    (void)state;
+    pco_server_options options = server_options();
+    options.keep_alive = PCO_ON;
+    serve_with(&options);
+    assert_int_equal(option_of(accepted_socket(), SOL_SOCKET, SO_KEEPALIVE), 1);
+    assert_int_equal(option_of(accepted_socket(), SOL_SOCKET, SO_KEEPALIVE), 1);
+}
+
+static void keep_alive_is_off_by_default(void **state)
+{
+    (void)state;
+    pco_server_options options = server_options();
+    serve_with(&options);
+    assert_int_equal(option_of(accepted_socket(), SOL_SOCKET, SO_KEEPALIVE), 0);
+    pco_server_free(at.server);
+    options.keep_alive = PCO_OFF;
+    serve_with(&options);
+    assert_int_equal(option_of(accepted_socket(), SOL_SOCKET, SO_KEEPALIVE), 0);
+}
+
+/* Of the caller's sock, too, whose options were the caller's affair until now. */
+static void a_sock_passes_the_options_on(void **state)
+{
+    (void)state;
+    pco_server_options options = server_options();
+    options.host = NULL;
+    options.sock = bound_socket();
+    options.keep_alive = PCO_ON;
+    serve_with(&options);
+    pco_socket sock = accepted_socket();
+    assert_int_equal(option_of(sock, IPPROTO_TCP, TCP_NODELAY), 1);
+    assert_int_equal(option_of(sock, SOL_SOCKET, SO_KEEPALIVE), 1);
+    assert_int_not_equal(fcntl((int)sock, F_GETFL) & O_NONBLOCK, 0);
+}
+
+static void nothing_is_inherited_by_a_program_that_is_started(void **state)
+{
+    (void)state;
+    serve();
+    pco_socket sock = accepted_socket();
+    assert_int_equal(fcntl((int)sock, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+    sock = pco_server_get_socket(at.server, 0);
+    assert_int_equal(fcntl((int)sock, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+}
+
+/* Those of the backend, too: every descriptor that came with the loop, the server and a client. */
+static void no_descriptor_of_the_library_is_inherited(void **state)
+{
+    (void)state;
+    bool was_open[256];
+    for (int i = 0; i < 256; i++) {
+        was_open[i] = fcntl(i, F_GETFD) != -1;
+    }
+    pco_loop *loop = NULL;
+    pco_server *server = NULL;
+    pco_server_options options = server_options();
+    assert_int_equal(pco_loop_new(NULL, &loop, NULL), 0);
+    assert_int_equal(pco_loop_create_server(loop, &options, &server, NULL), 0);
+    int found = 0;
+    for (int i = 0; i < 256; i++) {
+        int flags = fcntl(i, F_GETFD);
+        if (!was_open[i] && flags != -1) {
+            assert_int_equal(flags & FD_CLOEXEC, FD_CLOEXEC);
+            found++;
+        }
+    }
+    assert_true(found >= 1);
+    pco_server_free(server);
+    pco_loop_free(loop);
+    for (int i = 0; i < 256; i++) {
+        assert_int_equal(fcntl(i, F_GETFD) != -1, was_open[i]);
+    }
+}
+
+static void addresses_are_reused_by_default(void **state)
+{
+    (void)state;
+    pco_server_options options = server_options();
+    serve_with(&options);
+    assert_int_equal(option_of(pco_server_get_socket(at.server, 0), SOL_SOCKET, SO_REUSEADDR), 1);
+    pco_server_free(at.server);
+    options.reuse_address = PCO_OFF;
+    serve_with(&options);
+    assert_int_equal(option_of(pco_server_get_socket(at.server, 0), SOL_SOCKET, SO_REUSEADDR), 0);
+    pco_server_free(at.server);
+    options.reuse_address = PCO_ON;
+    serve_with(&options);
+    assert_int_equal(option_of(pco_server_get_socket(at.server, 0), SOL_SOCKET, SO_REUSEADDR), 1);
+}
+
+static void ports_are_not_reused_by_default(void **state)
+{
+#if defined(SO_REUSEPORT) && !defined(SO_REUSEPORT_LB)
+    (void)state;
+    pco_server_options options = server_options();
+    serve_with(&options);
+    assert_int_equal(option_of(pco_server_get_socket(at.server, 0), SOL_SOCKET, SO_REUSEPORT), 0);
+    pco_server_free(at.server);
+    options.reuse_port = PCO_ON;
+    serve_with(&options);
+    assert_int_equal(option_of(pco_server_get_socket(at.server, 0), SOL_SOCKET, SO_REUSEPORT), 1);
+#else
+    (void)state;
+    print_message("skipped: this system's option has another name\n");
+    skip();
+#endif
+}
+
+static void without_reuse_address_time_wait_keeps_the_port(void **state)
+{
+#if defined(__linux__)
+    (void)state;
+    pco_server_options options = server_options();
+    options.reuse_address = PCO_OFF;
+    serve_with(&options);
+    options.port = port_of(at.server, 0);
+    peer *client = join();
+    assert_true(reaches(&at.made, 1));
+    pco_transport_close(newest()->transport); /* whoever closes first has the TIME_WAIT */
+    assert_true(all_are_lost());
+    leave(client);
+    pco_server_free(at.server);
+    at.server = NULL;
+    let_pass(3);
+    assert_refused(&options, PCO_EADDRINUSE, "127.0.0.1");
+#else
+    (void)state;
+    print_message("skipped: systems differ in what TIME_WAIT keeps\n");
+    skip();
+#endif
+}
+
+static void a_socket_of_ipv6_is_for_ipv6_only(void **state)
+{
+    (void)state;
+    need_ipv6();
+    pco_server_options options = server_options();
+    options.host = "::1";
+    serve_with(&options);
+    assert_int_equal(option_of(pco_server_get_socket(at.server, 0), IPPROTO_IPV6, IPV6_V6ONLY), 1);
+}
+
+static void the_backlog_is_passed_to_the_system(void **state)
+{
+#if defined(__linux__)
+    (void)state;
+    const struct {
+        int given;
+        unsigned expected;
+    } cases[] = {{0, 100}, {1, 1}, {7, 7}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct tcp_info info;
+        socklen_t length = sizeof info;
+        pco_server_options options = server_options();
+        options.backlog = cases[i].given;
+        pco_server_free(at.server);
+        serve_with(&options);
+        pco_socket sock = pco_server_get_socket(at.server, 0);
+        assert_int_equal(getsockopt((int)sock, IPPROTO_TCP, TCP_INFO, &info, &length), 0);
+        assert_int_equal(info.tcpi_sacked, cases[i].expected); /* of a listener: its backlog */
+    }
+#else
+    (void)state;
+    print_message("skipped: this system does not tell the backlog of a listener\n");
+    skip();
+#endif
+}
+
+/* ---- Socks that are not what they should be ---- */
+
+static void a_datagram_sock_is_refused_and_stays_the_callers(void **state)
+{
+    (void)state;
+    int sock = socket(AF_INET, SOCK_DGRAM, 0);
+    assert_true(sock > 0);
+    int flags = fcntl(sock, F_GETFL);
+    pco_server_options options = server_options();
+    options.host = NULL;
+    options.sock = sock;
+    assert_refused(&options, PCO_EINVAL, "stream socket");
+    assert_int_equal(fcntl(sock, F_GETFL), flags); /* nothing has changed */
+    assert_int_equal(close(sock), 0);
+}
+
+static void a_descriptor_that_is_no_socket_is_refused(void **state)
+{
+    (void)state;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    pco_server_options options = server_options();
+    options.host = NULL;
+    options.sock = ends[0];
+    assert_refused(&options, PCO_ENOTSOCK, "sock");
+    assert_int_equal(close(ends[0]), 0);
+    assert_int_equal(close(ends[1]), 0);
+}
+
+/* As in asyncio, a stream socket of another family passes. */
+static void a_unix_sock_is_served(void **state)
+{
+    (void)state;
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    int sock = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_true(sock > 0);
+    snprintf(name.sun_path, sizeof name.sun_path, "portico-test-%ld.sock", (long)getpid());
+    unlink(name.sun_path);
+    assert_int_equal(bind(sock, (const struct sockaddr *)&name, sizeof name), 0);
+    pco_server_options options = server_options();
+    options.host = NULL;
+    options.sock = sock;
+    serve_with(&options);
+    at.echoes = true;
+    pco_address address = address_of(at.server, 0);
+    assert_int_equal(pco_address_family(&address), PCO_AF_UNIX);
+    peer *client = join_at(&address);
+    peer_send(client, "hello", 5);
+    assert_true(grows_to(&client->length, 5));
+    assert_memory_equal(client->received, "hello", 5);
+    leave(client);
+    assert_true(all_are_lost());
+    unlink(name.sun_path);
+}
+
+/* ---- Failures of the system ---- */
+
+/*
+ * Linux binds two sockets to one port if both have SO_REUSEADDR and none listens; who listens
+ * second hears of it.
+ */
+static void start_serving_that_fails_leaves_the_server_as_it_was(void **state)
+{
+#if defined(__linux__)
+    (void)state;
+    pco_error error = {0};
+    pco_server *other = NULL;
+    pco_server_options options = server_options();
+    options.start_serving = PCO_OFF;
+    serve_with(&options);
+    options.port = port_of(at.server, 0);
+    assert_int_equal(pco_loop_create_server(at.loop, &options, &other, &error), 0);
+    assert_int_equal(pco_server_start_serving(other, &error), 0);
+    assert_int_equal(pco_server_start_serving(at.server, &error), PCO_EADDRINUSE);
+    assert_int_equal(error.code, PCO_EADDRINUSE);
+    assert_non_null(strstr(error.message, "127.0.0.1"));
+    assert_false(pco_server_is_serving(at.server));
+    assert_int_equal(pco_server_get_socket_count(at.server), 1);
+    assert_int_equal(pco_server_serve_forever(at.server, &error), PCO_EADDRINUSE);
+
+    pco_server_free(other);
+    let_pass(3);
+    assert_int_equal(pco_server_start_serving(at.server, &error), 0);
+    assert_true(pco_server_is_serving(at.server));
+    pco_address address = address_of(at.server, 0);
+    assert_client_comes_through(&address);
+#else
+    (void)state;
+    print_message("skipped: this system tells of it when it binds\n");
+    skip();
+#endif
+}
+
+static void want_of_descriptors_is_an_error_and_leaves_nothing_open(void **state)
+{
+    (void)state;
+    struct rlimit before;
+    struct rlimit tight;
+    int lowest = dup(0);
+    assert_true(lowest >= 0);
+    close(lowest);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    tight = before;
+    tight.rlim_cur = (rlim_t)lowest + 1; /* room for one descriptor, and two are needed */
+    const char *const hosts[] = {"127.0.0.1", quiet_host()};
+    pco_server_options options = server_options();
+    options.host = NULL;
+    options.hosts = hosts;
+    options.hosts_count = 2;
+    need_ipv6();
+    pco_server *server = NULL;
+    pco_error error = {0};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    int code = pco_loop_create_server(at.loop, &options, &server, &error);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(code, PCO_EMFILE);
+    assert_int_equal(error.code, PCO_EMFILE);
+    assert_null(server);
+    assert_int_equal(dup(0), lowest);
+    close(lowest);
+    serve_with(&options);
+}
+
+static const struct CMUnitTest tests[] = {
+    TEST(accepted_sockets_are_not_delayed),
+    TEST(keep_alive_is_set_on_every_accepted_socket),
+    TEST(keep_alive_is_off_by_default),
+    TEST(a_sock_passes_the_options_on),
+    TEST(nothing_is_inherited_by_a_program_that_is_started),
+    TEST(no_descriptor_of_the_library_is_inherited),
+    TEST(addresses_are_reused_by_default),
+    TEST(ports_are_not_reused_by_default),
+    TEST(without_reuse_address_time_wait_keeps_the_port),
+    TEST(a_socket_of_ipv6_is_for_ipv6_only),
+    TEST(the_backlog_is_passed_to_the_system),
+    TEST(a_datagram_sock_is_refused_and_stays_the_callers),
+    TEST(a_descriptor_that_is_no_socket_is_refused),
+    TEST(a_unix_sock_is_served),
+    TEST(start_serving_that_fails_leaves_the_server_as_it_was),
+    TEST(want_of_descriptors_is_an_error_and_leaves_nothing_open),
+};
+
+int main(void)
+{
+    return run_here("server_sockets", tests, sizeof tests / sizeof tests[0]);
+}

@@ -1,0 +1,889 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Goal: a connection's callbacks come in the order of the protocol's grammar, and its input comes
+ * complete and in order, whatever is paused, resumed, switched or closed in between.
+ * Method: streams on the fake backend, where each test says when which operation ends. Writing is
+ * tested in test_stream_write.c, closing in test_stream_close.c, chance in test_stream_orders.c.
+ */
+#include "support.h"
+
+static pco_loop *loop;
+static connection a;
+static connection b;
+
+static int set_up(void **state)
+{
+    (void)state;
+    memory_watch();
+    loop = fake_loop_new();
+    connection_init(&a, false);
+    connection_init(&b, false);
+    return loop != NULL ? 0 : -1;
+}
+
+static bool kept_the_rules(const connection *self)
+{
+    if (self->protocol.violation != NULL) {
+        print_error("%s: %s\n", self->protocol.violation, self->protocol.log);
+    }
+    return self->protocol.violation == NULL;
+}
+
+static int tear_down(void **state)
+{
+    bool right;
+
+    (void)state;
+    if (loop != NULL) {
+        fake_of(loop)->hold_cancels = false;
+        pco_loop_free(loop);
+    }
+    right = kept_the_rules(&a) && kept_the_rules(&b);
+    connection_free(&a);
+    connection_free(&b);
+    return memory_unwatch() == 0 && right ? 0 : -1;
+}
+
+static void pause(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    pco_transport_pause_reading(transport);
+}
+
+static void close_it(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    pco_transport_close(transport);
+}
+
+static void abort_it(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    pco_transport_abort(transport);
+}
+
+static void assert_data(const connection *self, const char *text)
+{
+    assert_int_equal(self->protocol.length, strlen(text));
+    assert_memory_equal(self->protocol.data != NULL ? self->protocol.data : (const void *)"", text,
+                        strlen(text));
+}
+
+/* ---- The plain course ---- */
+
+static void a_connection_is_made_hears_data_and_the_end_and_is_lost(void **state)
+{
+    (void)state;
+    connection_open(&a, loop);
+    assert_string_equal(a.protocol.log, "made");
+    fake_feed(a.socket, "hello", 5);
+    run_turns(loop, 1);
+    assert_string_equal(a.protocol.log, "made data:5");
+    fake_feed_eof(a.socket);
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made data:5 end lost");
+    assert_data(&a, "hello");
+    assert_int_equal(a.protocol.error.code, 0);
+    assert_true(a.socket->closed);
+    assert_false(a.socket->reset);
+}
+
+static void feed_early(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    fake_feed(fake_socket_of(loop, pco_transport_get_socket(transport)), "early", 5);
+}
+
+static void data_never_comes_before_connection_made_returns(void **state)
+{
+    (void)state;
+    a.protocol.at[MADE] = feed_early;
+    connection_open(&a, loop);
+    assert_string_equal(a.protocol.log, "made");
+    run_turns(loop, 1);
+    assert_string_equal(a.protocol.log, "made data:5");
+}
+
+static void data_comes_in_order_however_it_is_cut(void **state)
+{
+    static const char text[] = "the quick brown fox jumps over the lazy dog";
+
+    (void)state;
+    connection_open(&a, loop);
+    for (size_t cut = 1; cut < sizeof text; cut++) {
+        size_t before = a.protocol.length;
+        a.socket->input_cut = cut;
+        fake_feed(a.socket, text, sizeof text - 1);
+        run_turns(loop, (unsigned)(sizeof text / cut) + 1);
+        assert_int_equal(a.protocol.length, before + sizeof text - 1);
+        assert_memory_equal(a.protocol.data + before, text, sizeof text - 1);
+    }
+}
+
+static void data_and_end_are_told_apart_though_they_come_together(void **state)
+{
+    (void)state;
+    connection_open(&a, loop);
+    fake_feed(a.socket, "last", 4);
+    fake_feed_eof(a.socket);
+    run_turns(loop, 4);
+    assert_string_equal(a.protocol.log, "made data:4 end lost");
+}
+
+static void a_protocol_that_stays_open_after_the_end_can_write_on(void **state)
+{
+    (void)state;
+    a.protocol.keep_open = true;
+    connection_open(&a, loop);
+    fake_feed_eof(a.socket);
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made end");
+    assert_false(pco_transport_is_closing(a.transport));
+    assert_int_equal(pco_transport_write(a.transport, "answer", 6), 0);
+    run_turns(loop, 2);
+    assert_int_equal(a.socket->sent_length, 6);
+    pco_transport_close(a.transport);
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made end lost");
+}
+
+static void a_reset_after_the_end_is_noticed(void **state)
+{
+    (void)state;
+    a.protocol.keep_open = true;
+    connection_open(&a, loop);
+    fake_feed_eof(a.socket);
+    run_turns(loop, 2);
+    fake_feed_error(a.socket, PCO_ECONNRESET, 104);
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made end lost:PCO_ECONNRESET");
+}
+
+static void callbacks_may_be_left_out(void **state)
+{
+    static const pco_protocol_methods none = {.size = sizeof none};
+
+    (void)state;
+    a.protocol.protocol.methods = &none;
+    connection_open(&a, loop);
+    pco_transport_set_write_buffer_limits(a.transport, 0, 0);
+    a.socket->room = 0;
+    assert_int_equal(pco_transport_write(a.transport, "x", 1), 0);
+    fake_feed(a.socket, "dropped", 7);
+    run_turns(loop, 2);
+    a.socket->room = SIZE_MAX;
+    run_turns(loop, 2);
+    fake_feed_eof(a.socket);
+    run_turns(loop, 4);
+    assert_true(a.socket->closed);
+    assert_int_equal(a.socket->sent_length, 1);
+}
+
+/* ---- Failures ---- */
+
+static void a_failed_receive_is_told_to_connection_lost(void **state)
+{
+    static const int errors[] = {PCO_ECONNRESET, PCO_ETIMEDOUT, PCO_ENOBUFS, PCO_EHOSTUNREACH,
+                                 PCO_EUNKNOWN};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
+        connection_init(&a, false);
+        connection_open(&a, loop);
+        fake_feed(a.socket, "before", 6);
+        fake_feed_error(a.socket, errors[i], 77);
+        run_turns(loop, 5);
+        assert_int_equal(a.protocol.counts[DATA], 1);
+        assert_int_equal(a.protocol.counts[END], 0);
+        assert_int_equal(a.protocol.counts[LOST], 1);
+        assert_int_equal(a.protocol.error.code, errors[i]);
+        assert_int_equal(a.protocol.error.system_code, 77);
+        assert_non_null(strstr(a.protocol.error.message, pco_strerror(errors[i])));
+        assert_null(a.protocol.violation);
+        connection_free(&a);
+    }
+    connection_init(&a, false);
+}
+
+static void a_socket_that_cannot_be_attached_stays_the_callers(void **state)
+{
+    pco_socket sock = fake_socket_new(loop);
+    pco__stream *stream = NULL;
+    pco_error error = {0};
+    size_t before = memory_pieces();
+
+    (void)state;
+    fake_of(loop)->attach_error = PCO_EMFILE;
+    assert_int_equal(pco__stream_new(loop, sock, &a.options, &stream, &error), PCO_EMFILE);
+    assert_int_equal(error.code, PCO_EMFILE);
+    assert_null(stream);
+    assert_int_equal(memory_pieces(), before);
+    assert_false(fake_socket_of(loop, sock)->closed);
+}
+
+/* ---- Pausing ---- */
+
+static void nothing_is_delivered_while_paused_and_everything_on_resume(void **state)
+{
+    (void)state;
+    connection_open(&a, loop);
+    assert_true(pco_transport_is_reading(a.transport));
+    assert_int_equal(pco_transport_pause_reading(a.transport), 0);
+    assert_int_equal(pco_transport_pause_reading(a.transport), 0);
+    assert_false(pco_transport_is_reading(a.transport));
+    fake_feed(a.socket, "one", 3);
+    run_turns(loop, 5);
+    fake_feed(a.socket, "two", 3);
+    fake_feed_eof(a.socket);
+    run_turns(loop, 5);
+    assert_string_equal(a.protocol.log, "made");
+    assert_int_equal(pco_transport_resume_reading(a.transport), 0);
+    assert_int_equal(pco_transport_resume_reading(a.transport), 0);
+    assert_true(pco_transport_is_reading(a.transport));
+    assert_string_equal(a.protocol.log, "made");
+    run_turns(loop, 5);
+    assert_data(&a, "onetwo");
+    assert_string_equal(a.protocol.log, "made data:6 end lost");
+}
+
+static void pausing_in_connection_made_holds_back_the_first_data(void **state)
+{
+    (void)state;
+    a.protocol.at[MADE] = pause;
+    connection_open(&a, loop);
+    fake_feed(a.socket, "x", 1);
+    run_turns(loop, 5);
+    assert_string_equal(a.protocol.log, "made");
+    pco_transport_resume_reading(a.transport);
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made data:1");
+}
+
+static void pausing_in_data_received_holds_back_the_rest(void **state)
+{
+    (void)state;
+    a.protocol.at[DATA] = pause;
+    connection_open(&a, loop);
+    a.socket->input_cut = 2;
+    fake_feed(a.socket, "abcdef", 6);
+    run_turns(loop, 5);
+    assert_data(&a, "ab");
+    pco_transport_resume_reading(a.transport);
+    run_turns(loop, 5);
+    assert_data(&a, "abcd");
+    pco_transport_resume_reading(a.transport);
+    run_turns(loop, 5);
+    assert_data(&a, "abcdef");
+}
+
+/* The receive has ended before the cancel reaches it, as a completion port may have it. */
+static void what_a_cancel_brings_is_kept_and_delivered_on_resume(void **state)
+{
+    (void)state;
+    connection_open(&a, loop);
+    fake_feed(a.socket, "kept", 4);
+    assert_true(fake_decide(a.socket, PCO__OP_RECV, 0, SIZE_MAX));
+    pco_transport_pause_reading(a.transport);
+    assert_true(fake_is_canceled(a.socket, PCO__OP_RECV));
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made");
+    fake_feed(a.socket, "later", 5);
+    fake_feed_eof(a.socket);
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made");
+    pco_transport_resume_reading(a.transport);
+    assert_string_equal(a.protocol.log, "made");
+    run_turns(loop, 6);
+    assert_data(&a, "keptlater");
+    assert_string_equal(a.protocol.log, "made data:4 data:5 end lost");
+}
+
+static void an_end_that_a_cancel_brings_is_kept(void **state)
+{
+    (void)state;
+    connection_open(&a, loop);
+    fake_feed_eof(a.socket);
+    assert_true(fake_decide(a.socket, PCO__OP_RECV, 0, SIZE_MAX));
+    pco_transport_pause_reading(a.transport);
+    run_turns(loop, 4);
+    assert_string_equal(a.protocol.log, "made");
+    pco_transport_resume_reading(a.transport);
+    run_turns(loop, 4);
+    assert_string_equal(a.protocol.log, "made end lost");
+}
+
+static void resuming_before_the_cancel_has_ended_loses_nothing(void **state)
+{
+    (void)state;
+    fake_of(loop)->hold_cancels = true;
+    connection_open(&a, loop);
+    pco_transport_pause_reading(a.transport);
+    pco_transport_resume_reading(a.transport);
+    fake_feed(a.socket, "late", 4);
+    assert_true(fake_is_canceled(a.socket, PCO__OP_RECV));
+    assert_true(fake_decide(a.socket, PCO__OP_RECV, 0, 2));
+    run_turns(loop, 1);
+    assert_data(&a, "la");
+    run_turns(loop, 2);
+    assert_data(&a, "late");
+}
+
+static void resuming_when_the_cancel_ends_without_data_receives_again(void **state)
+{
+    (void)state;
+    connection_open(&a, loop);
+    pco_transport_pause_reading(a.transport);
+    pco_transport_resume_reading(a.transport);
+    fake_feed(a.socket, "late", 4);
+    run_turns(loop, 3);
+    assert_data(&a, "late");
+}
+
+static void pausing_again_before_what_was_kept_is_delivered_keeps_it(void **state)
+{
+    (void)state;
+    connection_open(&a, loop);
+    fake_feed(a.socket, "kept", 4);
+    fake_decide(a.socket, PCO__OP_RECV, 0, SIZE_MAX);
+    pco_transport_pause_reading(a.transport);
+    run_turns(loop, 2);
+    for (unsigned i = 0; i < 3; i++) {
+        pco_transport_resume_reading(a.transport);
+        pco_transport_pause_reading(a.transport);
+        run_turns(loop, 2);
+        assert_string_equal(a.protocol.log, "made");
+    }
+    pco_transport_resume_reading(a.transport);
+    run_turns(loop, 2);
+    assert_string_equal(a.protocol.log, "made data:4");
+}
+
+static void a_reset_is_noticed_while_reading_is_paused(void **state)
+{
+    (void)state;
+    connection_open(&a, loop);
+    pco_transport_pause_reading(a.transport);
+    run_turns(loop, 2);
+    assert_true(fake_is_in_flight(a.socket, PCO__OP_WATCH));
+    fake_feed_error(a.socket, PCO_ECONNRESET, 104);
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made lost:PCO_ECONNRESET");
+    assert_int_equal(a.protocol.error.system_code, 104);
+}
+
+static void a_reset_is_noticed_while_something_is_kept(void **state)
+{
+    (void)state;
+    connection_open(&a, loop);
+    fake_feed(a.socket, "kept", 4);
+    fake_decide(a.socket, PCO__OP_RECV, 0, SIZE_MAX);
+    pco_transport_pause_reading(a.transport);
+    run_turns(loop, 2);
+    fake_feed_error(a.socket, PCO_ECONNRESET, 104);
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made lost:PCO_ECONNRESET");
+}
+
+static void a_closing_transport_can_neither_pause_nor_resume(void **state)
+{
+    (void)state;
+    connection_open(&a, loop);
+    a.socket->room = 0;
+    pco_transport_write(a.transport, "x", 1);
+    pco_transport_close(a.transport);
+    assert_int_equal(pco_transport_pause_reading(a.transport), PCO_ECLOSED);
+    assert_int_equal(pco_transport_resume_reading(a.transport), PCO_ECLOSED);
+    assert_false(pco_transport_is_reading(a.transport));
+    assert_true(pco_transport_is_closing(a.transport));
+}
+
+/* ---- Switching protocols ---- */
+
+static recorder second;
+
+static void switch_protocol(recorder *self, pco_transport *transport)
+{
+    if (self != &second) {
+        pco_transport_set_protocol(transport, &second.protocol);
+    }
+}
+
+static void prepare_second(bool buffered)
+{
+    recorder_init(&second, buffered);
+    second.book = &a.protocol;
+}
+
+static void another_protocol_hears_of_the_next_event(void **state)
+{
+    (void)state;
+    prepare_second(false);
+    second.keep_open = true;
+    a.protocol.at[DATA] = switch_protocol;
+    connection_open(&a, loop);
+    assert_ptr_equal(pco_transport_get_protocol(a.transport), &a.protocol);
+    fake_feed(a.socket, "one", 3);
+    run_turns(loop, 2);
+    assert_ptr_equal(pco_transport_get_protocol(a.transport), &second);
+    fake_feed(a.socket, "two", 3);
+    fake_feed_eof(a.socket);
+    run_turns(loop, 4);
+    assert_string_equal(a.protocol.log, "made data:3 data:3 end");
+    assert_data(&a, "onetwo");
+    assert_false(pco_transport_is_closing(a.transport)); /* so says the second */
+}
+
+static void a_protocol_that_is_none_is_refused(void **state)
+{
+    static const pco_protocol_methods wrong = {.size = sizeof wrong - 1};
+    pco_protocol bad = {.methods = &wrong};
+    pco_protocol empty = {.methods = NULL};
+
+    (void)state;
+    connection_open(&a, loop);
+    assert_int_equal(pco_transport_set_protocol(a.transport, NULL), PCO_EINVAL);
+    assert_int_equal(pco_transport_set_protocol(a.transport, &bad), PCO_EINVAL);
+    assert_int_equal(pco_transport_set_protocol(a.transport, &empty), PCO_EINVAL);
+    assert_ptr_equal(pco_transport_get_protocol(a.transport), &a.protocol);
+}
+
+static void from_plain_to_buffered_while_a_receive_is_in_flight(void **state)
+{
+    (void)state;
+    prepare_second(true);
+    second.buffer_size = 4;
+    connection_open(&a, loop);
+    assert_int_equal(pco_transport_set_protocol(a.transport, &second.protocol), 0);
+    fake_feed(a.socket, "abcdef", 6);
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made get updated:4 get updated:2");
+    assert_data(&a, "abcdef");
+}
+
+static void from_buffered_to_plain_while_a_receive_is_in_flight(void **state)
+{
+    (void)state;
+    connection_init(&a, true);
+    prepare_second(false);
+    connection_open(&a, loop);
+    assert_int_equal(pco_transport_set_protocol(a.transport, &second.protocol), 0);
+    fake_feed(a.socket, "abcdef", 6);
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made data:6");
+    assert_data(&a, "abcdef");
+}
+
+static void protocols_switch_in_every_callback_and_lose_nothing(void **state)
+{
+    static const event moments[] = {MADE, DATA, GET, UPDATED};
+
+    (void)state;
+    for (unsigned i = 0; i < 16; i++) {
+        event moment = moments[i / 4];
+        connection_init(&a, moment != DATA && (i & 1) != 0);
+        prepare_second((i & 2) != 0);
+        a.protocol.buffer_size = 3;
+        second.buffer_size = 2;
+        a.protocol.at[moment] = switch_protocol;
+        connection_open(&a, loop);
+        fake_feed(a.socket, "abcdefgh", 8);
+        run_turns(loop, 12);
+        fake_feed(a.socket, "ij", 2);
+        fake_feed_eof(a.socket);
+        run_turns(loop, 8);
+        assert_null(a.protocol.violation);
+        assert_data(&a, "abcdefghij");
+        assert_int_equal(a.protocol.counts[LOST], 1);
+        connection_free(&a);
+    }
+    connection_init(&a, false);
+}
+
+/* ---- Buffered protocols ---- */
+
+static void a_buffered_protocol_receives_into_its_own_memory(void **state)
+{
+    (void)state;
+    connection_init(&a, true);
+    a.protocol.buffer_size = 4;
+    connection_open(&a, loop);
+    assert_string_equal(a.protocol.log, "made");
+    fake_feed(a.socket, "abcdefghij", 10);
+    run_turns(loop, 4);
+    assert_string_equal(a.protocol.log, "made get updated:4 get updated:4 get updated:2");
+    assert_data(&a, "abcdefghij");
+}
+
+static void an_empty_buffer_ends_the_connection(void **state)
+{
+    (void)state;
+    connection_init(&a, true);
+    a.protocol.buffer_size = 0;
+    connection_open(&a, loop);
+    fake_feed(a.socket, "x", 1);
+    run_turns(loop, 4);
+    assert_string_equal(a.protocol.log, "made get lost:PCO_EINVAL");
+    assert_non_null(strstr(a.protocol.error.message, "get_buffer"));
+}
+
+static void give_nowhere(pco_protocol *self, pco_transport *transport, size_t hint, void **buffer,
+                         size_t *length)
+{
+    (void)self;
+    (void)transport;
+    (void)hint;
+    *buffer = NULL;
+    *length = 100;
+}
+
+static void memory_that_is_nowhere_ends_the_connection(void **state)
+{
+    static pco_protocol_methods methods;
+
+    (void)state;
+    methods = recorder_buffered;
+    methods.get_buffer = give_nowhere;
+    connection_init(&a, true);
+    a.protocol.protocol.methods = &methods;
+    connection_open(&a, loop);
+    fake_feed(a.socket, "x", 1);
+    run_turns(loop, 4);
+    assert_string_equal(a.protocol.log, "made lost:PCO_EINVAL");
+}
+
+static void an_empty_buffer_for_lent_or_kept_data_ends_the_connection(void **state)
+{
+    (void)state;
+    prepare_second(true);
+    second.buffer_size = 0;
+    connection_open(&a, loop);
+    pco_transport_set_protocol(a.transport, &second.protocol);
+    fake_feed(a.socket, "x", 1);
+    run_turns(loop, 4);
+    assert_string_equal(a.protocol.log, "made get lost:PCO_EINVAL");
+    assert_non_null(strstr(a.protocol.error.message, "get_buffer"));
+}
+
+/* Pausing, closing or aborting in get_buffer; the receive may bring its data all the same. */
+static void what_is_called_in_get_buffer_counts_at_once(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 6; i++) {
+        static void (*const actions[])(recorder *, pco_transport *) = {pause, close_it, abort_it};
+        static const char *const stories[] = {"made get", "made get lost", "made get lost"};
+        connection_init(&a, true);
+        fake_of(loop)->receive_on_cancel = i >= 3;
+        a.protocol.at[GET] = actions[i % 3];
+        connection_open(&a, loop);
+        fake_feed(a.socket, "abc", 3);
+        run_turns(loop, 5);
+        assert_string_equal(a.protocol.log, stories[i % 3]);
+        if (i % 3 == 0) {
+            a.protocol.at[GET] = NULL;
+            pco_transport_resume_reading(a.transport);
+            run_turns(loop, 5);
+            assert_data(&a, "abc");
+            pco_transport_abort(a.transport);
+            run_turns(loop, 3);
+        }
+        assert_null(a.protocol.violation);
+        connection_free(&a);
+    }
+    connection_init(&a, false);
+}
+
+static void an_empty_buffer_while_pausing_is_no_failure(void **state)
+{
+    (void)state;
+    connection_init(&a, true);
+    a.protocol.buffer_size = 0;
+    a.protocol.at[GET] = pause;
+    connection_open(&a, loop);
+    fake_feed(a.socket, "abc", 3);
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made get");
+    prepare_second(false);
+    pco_transport_set_protocol(a.transport, &second.protocol);
+    pco_transport_resume_reading(a.transport);
+    run_turns(loop, 4);
+    assert_string_equal(a.protocol.log, "made get data:3");
+}
+
+static void kept_data_goes_through_a_small_buffer_piece_by_piece(void **state)
+{
+    (void)state;
+    prepare_second(true);
+    second.buffer_size = 3;
+    second.at[UPDATED] = pause;
+    connection_open(&a, loop);
+    fake_feed(a.socket, "abcdefg", 7);
+    fake_decide(a.socket, PCO__OP_RECV, 0, 7);
+    pco_transport_pause_reading(a.transport);
+    pco_transport_set_protocol(a.transport, &second.protocol);
+    fake_feed(a.socket, "h", 1);
+    fake_feed_eof(a.socket);
+    for (unsigned i = 0; i < 4; i++) {
+        run_turns(loop, 4);
+        assert_int_equal(a.protocol.counts[UPDATED], i);
+        pco_transport_resume_reading(a.transport);
+    }
+    run_turns(loop, 4);
+    pco_transport_resume_reading(a.transport);
+    run_turns(loop, 4);
+    assert_data(&a, "abcdefgh");
+    assert_int_equal(a.protocol.counts[END], 1);
+    assert_int_equal(a.protocol.counts[LOST], 1);
+}
+
+static void pause_and_resume(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    pco_transport_pause_reading(transport);
+    pco_transport_resume_reading(transport);
+}
+
+static void now_and_then_pause_and_resume(recorder *self, pco_transport *transport)
+{
+    if (self->book->counts[GET] % 2 != 0) {
+        pause_and_resume(self, transport);
+    }
+}
+
+static void pausing_and_resuming_in_the_middle_keeps_the_order(void **state)
+{
+    (void)state;
+    prepare_second(true);
+    second.buffer_size = 1;
+    second.at[UPDATED] = pause_and_resume;
+    second.at[GET] = now_and_then_pause_and_resume;
+    connection_open(&a, loop);
+    pco_transport_set_protocol(a.transport, &second.protocol);
+    fake_feed(a.socket, "abcdefg", 7);
+    fake_decide(a.socket, PCO__OP_RECV, 0, 5);
+    run_turns(loop, 40);
+    fake_feed(a.socket, "h", 1);
+    fake_feed_eof(a.socket);
+    run_turns(loop, 40);
+    assert_data(&a, "abcdefgh");
+    assert_int_equal(a.protocol.counts[LOST], 1);
+}
+
+/* ---- Several connections ---- */
+
+static void abort_b(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    (void)transport;
+    pco_transport_abort(b.transport);
+}
+
+static void a_connection_aborted_by_another_of_the_same_batch_hears_nothing_more(void **state)
+{
+    (void)state;
+    a.protocol.at[DATA] = abort_b;
+    connection_open(&a, loop);
+    connection_open(&b, loop);
+    fake_feed(a.socket, "x", 1);
+    fake_feed(b.socket, "y", 1);
+    assert_true(fake_decide(a.socket, PCO__OP_RECV, 0, SIZE_MAX));
+    assert_true(fake_decide(b.socket, PCO__OP_RECV, 0, SIZE_MAX));
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made data:1");
+    assert_string_equal(b.protocol.log, "made lost");
+}
+
+static void abort_a(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    (void)transport;
+    pco_transport_abort(a.transport);
+}
+
+static void connections_may_abort_each_other(void **state)
+{
+    (void)state;
+    a.protocol.at[DATA] = abort_b;
+    b.protocol.at[LOST] = abort_a;
+    connection_open(&a, loop);
+    connection_open(&b, loop);
+    fake_feed(a.socket, "x", 1);
+    run_turns(loop, 5);
+    assert_string_equal(a.protocol.log, "made data:1 lost");
+    assert_string_equal(b.protocol.log, "made lost");
+}
+
+/* ---- The shell ---- */
+
+static void hold(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    pco_transport_retain(transport);
+}
+
+static unsigned released;
+
+static void count_release(const void *data, void *context)
+{
+    (void)data;
+    (void)context;
+    released++;
+}
+
+static void a_retained_shell_answers_closed(void **state)
+{
+    pco_address address;
+    pco_buffer buffer = {.data = "x", .length = 1};
+
+    (void)state;
+    released = 0;
+    a.protocol.at[MADE] = hold;
+    connection_open(&a, loop);
+    pco_transport_abort(a.transport);
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made lost");
+    assert_int_equal(pco_transport_write(a.transport, "x", 1), PCO_ECLOSED);
+    assert_int_equal(pco_transport_writelines(a.transport, &buffer, 1), PCO_ECLOSED);
+    assert_int_equal(pco_transport_write_owned(a.transport, "x", 1, count_release, NULL),
+                     PCO_ECLOSED);
+    assert_int_equal(released, 1);
+    assert_int_equal(pco_transport_write_eof(a.transport), PCO_ECLOSED);
+    assert_int_equal(pco_transport_pause_reading(a.transport), PCO_ECLOSED);
+    assert_int_equal(pco_transport_resume_reading(a.transport), PCO_ECLOSED);
+    assert_false(pco_transport_is_reading(a.transport));
+    assert_true(pco_transport_is_closing(a.transport));
+    assert_int_equal(pco_transport_set_protocol(a.transport, &b.protocol.protocol), PCO_ECLOSED);
+    assert_int_equal(pco_transport_set_write_buffer_limits(a.transport, 2, 1), PCO_ECLOSED);
+    assert_int_equal(pco_transport_get_write_buffer_size(a.transport), 0);
+    assert_int_equal(pco_transport_get_socket(a.transport), PCO_NO_SOCKET);
+    assert_int_equal(pco_transport_get_sockname(a.transport, &address), PCO_ECLOSED);
+    assert_int_equal(pco_transport_get_peername(a.transport, &address), PCO_ECLOSED);
+    pco_transport_close(a.transport);
+    pco_transport_abort(a.transport);
+    pco_transport_abort_reset(a.transport);
+    run_turns(loop, 2);
+    assert_string_equal(a.protocol.log, "made lost");
+    pco_transport_release(a.transport);
+}
+
+static void a_shell_outlives_the_loop(void **state)
+{
+    pco_transport *shell;
+
+    (void)state;
+    connection_open(&a, loop);
+    shell = pco_transport_retain(a.transport);
+    assert_ptr_equal(shell, a.transport);
+    assert_ptr_equal(pco_transport_get_loop(shell), loop);
+    assert_int_equal(pco_loop_free(loop), 0);
+    loop = NULL;
+    assert_string_equal(a.protocol.log, "made lost");
+    assert_null(pco_transport_get_loop(shell));
+    assert_int_equal(pco_transport_write(shell, "x", 1), PCO_ECLOSED);
+    assert_true(pco_transport_is_closing(shell));
+    pco_transport_close(shell);
+    pco_transport_retain(shell);
+    pco_transport_release(shell);
+    pco_transport_release(shell);
+}
+
+static void the_peers_name_is_known_as_long_as_the_connection(void **state)
+{
+    pco_address peer;
+    pco_address *found;
+    size_t count;
+
+    (void)state;
+    assert_int_equal(
+        pco__resolve("127.0.0.1", 1234, PCO_AF_INET, PCO_AI_NUMERICHOST, &found, &count, NULL), 0);
+    b.options.peer = found;
+    connection_open(&b, loop);
+    b.options.peer = NULL;
+    assert_int_equal(pco_transport_get_peername(b.transport, &peer), 0);
+    assert_true(pco_address_equal(&peer, found));
+    pco__free(found);
+    assert_int_not_equal(pco_transport_get_sockname(b.transport, &peer), 0); /* an invented one */
+    assert_int_equal(pco_transport_get_socket(b.transport), b.socket->number);
+}
+
+/* ---- The end of the loop ---- */
+
+static void a_loop_that_is_freed_aborts_its_connections(void **state)
+{
+    (void)state;
+    b.options.close_timeout = 5;
+    connection_open(&a, loop);
+    connection_open(&b, loop);
+    a.socket->room = 0;
+    b.socket->room = 0;
+    pco_transport_write(a.transport, "never sent", 10);
+    pco_transport_write(b.transport, "never sent", 10);
+    pco_transport_close(b.transport);
+    assert_int_equal(pco_loop_free(loop), 0);
+    loop = NULL;
+    assert_string_equal(a.protocol.log, "made lost");
+    assert_string_equal(b.protocol.log, "made lost");
+}
+
+static void a_loop_is_freed_while_input_is_kept(void **state)
+{
+    (void)state;
+    connection_open(&a, loop);
+    fake_feed(a.socket, "kept", 4);
+    fake_decide(a.socket, PCO__OP_RECV, 0, SIZE_MAX);
+    pco_transport_pause_reading(a.transport);
+    run_turns(loop, 2);
+    pco_transport_resume_reading(a.transport);
+    assert_int_equal(pco_loop_free(loop), 0);
+    loop = NULL;
+    assert_string_equal(a.protocol.log, "made lost");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_connection_is_made_hears_data_and_the_end_and_is_lost),
+        TEST(data_never_comes_before_connection_made_returns),
+        TEST(data_comes_in_order_however_it_is_cut),
+        TEST(data_and_end_are_told_apart_though_they_come_together),
+        TEST(a_protocol_that_stays_open_after_the_end_can_write_on),
+        TEST(a_reset_after_the_end_is_noticed),
+        TEST(callbacks_may_be_left_out),
+        TEST(a_failed_receive_is_told_to_connection_lost),
+        TEST(a_socket_that_cannot_be_attached_stays_the_callers),
+        TEST(nothing_is_delivered_while_paused_and_everything_on_resume),
+        TEST(pausing_in_connection_made_holds_back_the_first_data),
+        TEST(pausing_in_data_received_holds_back_the_rest),
+        TEST(what_a_cancel_brings_is_kept_and_delivered_on_resume),
+        TEST(an_end_that_a_cancel_brings_is_kept),
+        TEST(resuming_before_the_cancel_has_ended_loses_nothing),
+        TEST(resuming_when_the_cancel_ends_without_data_receives_again),
+        TEST(pausing_again_before_what_was_kept_is_delivered_keeps_it),
+        TEST(a_reset_is_noticed_while_reading_is_paused),
+        TEST(a_reset_is_noticed_while_something_is_kept),
+        TEST(a_closing_transport_can_neither_pause_nor_resume),
+        TEST(another_protocol_hears_of_the_next_event),
+        TEST(a_protocol_that_is_none_is_refused),
+        TEST(from_plain_to_buffered_while_a_receive_is_in_flight),
+        TEST(from_buffered_to_plain_while_a_receive_is_in_flight),
+        TEST(protocols_switch_in_every_callback_and_lose_nothing),
+        TEST(a_buffered_protocol_receives_into_its_own_memory),
+        TEST(an_empty_buffer_ends_the_connection),
+        TEST(memory_that_is_nowhere_ends_the_connection),
+        TEST(an_empty_buffer_for_lent_or_kept_data_ends_the_connection),
+        TEST(what_is_called_in_get_buffer_counts_at_once),
+        TEST(an_empty_buffer_while_pausing_is_no_failure),
+        TEST(kept_data_goes_through_a_small_buffer_piece_by_piece),
+        TEST(pausing_and_resuming_in_the_middle_keeps_the_order),
+        TEST(a_connection_aborted_by_another_of_the_same_batch_hears_nothing_more),
+        TEST(connections_may_abort_each_other),
+        TEST(a_retained_shell_answers_closed),
+        TEST(a_shell_outlives_the_loop),
+        TEST(the_peers_name_is_known_as_long_as_the_connection),
+        TEST(a_loop_that_is_freed_aborts_its_connections),
+        TEST(a_loop_is_freed_while_input_is_kept),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Goal: what Windows does in its own way and the portable tests cannot see: which options sockets
+ * have, that no child process inherits them, which sockets the completion port takes, how the
+ * system's many error codes are told, and paths that are not ASCII.
+ * Method: Winsock itself is asked about sockets that the library has made. Expected values are
+ * those of Microsoft's documentation; Wine behaves alike wherever nothing else is said.
+ */
+#include "win32.h"
+
+#include "backend_probe.h"
+
+static bool option_of(pco_socket sock, int name)
+{
+    int value = -1;
+    int length = sizeof value;
+    assert_int_equal(getsockopt((SOCKET)sock, SOL_SOCKET, name, (char *)&value, &length), 0);
+    return value != 0;
+}
+
+static bool no_delay_of(pco_socket sock)
+{
+    DWORD value = 2; /* one byte of it may be written */
+    int length = sizeof value;
+    assert_int_equal(getsockopt((SOCKET)sock, IPPROTO_TCP, TCP_NODELAY, (char *)&value, &length),
+                     0);
+    return (value & 0xFF) == 1;
+}
+
+static bool is_inheritable(pco_socket sock)
+{
+    DWORD flags = 0;
+    assert_true(GetHandleInformation((HANDLE)sock, &flags));
+    return (flags & HANDLE_FLAG_INHERIT) != 0;
+}
+
+static pco_socket bind_with(int reuse_address)
+{
+    pco__listener_options options = {.reuse_address = reuse_address};
+    pco_address address = loopback();
+    pco_socket sock = PCO_NO_SOCKET;
+    assert_int_equal(pco__socket_bind(&address, &options, &sock, NULL), 0);
+    return sock;
+}
+
+/* ---- Options of listeners ---- */
+
+static void reuse_port_is_refused_by_a_sentence_that_names_windows(void **state)
+{
+    (void)state;
+    pco__listener_options options = {.reuse_port = true};
+    pco_address address = loopback();
+    pco_socket sock = PCO_NO_SOCKET;
+    pco_error error = {0};
+
+    assert_int_equal(pco__socket_reuse_port_supported(&error), PCO_ENOTSUP);
+    assert_int_equal(error.code, PCO_ENOTSUP);
+    assert_non_null(strstr(error.message, "reuse_port"));
+    assert_non_null(strstr(error.message, "Windows"));
+
+    memset(&error, 0, sizeof error);
+    assert_int_equal(pco__socket_bind(&address, &options, &sock, &error), PCO_ENOTSUP);
+    assert_int_equal(sock, PCO_NO_SOCKET);
+    assert_non_null(strstr(error.message, "Windows"));
+}
+
+static void by_default_an_address_is_neither_shared_nor_exclusive(void **state)
+{
+    (void)state;
+    pco_socket sock = bind_with(PCO_DEFAULT);
+    assert_false(option_of(sock, SO_REUSEADDR));
+    assert_false(option_of(sock, SO_EXCLUSIVEADDRUSE));
+    pco__socket_close(sock, false);
+}
+
+static void reuse_address_on_shares_and_off_excludes(void **state)
+{
+    (void)state;
+    pco_socket on = bind_with(PCO_ON);
+    pco_socket off = bind_with(PCO_OFF);
+    assert_true(option_of(on, SO_REUSEADDR));
+    assert_false(option_of(on, SO_EXCLUSIVEADDRUSE));
+    assert_false(option_of(off, SO_REUSEADDR));
+    assert_true(option_of(off, SO_EXCLUSIVEADDRUSE));
+    pco__socket_close(on, false);
+    pco__socket_close(off, false);
+}
+
+static void an_address_in_use_is_refused_when_it_is_bound(void **state)
+{
+    (void)state;
+    pco__listener_options options = {0};
+    pco_address address;
+    pco_socket first = bound_socket(&address);
+    pco_socket second = PCO_NO_SOCKET;
+    pco_error error = {0};
+    assert_int_equal(pco__socket_listen(first, 1, NULL), 0);
+    assert_int_equal(pco__socket_bind(&address, &options, &second, &error), PCO_EADDRINUSE);
+    assert_int_equal(second, PCO_NO_SOCKET);
+    assert_int_equal(error.system_code, WSAEADDRINUSE);
+    pco__socket_close(first, false);
+}
+
+/* ---- Sockets ---- */
+
+static void no_socket_is_inherited_by_child_processes(void **state)
+{
+    (void)state;
+    listener from;
+    end client;
+    open_listener(&from);
+    pco_socket accepted = connect_one(&from, &client);
+    assert_false(is_inheritable(from.io.socket));
+    assert_false(is_inheritable(client.io.socket));
+    assert_false(is_inheritable(accepted));
+    pco__socket_close(accepted, false);
+    close_end(&client);
+    close_listener(&from);
+}
+
+/* Without SO_UPDATE_ACCEPT_CONTEXT and SO_UPDATE_CONNECT_CONTEXT both would not know each other. */
+static void both_ends_know_their_names_and_can_be_shut_down(void **state)
+{
+    (void)state;
+    listener from;
+    end client;
+    pco_address clients;
+    pco_address servers;
+    open_listener(&from);
+    pco_socket accepted = connect_one(&from, &client);
+    assert_int_equal(pco__socket_sockname(client.io.socket, &clients), 0);
+    assert_int_equal(pco__socket_peername(accepted, &servers), 0);
+    assert_true(pco_address_equal(&clients, &servers));
+    assert_int_equal(pco__socket_peername(client.io.socket, &servers), 0);
+    assert_true(pco_address_equal(&servers, &from.address));
+    assert_int_equal(pco__socket_sockname(accepted, &servers), 0);
+    assert_true(pco_address_equal(&servers, &from.address));
+    assert_int_equal(shutdown((SOCKET)accepted, SD_SEND), 0);
+    assert_int_equal(at.backend->class_->shutdown_send(at.backend, &client.io), 0);
+    pco__socket_close(accepted, false);
+    close_end(&client);
+    close_listener(&from);
+}
+
+static void an_accepted_socket_is_non_blocking_and_sends_small_packets_at_once(void **state)
+{
+    (void)state;
+    listener from;
+    end client;
+    char byte;
+    open_listener(&from);
+    pco_socket accepted = connect_one(&from, &client);
+    pco__socket_prepare_accepted(accepted, true);
+    assert_true(no_delay_of(accepted));
+    assert_true(no_delay_of(client.io.socket));
+    assert_true(option_of(accepted, SO_KEEPALIVE));
+    assert_int_equal(recv((SOCKET)accepted, &byte, 1, 0), SOCKET_ERROR);
+    assert_int_equal(WSAGetLastError(), WSAEWOULDBLOCK);
+    pco__socket_close(accepted, false);
+    close_end(&client);
+    close_listener(&from);
+}
+
+static void connecting_to_the_unspecified_address_reaches_this_machine(void **state)
+{
+    (void)state;
+    listener from;
+    end client;
+    open_listener(&from);
+    pco_address *any = NULL;
+    size_t count = 0;
+    assert_int_equal(pco__resolve("0.0.0.0", pco_address_port(&from.address), PCO_AF_INET, 0, &any,
+                                  &count, NULL),
+                     0);
+    submit(&from.accept, &from.io, PCO__OP_ACCEPT);
+    start_connecting(&client, &any[0]);
+    assert_true(completes(&client.out));
+    assert_int_equal(client.out.error, 0);
+    assert_true(completes(&from.accept));
+    pco__free(any);
+    pco__socket_close(from.accept.socket, false);
+    close_end(&client);
+    close_listener(&from);
+}
+
+/* Windows tries three times, half a second apart, unless it is told not to. Wine never does. */
+static void a_refused_connect_to_this_machine_does_not_take_seconds(void **state)
+{
+    (void)state;
+    end client;
+    pco_address address;
+    pco_socket nobody = bound_socket(&address);
+    pco__socket_close(nobody, false);
+    uint64_t began = now();
+    start_connecting(&client, &address);
+    assert_true(completes(&client.out));
+    assert_int_equal(client.out.error, PCO_ECONNREFUSED);
+    assert_true(now() - began < SECOND);
+    close_end(&client);
+}
+
+static void a_watch_hears_of_a_reset_while_nothing_is_unread(void **state)
+{
+    (void)state;
+    end client;
+    end server;
+    make_pairs(&client, &server, 1);
+    submit(&server.in, &server.io, PCO__OP_WATCH);
+    close_io(&client.io, true);
+    assert_true(completes(&server.in));
+    assert_int_equal(server.in.error, PCO_ECONNRESET);
+    close_end(&server);
+}
+
+/* ---- What the completion port takes ---- */
+
+static int attach_error(SOCKET sock, pco_error *error)
+{
+    pco__io io = {.socket = (pco_socket)sock};
+    return at.backend->class_->attach(at.backend, &io, PCO__IO_LISTENER, error);
+}
+
+static void a_socket_that_is_not_overlapped_is_refused(void **state)
+{
+    (void)state;
+    pco_error error = {0};
+    SOCKET sock = WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, NULL, 0, 0);
+    assert_true(sock != INVALID_SOCKET);
+    assert_int_equal(attach_error(sock, &error), PCO_EINVAL);
+    assert_non_null(strstr(error.message, "WSA_FLAG_OVERLAPPED"));
+    closesocket(sock);
+}
+
+static void a_socket_of_another_completion_port_is_refused(void **state)
+{
+    (void)state;
+    pco_error error = {0};
+    pco_address address;
+    pco_socket sock = bound_socket(&address);
+    HANDLE port = CreateIoCompletionPort((HANDLE)sock, NULL, 0, 1);
+    assert_non_null(port);
+    assert_int_equal(attach_error((SOCKET)sock, &error), PCO_EINVAL);
+    assert_non_null(strstr(error.message, "another completion port"));
+    pco__socket_close(sock, false);
+    CloseHandle(port);
+}
+
+static void a_listener_of_the_users_must_be_a_stream_socket(void **state)
+{
+    (void)state;
+    pco__listener_options options = {0};
+    pco_error error = {0};
+    SOCKET datagram = WSASocketW(AF_INET, SOCK_DGRAM, 0, NULL, 0, WSA_FLAG_OVERLAPPED);
+    assert_true(datagram != INVALID_SOCKET);
+    assert_int_equal(pco__socket_adopt_listener((pco_socket)datagram, &options, &error),
+                     PCO_EINVAL);
+    closesocket(datagram);
+    assert_int_equal(pco__socket_adopt_listener((pco_socket)datagram, &options, &error),
+                     PCO_ENOTSOCK);
+}
+
+/* ---- Clients that go away ---- */
+
+/* Each client has reset before the listener accepts anything; the last one has not. */
+static void clients_that_have_reset_are_passed_over_in_silence(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 20 };
+    listener from;
+    end client;
+    open_listener(&from);
+    for (int i = 0; i < CLIENTS; ++i) {
+        start_connecting(&client, &from.address);
+        assert_true(completes(&client.out));
+        assert_int_equal(client.out.error, 0);
+        close_io(&client.io, true);
+    }
+    pco_socket accepted = connect_one(&from, &client);
+    pco_address mine;
+    assert_int_equal(pco__socket_sockname(client.io.socket, &mine), 0);
+    assert_true(pco_address_equal(&mine, &from.accept.peer));
+    pco__socket_close(accepted, false);
+    close_end(&client);
+    close_listener(&from);
+}
+
+/* ---- Errors and files ---- */
+
+static void every_kind_of_code_is_told_as_the_same_error(void **state)
+{
+    (void)state;
+    static const struct {
+        int error;
+        int codes[4];
+    } rows[] = {
+        {PCO_ECONNRESET,
+         {WSAECONNRESET, ERROR_NETNAME_DELETED, STATUS_CONNECTION_RESET, WSAENETRESET}},
+        {PCO_ECONNABORTED, {WSAECONNABORTED, ERROR_CONNECTION_ABORTED, STATUS_CONNECTION_ABORTED}},
+        {PCO_ECONNREFUSED, {WSAECONNREFUSED, ERROR_CONNECTION_REFUSED, STATUS_CONNECTION_REFUSED}},
+        {PCO_ETIMEDOUT, {WSAETIMEDOUT, ERROR_SEM_TIMEOUT, STATUS_IO_TIMEOUT}},
+        {PCO_ECANCELED, {ERROR_OPERATION_ABORTED, STATUS_CANCELLED, WSA_E_CANCELLED}},
+        {PCO_EMFILE, {WSAEMFILE, ERROR_TOO_MANY_OPEN_FILES, STATUS_TOO_MANY_OPENED_FILES}},
+        {PCO_ENOBUFS, {WSAENOBUFS, ERROR_NO_SYSTEM_RESOURCES, STATUS_INSUFFICIENT_RESOURCES}},
+        {PCO_EADDRINUSE, {WSAEADDRINUSE, STATUS_ADDRESS_ALREADY_EXISTS}},
+        {PCO_EACCES, {WSAEACCES, ERROR_ACCESS_DENIED, STATUS_ACCESS_DENIED}},
+        {PCO_EHOSTUNREACH, {WSAEHOSTUNREACH, ERROR_HOST_UNREACHABLE, STATUS_HOST_UNREACHABLE}},
+        {PCO_ENETUNREACH, {WSAENETUNREACH, ERROR_NETWORK_UNREACHABLE, STATUS_NETWORK_UNREACHABLE}},
+        {PCO_EAGAIN, {WSAEWOULDBLOCK, STATUS_DEVICE_NOT_READY}},
+        {PCO_ENONAME, {WSAHOST_NOT_FOUND, WSANO_DATA}},
+        {PCO_ENOENT, {ERROR_FILE_NOT_FOUND, ERROR_PATH_NOT_FOUND}},
+        {PCO_EUNKNOWN, {123456}},
+    };
+    for (size_t row = 0; row < sizeof rows / sizeof rows[0]; ++row) {
+        for (size_t i = 0; i < 4 && rows[row].codes[i] != 0; ++i) {
+            assert_int_equal(pco__error_from_system(rows[row].codes[i]), rows[row].error);
+        }
+    }
+}
+
+static void a_path_is_read_as_utf8(void **state)
+{
+    (void)state;
+    static const WCHAR name[] = {0x00E9, 0x03C3, 0x6F22, '.', 't', 'x', 't', 0};
+    static const char utf8[] = "\xC3\xA9\xCF\x83\xE6\xBC\xA2.txt";
+    unsigned char *data = NULL;
+    size_t length = 0;
+    pco_error error = {0};
+    WCHAR path[MAX_PATH + 16];
+    char text[4 * (MAX_PATH + 16)];
+    DWORD folder = GetTempPathW(MAX_PATH, path);
+    assert_in_range(folder, 1, MAX_PATH);
+    int used = WideCharToMultiByte(CP_UTF8, 0, path, (int)folder, text, MAX_PATH * 3, NULL, NULL);
+    memcpy(path + folder, name, sizeof name);
+    memcpy(text + used, utf8, sizeof utf8);
+
+    HANDLE file = CreateFileW(path, GENERIC_WRITE, 0, NULL, CREATE_ALWAYS, 0, NULL);
+    assert_true(file != INVALID_HANDLE_VALUE);
+    DWORD written = 0;
+    assert_true(WriteFile(file, "portico", 7, &written, NULL));
+    CloseHandle(file);
+
+    int code = pco__read_file(text, 7, &data, &length, &error);
+    int too_long = pco__read_file(text, 6, &data, &length, NULL);
+    DeleteFileW(path);
+    assert_int_equal(code, 0);
+    assert_int_equal(length, 7);
+    assert_memory_equal(data, "portico", 7);
+    pco__free(data);
+    assert_int_equal(too_long, PCO_EINVAL);
+    assert_int_equal(pco__read_file(text, 7, &data, &length, &error), PCO_ENOENT);
+    assert_non_null(strstr(error.message, utf8));
+    text[used] = (char)0xFF; /* no UTF-8 any more */
+    assert_int_equal(pco__read_file(text, 7, &data, &length, &error), PCO_EINVAL);
+}
+
+static void a_folder_and_a_missing_file_are_told_apart(void **state)
+{
+    (void)state;
+    unsigned char *data = NULL;
+    size_t length = 0;
+    assert_int_equal(pco__read_file(".", 100, &data, &length, NULL), PCO_EINVAL);
+    assert_int_equal(pco__read_file("no such file", 100, &data, &length, NULL), PCO_ENOENT);
+    assert_int_equal(pco__read_file("no such folder\\x", 100, &data, &length, NULL), PCO_ENOENT);
+    assert_null(data);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        TEST(reuse_port_is_refused_by_a_sentence_that_names_windows),
+        TEST(by_default_an_address_is_neither_shared_nor_exclusive),
+        TEST(reuse_address_on_shares_and_off_excludes),
+        TEST(an_address_in_use_is_refused_when_it_is_bound),
+        TEST(no_socket_is_inherited_by_child_processes),
+        TEST(both_ends_know_their_names_and_can_be_shut_down),
+        TEST(an_accepted_socket_is_non_blocking_and_sends_small_packets_at_once),
+        TEST(connecting_to_the_unspecified_address_reaches_this_machine),
+        TEST(a_refused_connect_to_this_machine_does_not_take_seconds),
+        TEST(a_watch_hears_of_a_reset_while_nothing_is_unread),
+        TEST(a_socket_that_is_not_overlapped_is_refused),
+        TEST(a_socket_of_another_completion_port_is_refused),
+        TEST(a_listener_of_the_users_must_be_a_stream_socket),
+        TEST(clients_that_have_reset_are_passed_over_in_silence),
+        TEST(every_kind_of_code_is_told_as_the_same_error),
+        TEST(a_path_is_read_as_utf8),
+        TEST(a_folder_and_a_missing_file_are_told_apart),
+    };
+    return test_all_backends(tests, sizeof tests / sizeof tests[0]);
+}
