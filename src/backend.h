@@ -101,13 +101,13 @@ struct pco__op {
     void (*done)(pco__op *op, const pco__result *result);
     pco__io *io;
     union {
-        const pco__segment *chain;                                       /* SEND */
-        const pco_address *address;                                      /* CONNECT */
+        const pco__segment *chain;                                      /* SEND */
+        const pco_address *address;                                     /* CONNECT */
         void (*get_buffer)(pco__op *op, void **buffer, size_t *length); /* RECV */
     } with;
-    uint8_t kind;    /* pco__op_kind */
-    bool in_flight;  /* between submit() and done() */
-    bool canceled;   /* cancel() was called while it was in flight */
+    uint8_t kind;   /* pco__op_kind */
+    bool in_flight; /* between submit() and done() */
+    bool canceled;  /* cancel() was called while it was in flight */
     pco__op_private private_;
 };
 

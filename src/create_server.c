@@ -46,12 +46,10 @@ static int check_switches(const pco_server_options *options, pco_error *error)
     const struct {
         int value;
         const char *name;
-    } switches[] = {{options->same_port, "same_port"},
-                    {options->reuse_address, "reuse_address"},
-                    {options->reuse_port, "reuse_port"},
-                    {options->keep_alive, "keep_alive"},
-                    {options->start_serving, "start_serving"},
-                    {options->lingering_close, "lingering_close"}};
+    } switches[] = {
+        {options->same_port, "same_port"},         {options->reuse_address, "reuse_address"},
+        {options->reuse_port, "reuse_port"},       {options->keep_alive, "keep_alive"},
+        {options->start_serving, "start_serving"}, {options->lingering_close, "lingering_close"}};
     int code = 0;
     for (size_t i = 0; i < sizeof switches / sizeof switches[0] && code == 0; i++) {
         code = pco__check_switch(switches[i].value, switches[i].name, error);
@@ -93,9 +91,8 @@ static int check_times(pco_server_options *options, pco_error *error)
 
 static int check_place(const pco_server_options *options, pco_error *error)
 {
-    if (has_sock(options) &&
-        (options->host != NULL || options->hosts != NULL || options->hosts_count != 0 ||
-         options->port != 0)) {
+    if (has_sock(options) && (options->host != NULL || options->hosts != NULL ||
+                              options->hosts_count != 0 || options->port != 0)) {
         return pco__error_set(error, PCO_EINVAL, 0,
                               "host or port and sock cannot be given at the same time");
     }
@@ -117,8 +114,8 @@ static int check_place(const pco_server_options *options, pco_error *error)
                               "family is %d, neither PCO_AF_UNSPEC, PCO_AF_INET nor PCO_AF_INET6",
                               options->family);
     }
-    const int known_flags = PCO_AI_PASSIVE | PCO_AI_NUMERICHOST | PCO_AI_V4MAPPED | PCO_AI_ALL |
-                            PCO_AI_ADDRCONFIG;
+    const int known_flags =
+        PCO_AI_PASSIVE | PCO_AI_NUMERICHOST | PCO_AI_V4MAPPED | PCO_AI_ALL | PCO_AI_ADDRCONFIG;
     if ((options->flags & ~known_flags) != 0) {
         return pco__error_set(error, PCO_EINVAL, 0, "flags is %#x, which is not made of PCO_AI_*",
                               (unsigned)options->flags);
@@ -413,8 +410,8 @@ static void done(pco__lookup *lookup, bool canceled)
     pco_ssl_context *ssl = made->plan.options.ssl;
     pco_server *server = NULL;
     pco_error error;
-    int code = canceled ? pco__error_set(&error, PCO_ECANCELED, 0, "the loop is being freed")
-                        : made->code;
+    int code =
+        canceled ? pco__error_set(&error, PCO_ECANCELED, 0, "the loop is being freed") : made->code;
     if (!canceled) {
         error = made->error;
     }

@@ -193,8 +193,7 @@ static void debug_end(pco_loop *loop, uint64_t began)
     if (began != 0 && seconds >= loop->slow_callback_duration) {
         char message[64];
         snprintf(message, sizeof message, "a callback took %.3f seconds", seconds);
-        pco_exception_context what = {
-            .size = sizeof what, .message = message, .duration = seconds};
+        pco_exception_context what = {.size = sizeof what, .message = message, .duration = seconds};
         pco_loop_call_exception_handler(loop, &what);
     }
 }
@@ -523,8 +522,7 @@ void pco__loop_report(pco_loop *loop, const char *message, const pco_error *erro
                                   .message = message,
                                   .error = error,
                                   .transport = transport,
-                                  .protocol =
-                                      transport != NULL ? transport->protocol : NULL,
+                                  .protocol = transport != NULL ? transport->protocol : NULL,
                                   .server = server};
     pco_loop_call_exception_handler(loop, &what);
 }
@@ -641,8 +639,8 @@ int pco_loop_new(const pco_loop_options *options, pco_loop **loop, pco_error *er
     const char *wanted = wanted_backend(options);
     int code = PCO_ENOTSUP;
     if (wanted != NULL) {
-        code = pco__error_set(error, PCO_EINVAL, 0, "there is no backend '%s' on this system",
-                              wanted);
+        code =
+            pco__error_set(error, PCO_EINVAL, 0, "there is no backend '%s' on this system", wanted);
     }
     for (size_t i = 0; pco__backends[i] != NULL; i++) {
         if (wanted != NULL && strcmp(pco__backends[i]->name, wanted) != 0) {

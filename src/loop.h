@@ -63,10 +63,10 @@ struct pco_loop {
     pco_exception_handler exception_handler;
     void *exception_context;
 
-    pco__link servers;        /* pco_server.link */
-    pco__link streams;        /* pco_transport.link of streams that belong to no server */
-    pco__link shells;         /* pco_transport.link of dead transports that somebody retains */
-    size_t transports;        /* streams alive */
+    pco__link servers; /* pco_server.link */
+    pco__link streams; /* pco_transport.link of streams that belong to no server */
+    pco__link shells;  /* pco_transport.link of dead transports that somebody retains */
+    size_t transports; /* streams alive */
     struct pco__resolver *resolver;
     struct pco__ssl_loop *ssl; /* what TLS shares among the connections of a loop */
 };

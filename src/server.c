@@ -254,8 +254,7 @@ static int attach_listener(pco_server *server, pco__listener *listener, pco_erro
         accept->op.io = &listener->io;
         accept->op.done = accepted;
     }
-    int code =
-        class_->attach(server->loop->backend, &listener->io, PCO__IO_LISTENER, error);
+    int code = class_->attach(server->loop->backend, &listener->io, PCO__IO_LISTENER, error);
     listener->attached = code == 0;
     return code;
 }
@@ -267,8 +266,7 @@ int pco__server_start(pco_server *server, pco_error *error)
     }
     int code = 0;
     for (size_t i = 0; i < server->listeners_count && code == 0; i++) {
-        code =
-            pco__socket_listen(server->listeners[i].io.socket, server->options.backlog, error);
+        code = pco__socket_listen(server->listeners[i].io.socket, server->options.backlog, error);
     }
     for (size_t i = 0; i < server->listeners_count && code == 0; i++) {
         code = attach_listener(server, &server->listeners[i], error);

@@ -159,6 +159,42 @@ static bool take_chain(X509 *certificate, size_t index, void *context)
                       : SSL_CTX_add1_chain_cert(ctx, certificate) == 1;
 }
 
+/*
+ * No key could be read, for which OpenSSL has one word. Looks at the PEM alone: whether there is a
+ * key in it, and whether it can be decoded.
+ */
+static int diagnose_key(const material *thing, pco_error *error)
+{
+    ERR_clear_error();
+    BIO *bio = BIO_new_mem_buf(thing->data, (int)thing->length);
+    bool more = bio != NULL;
+    bool found = false;
+    while (more && !found) {
+        char *name = NULL;
+        char *header = NULL;
+        unsigned char *data = NULL;
+        long length = 0;
+        more = PEM_read_bio(bio, &name, &header, &data, &length) == 1;
+        found = more && strstr(name, "PRIVATE KEY") != NULL;
+        OPENSSL_free(name);
+        OPENSSL_free(header);
+        OPENSSL_clear_free(data, (size_t)length);
+    }
+    BIO_free(bio);
+    if (found) {
+        return pco__error_set(error, PCO_ECERT, 0,
+                              "%s: the private key is garbled, or of a kind that OpenSSL does not "
+                              "support",
+                              thing->name);
+    }
+    if (is_end_of_pem()) {
+        ERR_clear_error();
+        return pco__error_set(error, PCO_ECERT, PEM_R_NO_START_LINE, "%s: no PEM private key found",
+                              thing->name);
+    }
+    return pco__ssl_error(error, PCO_ECERT, "%s: the private key is garbled", thing->name);
+}
+
 static int read_key(const material *thing, const char *text, EVP_PKEY **key, pco_error *error)
 {
     password secret = {text, false};
@@ -177,12 +213,7 @@ static int read_key(const material *thing, const char *text, EVP_PKEY **key, pco
             text == NULL ? "is encrypted, key_password is missing" : "key_password is wrong";
         return pco__ssl_error(error, PCO_ECERT, "%s: %s", thing->name, what);
     }
-    if (is_end_of_pem()) {
-        ERR_clear_error();
-        return pco__error_set(error, PCO_ECERT, PEM_R_NO_START_LINE, "%s: no PEM private key found",
-                              thing->name);
-    }
-    return pco__ssl_error(error, PCO_ECERT, "%s: the private key is garbled", thing->name);
+    return diagnose_key(thing, error);
 }
 
 static int use_key(SSL_CTX *ctx, const material *thing, const char *text, const char *certificate,

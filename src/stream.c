@@ -179,8 +179,8 @@ static void update_reading(pco__stream *stream)
         return;
     }
     op->kind = (uint8_t)wanted;
-    bool buffered = stream->state == PCO__STREAM_OPEN &&
-                    stream->base.protocol->methods->get_buffer != NULL;
+    bool buffered =
+        stream->state == PCO__STREAM_OPEN && stream->base.protocol->methods->get_buffer != NULL;
     op->with.get_buffer = buffered ? ask_for_buffer : NULL;
     backend->class_->submit(backend, op);
 }

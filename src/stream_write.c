@@ -238,8 +238,7 @@ static bool reserve_cork(pco__stream *stream, size_t length)
     if (length > PCO__CORK_SIZE) {
         return false;
     }
-    if (cork->owner != NULL &&
-        (cork->owner != stream || cork->length + length > PCO__CORK_SIZE)) {
+    if (cork->owner != NULL && (cork->owner != stream || cork->length + length > PCO__CORK_SIZE)) {
         pco__cork_flush_now(stream->base.loop);
     }
     if (stream->queue_head != NULL || stream->state >= PCO__STREAM_DRAINING) {

@@ -123,8 +123,8 @@ struct pco__stream {
     size_t low;
     pco__kept *kept;
     pco_protocol *lender; /* whose memory a RECV with get_buffer reads into */
-    pco__task task;   /* deliver what was kept, or finish */
-    pco__timer timer; /* limits CLOSING */
+    pco__task task;       /* deliver what was kept, or finish */
+    pco__timer timer;     /* limits CLOSING */
     double close_timeout;
     int error; /* what connection_lost will be told, 0: nothing */
     int system_code;
@@ -136,15 +136,15 @@ struct pco__stream {
     bool eof_delivered;
     bool eof_asked; /* write_eof was called; nothing may be written */
     bool eof_sent;
-    bool linger;    /* read on after the last byte, see lingering_close */
-    bool reset;     /* close with a reset */
+    bool linger;     /* read on after the last byte, see lingering_close */
+    bool reset;      /* close with a reset */
     bool bad_buffer; /* get_buffer gave an empty buffer */
     uint8_t peer_length;
     unsigned char peer[28]; /* the peer's sockaddr, if it fits */
 };
 
 typedef struct pco__stream_options {
-    pco_server *server; /* or NULL */
+    pco_server *server;      /* or NULL */
     const pco_address *peer; /* or NULL */
     double close_timeout;
     bool linger;

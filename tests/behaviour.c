@@ -37,6 +37,11 @@ void enter_call(void)
 void leave_call(void)
 {
     at.calls--;
+    for (record *one = at.records; one != NULL; one = one->next) {
+        if (one->transport != NULL && pco_transport_is_closing(one->transport)) {
+            one->deaf = true;
+        }
+    }
 }
 
 /* ---- Records ---- */
@@ -129,6 +134,7 @@ static void made(pco_protocol *protocol, pco_transport *transport)
     at.made++;
     tell(self, 'M');
     self->transport = transport;
+    self->deaf = pco_transport_is_closing(transport);
     self->peer_code = pco_transport_get_peername(transport, &self->peer);
     act(self, transport, AT_MADE);
 }
@@ -252,6 +258,11 @@ static const pco_protocol_methods buffered_methods = {
     .buffer_updated = updated,
 };
 
+const pco_protocol_methods *record_methods(bool buffered)
+{
+    return buffered ? &buffered_methods : &plain_methods;
+}
+
 pco_protocol *make_record(void *context)
 {
     static pco_protocol nonsense;
@@ -268,7 +279,7 @@ pco_protocol *make_record(void *context)
         return at.refuses ? NULL : &nonsense;
     }
     record *self = calloc(1, sizeof *self);
-    self->protocol.methods = at.buffered ? &buffered_methods : &plain_methods;
+    self->protocol.methods = record_methods(at.buffered);
     self->next = at.records;
     at.records = self;
     expected = self;

@@ -48,6 +48,7 @@ struct record {
     int peer_code;
     bool deaf;   /* the test has closed the transport: nothing may be delivered any more */
     bool paused; /* pause_writing was called last */
+    bool marked; /* the test's own */
     unsigned char memory[64]; /* of the buffered protocol */
 };
 
@@ -105,6 +106,9 @@ void serve(void);
 
 pco_protocol *make_record(void *context);
 void count_closed(pco_server *server, void *context);
+
+/* The methods of a record: of a plain protocol, or of one with get_buffer. */
+const pco_protocol_methods *record_methods(bool buffered);
 
 /* The record of the connection that was made last. */
 record *newest(void);

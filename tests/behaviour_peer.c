@@ -186,13 +186,19 @@ void peer_send(peer *self, const void *data, size_t length)
     }
 }
 
+void peer_finish_raw(peer *self)
+{
+    self->wants_eof = true;
+    send_on(self);
+}
+
 void peer_finish(peer *self)
 {
     if (self->tls != NULL) {
         peer_tls_finish(self);
+    } else {
+        peer_finish_raw(self);
     }
-    self->wants_eof = true;
-    send_on(self);
 }
 
 /* ---- Connecting ---- */

@@ -90,12 +90,13 @@ void peer_tls_input(peer *self, const void *data, size_t length);
 /* Encrypts what is to be sent; before the handshake is done it waits. */
 void peer_tls_send(peer *self, const void *data, size_t length);
 
-/* Sends close_notify. */
+/* Sends close_notify and FIN; before the handshake is done they wait. */
 void peer_tls_finish(peer *self);
 
 /* Of the peer, for behaviour_tls.c: what has come out of TLS, and what goes to the wire. */
 void peer_note_data(peer *self, const void *data, size_t length);
 void peer_note_end(peer *self, bool clean, int error);
 void peer_send_raw(peer *self, const void *data, size_t length);
+void peer_finish_raw(peer *self);
 
 #endif

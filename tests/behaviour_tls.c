@@ -148,13 +148,19 @@ static void encrypt(peer *self, const void *data, size_t length)
     }
 }
 
+static void finish(peer *self)
+{
+    SSL_shutdown(self->tls->ssl);
+    flush(self);
+    peer_finish_raw(self);
+}
+
 static void handshake_is_done(peer *self)
 {
     self->established = 1;
     encrypt(self, self->tls->waiting, self->tls->waiting_length);
     if (self->tls->finishes) {
-        SSL_shutdown(self->tls->ssl);
-        flush(self);
+        finish(self);
     }
 }
 
@@ -205,8 +211,7 @@ void peer_tls_send(peer *self, const void *data, size_t length)
 void peer_tls_finish(peer *self)
 {
     if (self->established != 0) {
-        SSL_shutdown(self->tls->ssl);
-        flush(self);
+        finish(self);
     } else {
         self->tls->finishes = true;
     }

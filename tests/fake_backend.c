@@ -383,7 +383,8 @@ static bool finish_decided(fake_backend *fake, unsigned long until)
     return any;
 }
 
-static bool finish_possible(fake_backend *fake, unsigned long until)
+/* Of what was submitted after `after`, up to `until`. */
+static bool finish_possible(fake_backend *fake, unsigned long after, unsigned long until)
 {
     bool any = false;
 
@@ -391,7 +392,7 @@ static bool finish_possible(fake_backend *fake, unsigned long until)
         for (size_t i = 0; i <= FAKE_ACCEPTS; i++) {
             fake_flight *flight = nth_flight(sock, i);
             if (flight->op != NULL && !flight->decided && !flight->op->canceled &&
-                flight->order <= until && can_end(sock, flight)) {
+                flight->order > after && flight->order <= until && can_end(sock, flight)) {
                 any = true;
                 end(sock, flight, SIZE_MAX);
             }
@@ -463,10 +464,13 @@ static void poll_fake(pco__backend *backend, uint64_t timeout, bool *stop)
     }
     worked |= finish_decided(fake, until);
     if (!fake->manual) {
-        worked |= finish_possible(fake, until);
+        worked |= finish_possible(fake, 0, until);
     }
     if (!fake->cancels_first) {
         worked |= finish_canceled(fake, until);
+    }
+    if (fake->eager) {
+        worked |= finish_possible(fake, until, fake->order);
     }
     if (!worked) {
         pass_time(fake, timeout);

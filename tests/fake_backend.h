@@ -117,6 +117,7 @@ typedef struct fake_backend {
     /* Yours to change at any time. */
     uint64_t now;           /* the clock, in nanoseconds */
     bool manual;            /* nothing completes but what fake_decide picked */
+    bool eager;             /* what is submitted during a poll() may complete in the same one */
     bool hold_cancels;      /* what was canceled stays until it is decided, or this is false */
     bool cancels_first;     /* cancels end before other operations; otherwise after them */
     bool receive_on_cancel; /* a RECV canceled from its get_buffer brings its data all the same */

@@ -542,7 +542,7 @@ static void refusing_makes_room_for_the_next(void **state)
 /* ---- Time limits ---- */
 
 /* A connection to which something was written that does not leave. */
-static record *clog(void)
+static record *get_stuck(void)
 {
     fake_socket *sock = come();
     sock->room = 0;
@@ -556,7 +556,7 @@ static void shutdown_aborts_at_the_deadline_and_not_before(void **state)
 {
     (void)state;
     serve();
-    record *self = clog();
+    record *self = get_stuck();
     assert_int_equal(pco_server_wait_closed(at.server, count_closed, NULL), 0);
     assert_int_equal(pco_server_shutdown(at.server, 10), 0);
     pass(9.999);
@@ -572,7 +572,7 @@ static void shutdown_is_over_before_the_deadline_if_all_are_gone(void **state)
 {
     (void)state;
     serve();
-    record *self = clog();
+    record *self = get_stuck();
     fake_socket *sock = fake_socket_of(at.loop, pco_transport_get_socket(self->transport));
     assert_int_equal(pco_server_wait_closed(at.server, count_closed, NULL), 0);
     assert_int_equal(pco_server_shutdown(at.server, 10), 0);
@@ -591,7 +591,7 @@ static void of_two_deadlines_the_later_given_counts(void **state)
 {
     (void)state;
     serve();
-    record *self = clog();
+    record *self = get_stuck();
     assert_int_equal(pco_server_shutdown(at.server, 5), 0);
     pass(4);
     assert_int_equal(pco_server_shutdown(at.server, 5), 0);
@@ -608,7 +608,7 @@ static void shutdown_without_a_deadline_leaves_it_to_close_timeout(void **state)
     pco_server_options options = server_options();
     options.close_timeout = 7;
     serve_with(&options);
-    record *self = clog();
+    record *self = get_stuck();
     assert_int_equal(pco_server_shutdown(at.server, INFINITY), 0);
     pass(6.9);
     assert_false(self->lost);
@@ -621,7 +621,7 @@ static void closing_takes_at_most_thirty_seconds_by_default(void **state)
 {
     (void)state;
     serve();
-    record *self = clog();
+    record *self = get_stuck();
     pco_transport_close(self->transport);
     pass(29.9);
     assert_false(self->lost);
@@ -636,7 +636,7 @@ static void without_a_close_timeout_closing_takes_what_it_takes(void **state)
     pco_server_options options = server_options();
     options.close_timeout = INFINITY;
     serve_with(&options);
-    record *self = clog();
+    record *self = get_stuck();
     fake_socket *sock = fake_socket_of(at.loop, pco_transport_get_socket(self->transport));
     pco_server_shutdown(at.server, INFINITY);
     pass(1e6);
@@ -738,12 +738,10 @@ static void play(const unsigned *sequence)
         }
         let_pass(1);
     }
-    unsigned before = at.closed_calls;
     fake->manual = false;
     let_pass(10);
     pco_server_abort_clients(at.server);
     let_pass(10);
-    assert_int_equal(at.closed_calls - before + before, at.closed_calls);
     assert_true(reading->lost && writing->lost);
     assert_int_equal(at.made, at.lost);
     pco_server_counters counters = counters_of(at.server);

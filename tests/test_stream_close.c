@@ -70,6 +70,7 @@ static void closing_flushes_what_was_written(void **state)
     pco_transport_close(a.transport);
     run_turns(loop, 5);
     assert_string_equal(a.protocol.log, "made");
+    assert_false(fake_is_in_flight(a.socket, PCO__OP_RECV));
     a.socket->room = 6;
     run_turns(loop, 5);
     assert_string_equal(a.protocol.log, "made");

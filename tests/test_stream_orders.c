@@ -475,6 +475,7 @@ static void choose_backend(void)
     fake_backend *fake = fake_of(loop);
 
     fake->manual = any(4) != 0;
+    fake->eager = any(3) == 0;
     fake->hold_cancels = any(3) == 0;
     fake->cancels_first = any(2) == 0;
     fake->receive_on_cancel = any(2) == 0;

@@ -33,7 +33,7 @@ struct pco_protocol {
 struct pco_protocol_methods {
     size_t size; /* sizeof(pco_protocol_methods) */
 
-    /* The connection is established; with TLS, after the handshake. Writing and pausing are legal. */
+    /* The connection is established; with TLS, after the handshake. All calls are legal. */
     void (*connection_made)(pco_protocol *self, pco_transport *transport);
 
     /*

@@ -208,7 +208,7 @@ typedef struct pco_server_counters {
     uint64_t accepted;           /* connections that the system handed over */
     uint64_t active;             /* of them, not yet ended; those in a handshake included */
     uint64_t handshaking;        /* of them, in the TLS handshake */
-    uint64_t refused;            /* closed at once: no descriptor, closing, no protocol, no memory */
+    uint64_t refused;            /* closed at once: no descriptor, protocol or memory; closing */
     uint64_t handshake_failures; /* TLS handshakes that failed or took too long */
     uint64_t accept_errors;      /* failures of accepting itself, such as PCO_EMFILE */
 } pco_server_counters;

@@ -95,8 +95,8 @@ PCO_API int pco_ssl_context_from_ssl_ctx(struct ssl_ctx_st *ssl_ctx, pco_ssl_con
  * pco_ssl_context_add_server_name stay. Sessions of before are not resumed: what they were
  * checked against may have changed. Any thread. Errors as pco_ssl_context_new.
  */
-PCO_API int pco_ssl_context_reload(pco_ssl_context *context,
-                                   const pco_ssl_context_options *options, pco_error *error);
+PCO_API int pco_ssl_context_reload(pco_ssl_context *context, const pco_ssl_context_options *options,
+                                   pco_error *error);
 
 /*
  * Clients that ask for `server_name` (SNI) are shown the certificate of `other` instead;
@@ -110,7 +110,7 @@ PCO_API int pco_ssl_context_reload(pco_ssl_context *context,
 PCO_API int pco_ssl_context_add_server_name(pco_ssl_context *context, const char *server_name,
                                             pco_ssl_context *other, pco_error *error);
 
-/* One more reference, and one fewer. Any thread. Retain returns its argument; release takes NULL. */
+/* One more reference (returns its argument), and one fewer (NULL is allowed). Any thread. */
 PCO_API pco_ssl_context *pco_ssl_context_retain(pco_ssl_context *context);
 PCO_API void pco_ssl_context_release(pco_ssl_context *context);
 

@@ -37,6 +37,9 @@
  */
 #define TRANSFER_LIMIT ((size_t)1 << 30)
 
+/* How long poll() waits, at most, before sockets try again to send for which there was no memory. */
+#define STARVED_WAIT ((uint64_t)10 * 1000000)
+
 #define WANTS_IN (PCO__READY_IN | PCO__READY_ERROR)
 #define WANTS_OUT (PCO__READY_OUT | PCO__READY_START)
 
@@ -394,7 +397,7 @@ static int judge_send(pco__io *io, ssize_t answer, size_t total, size_t *sent, i
 {
     if (answer < 0 && !would_block(errno)) {
         *system_code = errno;
-        return pco__error_from_system(errno);
+        return errno == ENOBUFS ? PCO_EAGAIN : pco__error_from_system(errno); /* see starve() */
     }
     if (answer < (ssize_t)total) {
         clear(io, PCO__READY_OUT);
@@ -404,6 +407,28 @@ static int judge_send(pco__io *io, ssize_t answer, size_t total, size_t *sent, i
     }
     *sent = (size_t)answer;
     return 0;
+}
+
+/*
+ * The system, not the socket, is out of memory, as macOS and the BSDs may say (ENOBUFS in send(2)).
+ * No event will tell when that is over, so poll() tries again after a while.
+ */
+static void starve(pco__reactor *reactor, pco__io *io)
+{
+    clear(io, PCO__READY_OUT);
+    pco__list_remove(&io->private_.link);
+    pco__list_append(&reactor->starved, &io->private_.link);
+}
+
+static void feed_starved(pco__reactor *reactor)
+{
+    while (!pco__list_is_empty(&reactor->starved)) {
+        pco__link *link = reactor->starved.next;
+        pco__io *io = PCO__CONTAINER(link, pco__io, private_.link);
+
+        pco__list_remove(link);
+        pco__reactor_ready(reactor, io, PCO__READY_OUT);
+    }
 }
 
 static void try_send_operation(pco__reactor *reactor, pco__io *io)
@@ -420,7 +445,9 @@ static void try_send_operation(pco__reactor *reactor, pco__io *io)
     }
     result.error =
         judge_send(io, send_parcel(io, &load), load.total, &result.length, &result.system_code);
-    if (result.error != PCO_EAGAIN) {
+    if (result.system_code == ENOBUFS) {
+        starve(reactor, io);
+    } else if (result.error != PCO_EAGAIN) {
         finish(reactor, op, &result);
     }
 }
@@ -493,7 +520,11 @@ void pco__reactor_poll(pco__backend *backend, uint64_t timeout, bool *stop)
     if (!pco__list_is_empty(&reactor->ready) || reactor->canceled != NULL) {
         timeout = 0;
     }
+    if (!pco__list_is_empty(&reactor->starved) && timeout > STARVED_WAIT) {
+        timeout = STARVED_WAIT;
+    }
     poller_of(reactor)->wait(reactor, timeout, stop);
+    feed_starved(reactor);
     move_queue(&reactor->ready, &reactor->batch);
     while (!pco__list_is_empty(&reactor->batch)) {
         pco__link *link = reactor->batch.next;
@@ -523,6 +554,7 @@ int pco__reactor_init(const pco__backend_class *self, const pco__backend_options
     reactor->canceled_end = &reactor->canceled;
     pco__list_init(&reactor->ready);
     pco__list_init(&reactor->batch);
+    pco__list_init(&reactor->starved);
     reactor->scratch = pco__malloc(reactor->scratch_size);
     if (reactor->scratch == NULL) {
         code = pco__error_describe(error, PCO_ENOMEM, 0, "the receive buffer");
@@ -546,7 +578,8 @@ void pco__reactor_fini(pco__backend *backend)
     pco__reactor *reactor = reactor_of(backend);
 
     assert(reactor->attached == 0);
-    assert(pco__list_is_empty(&reactor->ready) && reactor->canceled == NULL);
+    assert(pco__list_is_empty(&reactor->ready) && pco__list_is_empty(&reactor->starved));
+    assert(reactor->canceled == NULL);
     poller_of(reactor)->close(reactor);
     if (reactor->reserve >= 0) {
         close(reactor->reserve);

@@ -32,9 +32,10 @@ enum {
 
 typedef struct pco__reactor {
     pco__backend base;
-    pco__link ready;  /* the ready queue */
-    pco__link batch;  /* that part of it that this poll() goes through */
-    pco__io *current; /* the socket whose operations are being tried; NULL once it is closed */
+    pco__link ready;   /* the ready queue */
+    pco__link batch;   /* that part of it that this poll() goes through */
+    pco__link starved; /* sockets whose data the system had no memory for */
+    pco__io *current;  /* the socket whose operations are being tried; NULL once it is closed */
     pco__op *canceled;
     pco__op **canceled_end;
     unsigned char *scratch; /* the memory of lent reads */

@@ -338,6 +338,14 @@ int pco__socket_accept(int listener, pco_address *peer)
         descriptor = set_flags(descriptor);
     }
 #endif
+#if defined(__APPLE__)
+    /* Where others say ECONNABORTED, macOS may give a socket that has no peer any more. */
+    if (descriptor >= 0 && length == 0) {
+        close(descriptor);
+        errno = ECONNABORTED;
+        return -1;
+    }
+#endif
     if (descriptor >= 0) {
         set_length(peer, length);
         suppress_sigpipe(descriptor);
@@ -422,7 +430,7 @@ int pco__socket_adopt_listener(pco_socket sock, const pco__listener_options *opt
     int descriptor = (int)sock;
     int type = 0;
     socklen_t length = sizeof type;
-    pco_address name;
+    pco_address name = {0};
 
     if (getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &length) != 0) {
         int code = errno;

@@ -56,10 +56,13 @@ def program(name):
 
 def run(name, *arguments, **options):
     """Runs an example that is expected to end by itself: (exit code, what it said on stderr)."""
-    done = subprocess.run(program(name) + list(arguments), stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          timeout=PATIENCE, check=False, **options)
-    return done.returncode, done.stderr
+    # No pipe, whose end would not come before that of the processes that Wine leaves behind.
+    with tempfile.TemporaryFile("w+") as stderr:
+        done = subprocess.run(program(name) + list(arguments), stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=stderr, timeout=PATIENCE,
+                              check=False, **options)
+        stderr.seek(0)
+        return done.returncode, stderr.read()
 
 
 class Lines:

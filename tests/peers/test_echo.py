@@ -383,7 +383,7 @@ class HandshakeTest(TlsFiles, PeerTest):
             try:
                 sock.send(bytes([next(drops)]))
                 ended = sock.recv(100) == b""
-            except TimeoutError:
+            except socket.timeout:
                 pass
             except ConnectionError:
                 ended = True

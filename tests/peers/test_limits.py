@@ -2,6 +2,7 @@
 """Out of descriptors: the server turns away who comes too much, stays idle, and recovers."""
 
 import select
+import socket
 import unittest
 
 import support
@@ -30,7 +31,7 @@ class Limits:
             sock = self.connect(self.server.address)
             sock.sendall(b"anybody there?")
             return sock if support.receive(sock, 14) == b"anybody there?" else None
-        except TimeoutError:
+        except socket.timeout:
             raise
         except OSError:
             return None
