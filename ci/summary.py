@@ -14,7 +14,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 CMOCKA = re.compile(r"\[ +(RUN|OK|FAILED|SKIPPED) +\] (\w+)$")
-UNITTEST = re.compile(r"\s*(\w+) \([\w.]+\)")
+UNITTEST = re.compile(r"\s*(\w+) \(\w+\.(\w+)[\w.]*\)")
 UNITTEST_END = re.compile(r"(?:^|\.\.\. )(ok|FAIL|ERROR|expected failure|skipped (['\"])(.*)\2)$")
 PLACE = re.compile(r"\[ +LINE +\]|: Skipped!")
 
@@ -50,7 +50,7 @@ def read_cmocka(program, lines):
         elif running is None or name != running:
             # Between the tests; or cmocka's closing lists, which name the same tests again.
             if line and not PLACE.search(line):
-                said.append(line)
+                said.append(line.removeprefix("skipped: "))
         else:
             if what == "OK":
                 result.passed += 1
@@ -71,7 +71,7 @@ def read_unittest(program, lines):
     for line in lines:
         match = UNITTEST.match(line)
         if match:
-            running = match.group(1)
+            running = f"{match.group(2)}.{match.group(1)}"
         end = UNITTEST_END.search(line)
         if not end or running is None:
             continue

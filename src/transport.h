@@ -31,7 +31,7 @@ typedef struct pco__owned {
 
 /* What the classes do differently. The transport is not closed: its stream is not NULL. */
 typedef struct pco__transport_class {
-    /* Writes the buffers as one; their total is not 0. */
+    /* Writes the buffers as one; their total may be 0. */
     int (*write)(pco_transport *transport, const pco_buffer *buffers, size_t count);
 
     /* The caller does not release, whatever this returns. */

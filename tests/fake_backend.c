@@ -368,7 +368,7 @@ static fake_flight *first_decided(fake_backend *fake, unsigned long until, fake_
 static bool finish_decided(fake_backend *fake, unsigned long until)
 {
     bool any = false;
-    fake_socket *sock;
+    fake_socket *sock = NULL;
     fake_flight *flight;
 
     while ((flight = first_decided(fake, until, &sock)) != NULL) {

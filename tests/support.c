@@ -363,6 +363,14 @@ void connection_free(connection *self)
     recorder_free(&self->protocol);
 }
 
+bool connection_kept_the_rules(const connection *self)
+{
+    if (self->protocol.violation != NULL) {
+        print_error("%s: %s\n", self->protocol.violation, self->protocol.log);
+    }
+    return self->protocol.violation == NULL;
+}
+
 /* ---- Running ---- */
 
 void run_turns(pco_loop *loop, unsigned count)

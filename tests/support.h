@@ -118,6 +118,9 @@ void connection_init(connection *self, bool buffered);
 void connection_open(connection *self, pco_loop *loop);
 void connection_free(connection *self);
 
+/* Whether its callbacks kept to the grammar; if not, says what happened. */
+bool connection_kept_the_rules(const connection *self);
+
 static inline bool connection_is_lost(const connection *self)
 {
     return self->protocol.counts[LOST] != 0;

@@ -24,21 +24,13 @@ static int set_up(void **state)
     return loop != NULL ? 0 : -1;
 }
 
-static bool kept_the_rules(const connection *self)
-{
-    if (self->protocol.violation != NULL) {
-        print_error("%s: %s\n", self->protocol.violation, self->protocol.log);
-    }
-    return self->protocol.violation == NULL;
-}
-
 static int tear_down(void **state)
 {
     bool right;
 
     (void)state;
     pco_loop_free(loop);
-    right = kept_the_rules(&a) && kept_the_rules(&b);
+    right = connection_kept_the_rules(&a) && connection_kept_the_rules(&b);
     connection_free(&a);
     connection_free(&b);
     return memory_unwatch() == 0 && right ? 0 : -1;
@@ -144,6 +136,22 @@ static void many_small_writes_leave_in_few_sends(void **state)
     assert_sent(&a, 500000);
     assert_true(a.socket->sends <= 20);
     assert_string_equal(a.protocol.log, "made");
+}
+
+static void many_small_writes_wait_in_order_below_a_high_mark(void **state)
+{
+    (void)state;
+    connection_open(&a, loop);
+    a.socket->room = 7;
+    assert_int_equal(pco_transport_set_write_buffer_limits(a.transport, 1000000, 0), 0);
+    for (size_t i = 0; i < 500000; i += 100) {
+        assert_int_equal(pco_transport_write(a.transport, bytes + i, 100), 0);
+        assert_int_equal(a.socket->sent_length + pending(&a), i + 100);
+    }
+    assert_string_equal(a.protocol.log, "made");
+    a.socket->room = SIZE_MAX;
+    run_turns(loop, 3);
+    assert_sent(&a, 500000);
 }
 
 static void writes_to_two_streams_keep_the_order_of_each(void **state)
@@ -780,6 +788,7 @@ int main(void)
         TEST(what_is_written_outside_of_callbacks_leaves_with_the_next_turn),
         TEST(a_large_write_leaves_at_once_behind_the_small_ones),
         TEST(many_small_writes_leave_in_few_sends),
+        TEST(many_small_writes_wait_in_order_below_a_high_mark),
         TEST(writes_to_two_streams_keep_the_order_of_each),
         TEST(what_is_left_of_small_writes_stays_in_front),
         TEST(whatever_the_system_takes_the_rest_follows_in_order),

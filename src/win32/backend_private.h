@@ -13,6 +13,7 @@
 
 struct pco__op;
 struct pco__accept;
+struct pco__accept_pool;
 
 /* Three pointers and a 64-bit offset. */
 #define PCO__OVERLAPPED_WORDS ((3 * sizeof(uintptr_t) + sizeof(uint64_t)) / sizeof(uintptr_t))
@@ -20,12 +21,13 @@ struct pco__accept;
 typedef struct pco__io_private {
     uint32_t in_flight; /* how many operations, for the rule Drained */
     int family;         /* AF_*, of a listener and of a socket that is to connect */
+    struct pco__accept_pool *accepts; /* of a listener */
 } pco__io_private;
 
 typedef struct pco__op_private {
     uintptr_t overlapped[PCO__OVERLAPPED_WORDS];
     struct pco__op *next;       /* in the queue of what is known without the system's help */
-    struct pco__accept *accept; /* what an ACCEPT needs besides; it is too large for every one */
+    struct pco__accept *accept; /* what an ACCEPT needs besides, from the listener's pool */
     int error;                  /* in that queue: how it ended */
     int system_code;
     uint8_t state;

@@ -70,10 +70,19 @@ typedef struct iocp {
     unsigned char *buffer; /* what a RECV lends */
 } iocp;
 
-typedef struct pco__accept {
+/* What an ACCEPT needs besides: too large for every operation. */
+typedef struct pco__accept accept_state;
+struct pco__accept {
+    accept_state *next; /* in the pool */
     SOCKET socket;
     unsigned char addresses[2 * ADDRESS_ROOM];
-} accept_state;
+};
+
+/* A listener has it from the beginning, so that accepting needs no memory later. */
+typedef struct pco__accept_pool {
+    accept_state *unused;
+    accept_state all[ACCEPTS];
+} accept_pool;
 
 _Static_assert(sizeof(OVERLAPPED) == PCO__OVERLAPPED_WORDS * sizeof(uintptr_t),
                "an OVERLAPPED is three pointers and an offset");
@@ -130,20 +139,23 @@ static void know(iocp *self, pco__op *op, int error, int system_code)
 
 /* ---- Starting operations. They return 0 if a packet will come, or else what went wrong. ---- */
 
-/* Judges a call that was given an OVERLAPPED. */
+/*
+ * Judges a call that was given an OVERLAPPED. There, WSAEWOULDBLOCK does not mean "try again" but
+ * that too many operations are in flight.
+ */
 static int started(bool success, int *system_code)
 {
     *system_code = success ? 0 : WSAGetLastError();
     if (success || *system_code == WSA_IO_PENDING) {
         return 0;
     }
-    return pco__error_from_system(*system_code);
+    return *system_code == WSAEWOULDBLOCK ? PCO_ENOBUFS : pco__error_from_system(*system_code);
 }
 
 static int start_receive(pco__op *op, int *system_code)
 {
     /* Zero bytes: it completes when there is something to read, and no memory is tied up. */
-    char nothing;
+    static char nothing;
     WSABUF empty = {.len = 0, .buf = &nothing};
     DWORD flags = 0;
     return started(WSARecv(socket_of(op->io), &empty, 1, NULL, &flags, overlapped_of(op), NULL) ==
@@ -201,9 +213,33 @@ static bool client_gave_up(int error)
            error == PCO_ETIMEDOUT || error == PCO_ENETUNREACH || error == PCO_EHOSTUNREACH;
 }
 
+static accept_pool *new_accept_pool(void)
+{
+    accept_pool *pool = pco__malloc(sizeof *pool);
+    if (pool == NULL) {
+        return NULL;
+    }
+    pool->unused = NULL;
+    for (size_t i = 0; i < ACCEPTS; ++i) {
+        pool->all[i].next = pool->unused;
+        pool->unused = &pool->all[i];
+    }
+    return pool;
+}
+
+static void take_accept_state(pco__op *op)
+{
+    accept_pool *pool = op->io->private_.accepts;
+    assert(pool != NULL && pool->unused != NULL);
+    op->private_.accept = pool->unused;
+    pool->unused = pool->unused->next;
+}
+
 static void drop_accept_state(pco__op *op)
 {
-    pco__free(op->private_.accept);
+    accept_pool *pool = op->io->private_.accepts;
+    op->private_.accept->next = pool->unused;
+    pool->unused = op->private_.accept;
     op->private_.accept = NULL;
 }
 
@@ -231,10 +267,7 @@ static int post_accept(iocp *self, pco__op *op, int *system_code)
 static int start_accept(iocp *self, pco__op *op, int *system_code)
 {
     if (op->private_.accept == NULL) {
-        op->private_.accept = pco__malloc(sizeof(accept_state));
-    }
-    if (op->private_.accept == NULL) {
-        return PCO_ENOMEM;
+        take_accept_state(op);
     }
     /* AcceptEx fails at once with WSAECONNRESET where a client has come and gone already. */
     int err = post_accept(self, op, system_code);
@@ -329,14 +362,28 @@ static int start(iocp *self, pco__op *op, int *system_code)
     }
 }
 
-/* Starts an operation that has turned out to have no result yet once more, or ends it. */
+/* Starts an operation that has turned out to have no result yet once more. */
 static void start_again(iocp *self, pco__op *op)
 {
     int system_code;
     int err = start(self, op, &system_code);
     if (err != 0) {
-        finish(self, op, err, system_code);
+        know(self, op, err, system_code);
     }
+}
+
+/* The end of what is KNOWN. Where even many clients in a row have gone, others wait behind them. */
+static void on_known(iocp *self, pco__op *op)
+{
+    int error = op->private_.error;
+    if (op->kind == PCO__OP_ACCEPT && client_gave_up(error)) {
+        if (!op->canceled) {
+            start_again(self, op);
+            return;
+        }
+        error = PCO_ECANCELED;
+    }
+    finish(self, op, error, op->private_.system_code);
 }
 
 /* ---- Packets ---- */
@@ -398,6 +445,15 @@ static void on_connect(iocp *self, pco__op *op, int error, int system_code)
     finish(self, op, error, system_code);
 }
 
+/*
+ * On a connection, Windows tells by WSAECONNABORTED that its own side has given up, because what it
+ * sent was never acknowledged, say. Elsewhere a lost connection has one name.
+ */
+static int stream_error(int error)
+{
+    return error == PCO_ECONNABORTED ? PCO_ECONNRESET : error;
+}
+
 static void receive(iocp *self, pco__op *op, void *buffer, size_t size)
 {
     int length = recv(socket_of(op->io), buffer, size > INT_MAX ? INT_MAX : (int)size, 0);
@@ -411,7 +467,7 @@ static void receive(iocp *self, pco__op *op, void *buffer, size_t size)
         start_again(self, op); /* the packet told of something that was there once */
         return;
     }
-    finish(self, op, pco__error_from_system(system_code), system_code);
+    finish(self, op, stream_error(pco__error_from_system(system_code)), system_code);
 }
 
 /* The zero-byte receive has taken nothing, so a canceled operation leaves all data where it is. */
@@ -420,7 +476,7 @@ static void on_receive(iocp *self, pco__op *op, int error, int system_code)
     void *buffer = self->buffer;
     size_t size = self->buffer_size;
     if (op->canceled || error != 0) {
-        finish(self, op, op->canceled ? PCO_ECANCELED : error, system_code);
+        finish(self, op, op->canceled ? PCO_ECANCELED : stream_error(error), system_code);
         return;
     }
     if (op->with.get_buffer != NULL) {
@@ -443,7 +499,7 @@ static void on_receive(iocp *self, pco__op *op, int error, int system_code)
 static void on_watch(iocp *self, pco__op *op, int error, int system_code)
 {
     if (op->canceled || error != 0) {
-        finish(self, op, op->canceled ? PCO_ECANCELED : error, system_code);
+        finish(self, op, op->canceled ? PCO_ECANCELED : stream_error(error), system_code);
         return;
     }
     op->private_.state = HELD;
@@ -451,7 +507,8 @@ static void on_watch(iocp *self, pco__op *op, int error, int system_code)
 
 static void on_send(iocp *self, pco__op *op, int error, int system_code)
 {
-    pco__result result = {.error = error, .system_code = system_code, .socket = PCO_NO_SOCKET};
+    pco__result result = {
+        .error = stream_error(error), .system_code = system_code, .socket = PCO_NO_SOCKET};
     if (error == 0) {
         result.length = overlapped_of(op)->InternalHigh;
     }
@@ -552,7 +609,7 @@ static void iocp_poll(pco__backend *backend, uint64_t timeout, bool *stop)
     while (known != NULL) {
         pco__op *op = known;
         known = op->private_.next;
-        finish(self, op, op->private_.error, op->private_.system_code);
+        on_known(self, op);
     }
 }
 
@@ -607,18 +664,8 @@ static int prepare(iocp *self, pco__io *io, int *system_code)
     return 0;
 }
 
-static int iocp_attach(pco__backend *backend, pco__io *io, pco__io_role role, pco_error *error)
+static int join_port(iocp *self, pco__io *io, pco_error *error)
 {
-    iocp *self = iocp_of(backend);
-    io->private_.in_flight = 0;
-    io->private_.family = AF_UNSPEC;
-    if (role != PCO__IO_CONNECTED) {
-        int system_code;
-        int err = prepare(self, io, &system_code);
-        if (err != 0) {
-            return pco__error_describe(error, err, system_code, "prepare a socket");
-        }
-    }
     HANDLE handle = (HANDLE)io->socket;
     if (CreateIoCompletionPort(handle, self->port, 0, 0) == NULL) {
         int system_code = (int)GetLastError();
@@ -632,6 +679,32 @@ static int iocp_attach(pco__backend *backend, pco__io *io, pco__io_role role, pc
     }
     /* Spares the system a needless step per operation; nothing depends on it. */
     SetFileCompletionNotificationModes(handle, FILE_SKIP_SET_EVENT_ON_HANDLE);
+    return 0;
+}
+
+static int iocp_attach(pco__backend *backend, pco__io *io, pco__io_role role, pco_error *error)
+{
+    iocp *self = iocp_of(backend);
+    io->private_ = (pco__io_private){.family = AF_UNSPEC};
+    if (role != PCO__IO_CONNECTED) {
+        int system_code;
+        int err = prepare(self, io, &system_code);
+        if (err != 0) {
+            return pco__error_describe(error, err, system_code, "prepare a socket");
+        }
+    }
+    if (role == PCO__IO_LISTENER) {
+        io->private_.accepts = new_accept_pool();
+        if (io->private_.accepts == NULL) {
+            return pco__error_describe(error, PCO_ENOMEM, 0, "prepare to accept");
+        }
+    }
+    int err = join_port(self, io, error);
+    if (err != 0) {
+        pco__free(io->private_.accepts);
+        io->private_.accepts = NULL;
+        return err;
+    }
     self->attached++;
     return 0;
 }
@@ -682,7 +755,7 @@ static int iocp_try_send(pco__backend *backend, pco__io *io, const pco_buffer *b
     DWORD length = 0;
     if (WSASend(socket_of(io), list.parts, list.count, &length, 0, NULL, NULL) != 0) {
         *system_code = WSAGetLastError();
-        return pco__error_from_system(*system_code);
+        return stream_error(pco__error_from_system(*system_code));
     }
     *sent = length;
     return 0;
@@ -699,6 +772,8 @@ static void iocp_close(pco__backend *backend, pco__io *io, bool reset)
     assert(io->private_.in_flight == 0);
     pco__socket_close(io->socket, reset);
     io->socket = PCO_NO_SOCKET;
+    pco__free(io->private_.accepts);
+    io->private_.accepts = NULL;
     iocp_of(backend)->attached--;
 }
 

@@ -431,12 +431,15 @@ static bool set_hints(ADDRINFOW *hints, int family, int flags)
     return flags == 0 && (family == PCO_AF_UNSPEC || hints->ai_family != AF_UNSPEC);
 }
 
-/* No host's name has spaces or control characters; some resolvers ignore what follows them. */
+/*
+ * No host's name has blanks, control characters or brackets. Some resolvers ignore what follows the
+ * first two, and Windows takes [::1] for ::1.
+ */
 static bool is_plausible(const char *host)
 {
     size_t length = strlen(host);
     for (size_t i = 0; i < length; ++i) {
-        if ((unsigned char)host[i] <= ' ' || host[i] == 0x7F) {
+        if ((unsigned char)host[i] <= ' ' || strchr("[]\x7F", host[i]) != NULL) {
             return false;
         }
     }
@@ -481,7 +484,8 @@ static int look_up(const char *host, const ADDRINFOW *hints, ADDRINFOW **found)
     /* Host and service cannot both be missing; the port is set afterwards. */
     code = GetAddrInfoW(wide, L"0", hints, found);
     pco__free(wide);
-    return code;
+    /* The families asked for all exist: this is ::1 where IPv4 is wanted, or the other way. */
+    return code == WSAEAFNOSUPPORT ? WSAHOST_NOT_FOUND : code;
 }
 
 int pco__resolve(const char *host, int port, int family, int flags, pco_address **addresses,

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * kqueue.c: the poller of macOS and the BSDs. Each socket is registered once, for reading and for
+ * writing, with EV_CLEAR; nothing is changed or asked again while it lives.
+ *
+ * The hard idea: close() takes a descriptor's registrations along, whoever else holds the same
+ * socket open (kqueue(2), RETURN VALUES), and wait() hands all that it has fetched to the reactor
+ * before any socket can be closed. So an event may carry the address of its socket, and to forget a
+ * socket costs nothing. An event also tells what no later question brings back: how many bytes
+ * there were, and in fflags which error. Both are left with the socket for the reactor.
+ *
+ * A process that was forked has no kqueue, and must not use the loop.
+ */
+#define _GNU_SOURCE 1
+
+#include "reactor.h"
+
+#include "error.h"
+#include "platform.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/types.h>
+/* in this order: some systems' event.h needs types.h */
+#include <sys/event.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+/*
+ * On Linux kevent() is no system call but a library's function (libkqueue): it takes locks, which a
+ * signal handler must not, sees no close(), and may keep the end of a stream from us if it comes
+ * with data (its EPOLLRDHUP is lost when the second filter is added). Whoever brings a kevent()
+ * that behaves as the systems' own can say so by defining this.
+ */
+#if !defined(__linux__) || defined(PCO_KQUEUE_IS_SYSTEM_CALL)
+#define IS_SYSTEM_CALL true
+#else
+#define IS_SYSTEM_CALL false
+#endif
+
+/* How many events one wait() takes over; what is left comes with the next. */
+#define BATCH 256
+
+/* The longest wait, in seconds: systems refuse what is too long for them. */
+#define LONGEST_WAIT (24 * 60 * 60)
+
+/* The two user events, by number: registered with EV_CLEAR, so that each is reported once. */
+enum { EVENT_WAKE, EVENT_STOP };
+
+/* Where there are no user events, the same as bytes in a pipe. */
+static const unsigned char wake_bytes[] = {'w', 's'};
+
+typedef struct kqueue_poller {
+    pco__reactor reactor;
+    int queue;
+    int pipe[2]; /* -1: there are user events */
+} kqueue_poller;
+
+static kqueue_poller *poller_of(pco__reactor *reactor)
+{
+    return (kqueue_poller *)reactor;
+}
+
+/*
+ * Makes changes, up to the first that fails. There is no room for events, so that kevent() returns
+ * at once, and an error is its own (kqueue(2)) and no event, whose place it would have taken.
+ */
+static int change(const kqueue_poller *self, const struct kevent *changes, int count)
+{
+    return kevent(self->queue, changes, count, NULL, 0, NULL);
+}
+
+/* ---- Waking ---- */
+
+#if defined(EVFILT_USER)
+static void trigger(const kqueue_poller *self, int number)
+{
+    struct kevent event;
+
+    EV_SET(&event, (uintptr_t)number, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+    change(self, &event, 1);
+}
+
+/* Registers the user events, and tries one: sandboxes and old systems are known to refuse them. */
+static bool has_user_events(const kqueue_poller *self)
+{
+    const struct timespec at_once = {0};
+    struct kevent events[2];
+
+    EV_SET(&events[0], EVENT_WAKE, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
+    EV_SET(&events[1], EVENT_STOP, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
+    if (!IS_SYSTEM_CALL || change(self, events, 2) != 0) {
+        return false;
+    }
+    trigger(self, EVENT_WAKE);
+    return kevent(self->queue, NULL, 0, events, 1, &at_once) == 1 &&
+           events[0].filter == EVFILT_USER;
+}
+
+static bool is_stop(const struct kevent *event)
+{
+    return event->filter == EVFILT_USER && event->ident == EVENT_STOP;
+}
+#else
+static void trigger(const kqueue_poller *self, int number)
+{
+    (void)self;
+    (void)number;
+}
+
+static bool has_user_events(const kqueue_poller *self)
+{
+    (void)self;
+    return false;
+}
+
+static bool is_stop(const struct kevent *event)
+{
+    (void)event;
+    return false;
+}
+#endif
+
+static int prepare_descriptor(int descriptor)
+{
+    if (fcntl(descriptor, F_SETFD, FD_CLOEXEC) != 0) {
+        return -1;
+    }
+    return fcntl(descriptor, F_SETFL, O_NONBLOCK);
+}
+
+static int open_pipe(kqueue_poller *self)
+{
+    struct kevent event;
+
+    if (pipe(self->pipe) != 0) {
+        self->pipe[0] = self->pipe[1] = -1;
+        return -1;
+    }
+    if (prepare_descriptor(self->pipe[0]) != 0 || prepare_descriptor(self->pipe[1]) != 0) {
+        return -1;
+    }
+    EV_SET(&event, (uintptr_t)self->pipe[0], EVFILT_READ, EV_ADD, 0, 0, NULL);
+    return change(self, &event, 1);
+}
+
+/* Empties the pipe, and returns whether a stop was in it. */
+static bool empty_pipe(const kqueue_poller *self)
+{
+    unsigned char bytes[512];
+    bool stop = false;
+    ssize_t length;
+
+    do {
+        length = read(self->pipe[0], bytes, sizeof bytes);
+        for (ssize_t i = 0; i < length; i++) {
+            stop |= bytes[i] == wake_bytes[EVENT_STOP];
+        }
+    } while (length == (ssize_t)sizeof bytes);
+    return stop;
+}
+
+/*
+ * A pipe may be full, and then the loop is awake; but a stop that does not fit is not told yet, so
+ * room is made for it. What is taken out says less than what is put in.
+ */
+static void write_to_pipe(const kqueue_poller *self, int number)
+{
+    while (write(self->pipe[1], &wake_bytes[number], 1) < 0 && errno == EAGAIN &&
+           number == EVENT_STOP) {
+        empty_pipe(self);
+    }
+}
+
+static void wake(pco__backend *backend, bool stop)
+{
+    const kqueue_poller *self = (const kqueue_poller *)backend;
+    int saved = errno; /* the caller may be a signal handler */
+    int number = stop ? EVENT_STOP : EVENT_WAKE;
+
+    if (self->pipe[1] >= 0) {
+        write_to_pipe(self, number);
+    } else {
+        trigger(self, number);
+    }
+    errno = saved;
+}
+
+/* ---- Opening and closing ---- */
+
+static void close_kqueue(pco__reactor *reactor)
+{
+    kqueue_poller *self = poller_of(reactor);
+
+    for (int i = 0; i < 2; i++) {
+        if (self->pipe[i] >= 0) {
+            close(self->pipe[i]);
+        }
+    }
+    close(self->queue);
+}
+
+static int open_kqueue(pco__reactor *reactor, pco_error *error)
+{
+    kqueue_poller *self = poller_of(reactor);
+    int code;
+
+    self->pipe[0] = self->pipe[1] = -1;
+    self->queue = kqueue();
+    if (self->queue < 0) {
+        code = errno;
+        return pco__error_describe(error, pco__error_from_system(code), code, "open kqueue");
+    }
+    if (fcntl(self->queue, F_SETFD, FD_CLOEXEC) == 0 &&
+        (has_user_events(self) || open_pipe(self) == 0)) {
+        return 0;
+    }
+    code = errno;
+    close_kqueue(reactor);
+    return pco__error_describe(error, pco__error_from_system(code), code, "open kqueue");
+}
+
+/* ---- Sockets ---- */
+
+/* Fills in the changes that register or remove a socket, and returns how many there are. */
+static int list_changes(struct kevent changes[2], pco__io *io, bool removes)
+{
+    uintptr_t ident = (uintptr_t)io->socket;
+
+    if (removes) {
+        EV_SET(&changes[0], ident, EVFILT_READ, EV_DELETE, 0, 0, io);
+        EV_SET(&changes[1], ident, EVFILT_WRITE, EV_DELETE, 0, 0, io);
+    } else {
+        EV_SET(&changes[0], ident, EVFILT_READ, EV_ADD | EV_CLEAR, 0, 0, io);
+        EV_SET(&changes[1], ident, EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, 0, io);
+    }
+    return io->private_.role == PCO__IO_LISTENER ? 1 : 2;
+}
+
+static int add(pco__reactor *reactor, pco__io *io, pco_error *error)
+{
+    struct kevent changes[2];
+
+    if (io->socket < 0) {
+        return pco__error_describe(error, PCO_ENOTSOCK, EBADF, "watch a socket");
+    }
+    if (change(poller_of(reactor), changes, list_changes(changes, io, false)) != 0) {
+        int code = errno;
+        /* The first of the two may have been made, and the socket is still the caller's. */
+        change(poller_of(reactor), changes, list_changes(changes, io, true));
+        return pco__error_describe(error, pco__error_from_system(code), code, "watch a socket");
+    }
+    return 0;
+}
+
+/* A failure means that there is nothing to remove. */
+static void remove_socket(pco__reactor *reactor, pco__io *io)
+{
+    struct kevent changes[2];
+
+    if (!IS_SYSTEM_CALL) {
+        change(poller_of(reactor), changes, list_changes(changes, io, true));
+    }
+}
+
+/*
+ * What an event means to the reactor. EV_EOF with EVFILT_READ may come with data before the end;
+ * with EVFILT_WRITE it may mean our own shutdown(), after which there is still much to read: only
+ * an error ends both directions.
+ */
+static unsigned translate(const struct kevent *event)
+{
+    bool ended = (event->flags & EV_EOF) != 0;
+    unsigned ready = event->filter == EVFILT_READ ? PCO__READY_IN : PCO__READY_OUT;
+
+    if (event->filter == EVFILT_READ && (ended || !IS_SYSTEM_CALL)) {
+        ready |= PCO__READY_END;
+    }
+    if (ended && event->fflags != 0) {
+        ready |= PCO__READY_IN | PCO__READY_OUT | PCO__READY_ERROR | PCO__READY_END;
+    }
+    return ready;
+}
+
+static void report(pco__reactor *reactor, const struct kevent *event)
+{
+    pco__io *io = (pco__io *)event->udata;
+
+    if ((event->flags & EV_EOF) != 0 && event->fflags != 0) {
+        io->private_.error = (int32_t)event->fflags;
+    }
+    if (event->filter == EVFILT_READ && event->data > 0) {
+        io->private_.available = event->data < INT32_MAX ? (int32_t)event->data : INT32_MAX;
+    }
+    pco__reactor_ready(reactor, io, translate(event));
+}
+
+/* NULL: no limit. */
+static const struct timespec *timespec_of(uint64_t timeout, struct timespec *limit)
+{
+    if (timeout == PCO__FOREVER) {
+        return NULL;
+    }
+    if (timeout > (uint64_t)LONGEST_WAIT * 1000000000) {
+        timeout = (uint64_t)LONGEST_WAIT * 1000000000;
+    }
+    limit->tv_sec = (time_t)(timeout / 1000000000);
+    limit->tv_nsec = (long)(timeout % 1000000000);
+    return limit;
+}
+
+static void wait_for_events(pco__reactor *reactor, uint64_t timeout, bool *stop)
+{
+    kqueue_poller *self = poller_of(reactor);
+    struct kevent events[BATCH];
+    struct timespec limit;
+    int count = kevent(self->queue, NULL, 0, events, BATCH, timespec_of(timeout, &limit));
+
+    for (int i = 0; i < count; i++) {
+        if (events[i].filter != EVFILT_READ && events[i].filter != EVFILT_WRITE) {
+            *stop |= is_stop(&events[i]);
+        } else if ((int)events[i].ident == self->pipe[0]) {
+            *stop |= empty_pipe(self);
+        } else {
+            report(reactor, &events[i]);
+        }
+    }
+}
+
+const pco__poller pco__kqueue = {
+    .class_ = PCO__REACTOR_CLASS("kqueue", wake),
+    .size = sizeof(kqueue_poller),
+    .open = open_kqueue,
+    .close = close_kqueue,
+    .add = add,
+    .remove = remove_socket,
+    .wait = wait_for_events,
+};

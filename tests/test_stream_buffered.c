@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Goal: a connection's protocol may be switched at any time, for one that brings its own memory or
+ * for one that does not, and no byte is lost, doubled or out of order; what get_buffer does counts.
+ * Method: streams on the fake backend; two recorders that write into one book.
+ */
+#include "support.h"
+
+static pco_loop *loop;
+static connection a;
+
+static int set_up(void **state)
+{
+    (void)state;
+    memory_watch();
+    loop = fake_loop_new();
+    connection_init(&a, false);
+    return loop != NULL ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    bool right;
+
+    (void)state;
+    pco_loop_free(loop);
+    right = connection_kept_the_rules(&a);
+    connection_free(&a);
+    return memory_unwatch() == 0 && right ? 0 : -1;
+}
+
+static void pause(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    pco_transport_pause_reading(transport);
+}
+
+static void close_it(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    pco_transport_close(transport);
+}
+
+static void abort_it(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    pco_transport_abort(transport);
+}
+
+static void assert_data(const connection *self, const char *text)
+{
+    assert_int_equal(self->protocol.length, strlen(text));
+    assert_memory_equal(self->protocol.data != NULL ? self->protocol.data : (const void *)"", text,
+                        strlen(text));
+}
+
+/* ---- Switching protocols ---- */
+
+static recorder second;
+
+static void switch_protocol(recorder *self, pco_transport *transport)
+{
+    if (self != &second) {
+        pco_transport_set_protocol(transport, &second.protocol);
+    }
+}
+
+static void prepare_second(bool buffered)
+{
+    recorder_init(&second, buffered);
+    second.book = &a.protocol;
+}
+
+static void another_protocol_hears_of_the_next_event(void **state)
+{
+    (void)state;
+    prepare_second(false);
+    second.keep_open = true;
+    a.protocol.at[DATA] = switch_protocol;
+    connection_open(&a, loop);
+    assert_ptr_equal(pco_transport_get_protocol(a.transport), &a.protocol);
+    fake_feed(a.socket, "one", 3);
+    run_turns(loop, 2);
+    assert_ptr_equal(pco_transport_get_protocol(a.transport), &second);
+    fake_feed(a.socket, "two", 3);
+    fake_feed_eof(a.socket);
+    run_turns(loop, 4);
+    assert_string_equal(a.protocol.log, "made data:3 data:3 end");
+    assert_data(&a, "onetwo");
+    assert_false(pco_transport_is_closing(a.transport)); /* so says the second */
+}
+
+static void a_protocol_that_is_none_is_refused(void **state)
+{
+    static const pco_protocol_methods wrong = {.size = sizeof wrong - 1};
+    pco_protocol bad = {.methods = &wrong};
+    pco_protocol empty = {.methods = NULL};
+
+    (void)state;
+    connection_open(&a, loop);
+    assert_int_equal(pco_transport_set_protocol(a.transport, NULL), PCO_EINVAL);
+    assert_int_equal(pco_transport_set_protocol(a.transport, &bad), PCO_EINVAL);
+    assert_int_equal(pco_transport_set_protocol(a.transport, &empty), PCO_EINVAL);
+    assert_ptr_equal(pco_transport_get_protocol(a.transport), &a.protocol);
+}
+
+static void from_plain_to_buffered_while_a_receive_is_in_flight(void **state)
+{
+    (void)state;
+    prepare_second(true);
+    second.buffer_size = 4;
+    connection_open(&a, loop);
+    assert_int_equal(pco_transport_set_protocol(a.transport, &second.protocol), 0);
+    fake_feed(a.socket, "abcdef", 6);
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made get updated:4 get updated:2");
+    assert_data(&a, "abcdef");
+}
+
+static void from_buffered_to_plain_while_a_receive_is_in_flight(void **state)
+{
+    (void)state;
+    connection_init(&a, true);
+    prepare_second(false);
+    connection_open(&a, loop);
+    assert_int_equal(pco_transport_set_protocol(a.transport, &second.protocol), 0);
+    fake_feed(a.socket, "abcdef", 6);
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made data:6");
+    assert_data(&a, "abcdef");
+}
+
+static void protocols_switch_in_every_callback_and_lose_nothing(void **state)
+{
+    static const event moments[] = {MADE, DATA, GET, UPDATED};
+
+    (void)state;
+    for (unsigned i = 0; i < 16; i++) {
+        event moment = moments[i / 4];
+        connection_init(&a, moment != DATA && (i & 1) != 0);
+        prepare_second((i & 2) != 0);
+        a.protocol.buffer_size = 3;
+        second.buffer_size = 2;
+        a.protocol.at[moment] = switch_protocol;
+        connection_open(&a, loop);
+        fake_feed(a.socket, "abcdefgh", 8);
+        run_turns(loop, 12);
+        fake_feed(a.socket, "ij", 2);
+        fake_feed_eof(a.socket);
+        run_turns(loop, 8);
+        assert_null(a.protocol.violation);
+        assert_data(&a, "abcdefghij");
+        assert_int_equal(a.protocol.counts[LOST], 1);
+        connection_free(&a);
+    }
+    connection_init(&a, false);
+}
+
+/* ---- Buffered protocols ---- */
+
+static void a_buffered_protocol_receives_into_its_own_memory(void **state)
+{
+    (void)state;
+    connection_init(&a, true);
+    a.protocol.buffer_size = 4;
+    connection_open(&a, loop);
+    assert_string_equal(a.protocol.log, "made");
+    fake_feed(a.socket, "abcdefghij", 10);
+    run_turns(loop, 4);
+    assert_string_equal(a.protocol.log, "made get updated:4 get updated:4 get updated:2");
+    assert_data(&a, "abcdefghij");
+}
+
+static void an_empty_buffer_ends_the_connection(void **state)
+{
+    (void)state;
+    connection_init(&a, true);
+    a.protocol.buffer_size = 0;
+    connection_open(&a, loop);
+    fake_feed(a.socket, "x", 1);
+    run_turns(loop, 4);
+    assert_string_equal(a.protocol.log, "made get lost:PCO_EINVAL");
+    assert_non_null(strstr(a.protocol.error.message, "get_buffer"));
+}
+
+static void give_nowhere(pco_protocol *self, pco_transport *transport, size_t hint, void **buffer,
+                         size_t *length)
+{
+    (void)self;
+    (void)transport;
+    (void)hint;
+    *buffer = NULL;
+    *length = 100;
+}
+
+static void memory_that_is_nowhere_ends_the_connection(void **state)
+{
+    static pco_protocol_methods methods;
+
+    (void)state;
+    methods = recorder_buffered;
+    methods.get_buffer = give_nowhere;
+    connection_init(&a, true);
+    a.protocol.protocol.methods = &methods;
+    connection_open(&a, loop);
+    fake_feed(a.socket, "x", 1);
+    run_turns(loop, 4);
+    assert_string_equal(a.protocol.log, "made lost:PCO_EINVAL");
+}
+
+static void an_empty_buffer_for_lent_or_kept_data_ends_the_connection(void **state)
+{
+    (void)state;
+    prepare_second(true);
+    second.buffer_size = 0;
+    connection_open(&a, loop);
+    pco_transport_set_protocol(a.transport, &second.protocol);
+    fake_feed(a.socket, "x", 1);
+    run_turns(loop, 4);
+    assert_string_equal(a.protocol.log, "made get lost:PCO_EINVAL");
+    assert_non_null(strstr(a.protocol.error.message, "get_buffer"));
+}
+
+/* Pausing, closing or aborting in get_buffer; the receive may bring its data all the same. */
+static void what_is_called_in_get_buffer_counts_at_once(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 6; i++) {
+        static void (*const actions[])(recorder *, pco_transport *) = {pause, close_it, abort_it};
+        static const char *const stories[] = {"made get", "made get lost", "made get lost"};
+        connection_init(&a, true);
+        fake_of(loop)->receive_on_cancel = i >= 3;
+        a.protocol.at[GET] = actions[i % 3];
+        connection_open(&a, loop);
+        fake_feed(a.socket, "abc", 3);
+        run_turns(loop, 5);
+        assert_string_equal(a.protocol.log, stories[i % 3]);
+        if (i % 3 == 0) {
+            a.protocol.at[GET] = NULL;
+            pco_transport_resume_reading(a.transport);
+            run_turns(loop, 5);
+            assert_data(&a, "abc");
+            pco_transport_abort(a.transport);
+            run_turns(loop, 3);
+        }
+        assert_null(a.protocol.violation);
+        connection_free(&a);
+    }
+    connection_init(&a, false);
+}
+
+static void an_empty_buffer_while_pausing_is_no_failure(void **state)
+{
+    (void)state;
+    connection_init(&a, true);
+    a.protocol.buffer_size = 0;
+    a.protocol.at[GET] = pause;
+    connection_open(&a, loop);
+    fake_feed(a.socket, "abc", 3);
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made get");
+    prepare_second(false);
+    pco_transport_set_protocol(a.transport, &second.protocol);
+    pco_transport_resume_reading(a.transport);
+    run_turns(loop, 4);
+    assert_string_equal(a.protocol.log, "made get data:3");
+}
+
+static void kept_data_goes_through_a_small_buffer_piece_by_piece(void **state)
+{
+    (void)state;
+    prepare_second(true);
+    second.buffer_size = 3;
+    second.at[UPDATED] = pause;
+    connection_open(&a, loop);
+    fake_feed(a.socket, "abcdefg", 7);
+    fake_decide(a.socket, PCO__OP_RECV, 0, 7);
+    pco_transport_pause_reading(a.transport);
+    pco_transport_set_protocol(a.transport, &second.protocol);
+    fake_feed(a.socket, "h", 1);
+    fake_feed_eof(a.socket);
+    for (unsigned i = 0; i < 4; i++) {
+        run_turns(loop, 4);
+        assert_int_equal(a.protocol.counts[UPDATED], i);
+        pco_transport_resume_reading(a.transport);
+    }
+    run_turns(loop, 4);
+    pco_transport_resume_reading(a.transport);
+    run_turns(loop, 4);
+    assert_data(&a, "abcdefgh");
+    assert_int_equal(a.protocol.counts[END], 1);
+    assert_int_equal(a.protocol.counts[LOST], 1);
+}
+
+static void pause_and_resume(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    pco_transport_pause_reading(transport);
+    pco_transport_resume_reading(transport);
+}
+
+static void now_and_then_pause_and_resume(recorder *self, pco_transport *transport)
+{
+    if (self->book->counts[GET] % 2 != 0) {
+        pause_and_resume(self, transport);
+    }
+}
+
+static void pausing_and_resuming_in_the_middle_keeps_the_order(void **state)
+{
+    (void)state;
+    prepare_second(true);
+    second.buffer_size = 1;
+    second.at[UPDATED] = pause_and_resume;
+    second.at[GET] = now_and_then_pause_and_resume;
+    connection_open(&a, loop);
+    pco_transport_set_protocol(a.transport, &second.protocol);
+    fake_feed(a.socket, "abcdefg", 7);
+    fake_decide(a.socket, PCO__OP_RECV, 0, 5);
+    run_turns(loop, 40);
+    fake_feed(a.socket, "h", 1);
+    fake_feed_eof(a.socket);
+    run_turns(loop, 40);
+    assert_data(&a, "abcdefgh");
+    assert_int_equal(a.protocol.counts[LOST], 1);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(another_protocol_hears_of_the_next_event),
+        TEST(a_protocol_that_is_none_is_refused),
+        TEST(from_plain_to_buffered_while_a_receive_is_in_flight),
+        TEST(from_buffered_to_plain_while_a_receive_is_in_flight),
+        TEST(protocols_switch_in_every_callback_and_lose_nothing),
+        TEST(a_buffered_protocol_receives_into_its_own_memory),
+        TEST(an_empty_buffer_ends_the_connection),
+        TEST(memory_that_is_nowhere_ends_the_connection),
+        TEST(an_empty_buffer_for_lent_or_kept_data_ends_the_connection),
+        TEST(what_is_called_in_get_buffer_counts_at_once),
+        TEST(an_empty_buffer_while_pausing_is_no_failure),
+        TEST(kept_data_goes_through_a_small_buffer_piece_by_piece),
+        TEST(pausing_and_resuming_in_the_middle_keeps_the_order),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
