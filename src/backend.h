@@ -10,6 +10,8 @@
  *             thread, never from inside submit() or cancel().
  *   Lent.     From submit() until done() is entered, the operation and the memory that it names
  *             belong to the backend. done() may reuse or free them, and submit again.
+ *             One thing is allowed meanwhile: a chain that is being sent may grow at its end, by
+ *             segments or by bytes behind its last one; what was there does not change or move.
  *   Cancel    is a request. done() still follows, with PCO_ECANCELED, or with the real result
  *             where that came first.
  *   Drained.  A socket is closed only when it has no operation in flight.

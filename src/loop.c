@@ -112,10 +112,15 @@ double pco_loop_time(pco_loop *loop)
     return (double)loop->backend->class_->now(loop->backend) / NANOSECONDS;
 }
 
+/*
+ * Counts from the time it is, not from the turn's: a callback that took long must not use up the
+ * limits of connections that had their turn after it.
+ */
 void pco__loop_start_timer(pco_loop *loop, pco__timer *timer, double seconds)
 {
     if (!isinf(seconds)) {
-        pco__timer_start(&loop->timers, timer, pco__loop_now(loop) + to_nanoseconds(seconds));
+        uint64_t now = loop->backend->class_->now(loop->backend);
+        pco__timer_start(&loop->timers, timer, now + to_nanoseconds(seconds));
     }
 }
 

@@ -21,6 +21,7 @@ static int bio_read(BIO *bio, char *to, size_t length, size_t *used)
     BIO_clear_retry_flags(bio);
     if (input == NULL || input->length == 0) {
         *used = 0;
+        shared->dry = true;
         BIO_set_retry_read(bio);
         return -1;
     }

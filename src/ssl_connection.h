@@ -94,7 +94,7 @@ int pco__ssl_engine_write(pco__ssl *ssl, const unsigned char *data, size_t lengt
 /* Sends close_notify. Returns DONE, MORE or FAILED. */
 int pco__ssl_engine_shutdown(pco__ssl *ssl);
 
-/* Whether OpenSSL holds plaintext, or a close_notify, that has not been delivered. */
+/* Whether OpenSSL holds records, whole or begun, or a close_notify, that were not delivered. */
 bool pco__ssl_engine_holds_input(const pco__ssl *ssl);
 
 /* Notes why the connection ends; the first reason stays. `sentence` is static or NULL. */

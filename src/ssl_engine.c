@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * ssl_engine.c: OpenSSL's part of a connection. Every call that moves data goes through here:
- * enter() says for whom it is, and what it may read; leave() takes that back; and what it failed of
- * is noted at once, before anything else can touch OpenSSL's queue of errors.
+ * enter() says for whom it is, and what it may read; leave() takes that back.
+ *
+ * OpenSSL has the outcome of a call depend on its queue of errors, which must therefore be empty
+ * before, and which is the thread's: whoever uses OpenSSL may leave something in it. Looking at it
+ * costs 200 instructions. So the outcome is taken from what cannot be disturbed: whether the call
+ * succeeded, whether the BIO ran dry, which is the one thing that can hold a call up, and what
+ * alert it read. The queue is asked for the reason of a failure alone, at once.
  */
 #include "ssl_connection.h"
 
@@ -19,6 +24,12 @@
  * renegotiation) without reading any of them.
  */
 #define UNREAD_ANSWERS_MOST ((size_t)64 * 1024)
+
+/*
+ * Up to so many bytes OpenSSL takes whole, and looks for records itself, which spares a call of the
+ * BIO for each; larger input it takes record by record, which spares moving what is left over.
+ */
+#define READ_AHEAD_MOST ((size_t)4 * 1024)
 
 /* ---- Idle connections ---- */
 
@@ -77,9 +88,8 @@ static pco__ssl_loop *enter(pco__ssl *ssl, pco__ssl_input *input)
     shared->input = input;
     shared->output = 0;
     shared->error = 0;
-    if (ERR_peek_error() != 0) {
-        ERR_clear_error();
-    }
+    shared->dry = false;
+    shared->warned = false;
     return shared;
 }
 
@@ -99,17 +109,18 @@ void pco__ssl_set_error(pco__ssl *ssl, int code, int system_code, const char *se
     }
 }
 
-/* OpenSSL has just failed. If that is because the stream has ended already, the stream says why. */
-static void note_failure(pco__ssl *ssl, const pco__ssl_loop *shared)
+/* A call has failed. If that is because the stream has ended, it is the stream that says why. */
+static int note_failure(pco__ssl *ssl, const pco__ssl_loop *shared)
 {
+    pco__ssl_reason reason = pco__ssl_take_reason();
     if (shared->error == PCO_ECLOSED) {
         ssl->broken = true;
     } else if (shared->error != 0) {
         pco__ssl_set_error(ssl, shared->error, 0, NULL);
     } else {
-        pco__ssl_reason reason = pco__ssl_take_reason();
         pco__ssl_set_error(ssl, reason.code, reason.system_code, reason.sentence);
     }
+    return PCO__SSL_FAILED;
 }
 
 /* ---- The steps ---- */
@@ -117,21 +128,21 @@ static void note_failure(pco__ssl *ssl, const pco__ssl_loop *shared)
 int pco__ssl_engine_handshake(pco__ssl *ssl, pco__ssl_input *input)
 {
     pco__ssl_loop *shared = enter(ssl, input);
+    SSL_set_read_ahead(ssl->engine, 1);
     shared->context = ssl->handshake->context;
     shared->setup = ssl->handshake->setup;
+    ERR_clear_error();
     int result = SSL_do_handshake(ssl->engine);
-    int outcome = result == 1 ? SSL_ERROR_NONE : SSL_get_error(ssl->engine, result);
     shared->context = NULL;
     shared->setup = NULL;
     leave(shared);
-    if (outcome == SSL_ERROR_NONE) {
+    if (shared->error != 0) {
+        return note_failure(ssl, shared);
+    }
+    if (result == 1) {
         return PCO__SSL_DONE;
     }
-    if (outcome == SSL_ERROR_WANT_READ) {
-        return PCO__SSL_MORE;
-    }
-    note_failure(ssl, shared);
-    return PCO__SSL_FAILED;
+    return shared->dry ? PCO__SSL_MORE : note_failure(ssl, shared);
 }
 
 /* Reading has made OpenSSL write `length` bytes. A peer that has it write on and on must read. */
@@ -147,24 +158,24 @@ static bool may_answer(pco__ssl *ssl, size_t length)
 int pco__ssl_engine_read(pco__ssl *ssl, pco__ssl_input *input, void *memory, size_t length)
 {
     pco__ssl_loop *shared = enter(ssl, input);
+    SSL_set_read_ahead(ssl->engine, input->length <= READ_AHEAD_MOST);
     int count = SSL_read(ssl->engine, memory, length < INT_MAX ? (int)length : INT_MAX);
-    int outcome = count > 0 ? SSL_ERROR_NONE : SSL_get_error(ssl->engine, count);
     leave(shared);
-    if (shared->output != 0 && shared->error == 0 && !may_answer(ssl, shared->output)) {
+    if (shared->error != 0) {
+        return note_failure(ssl, shared);
+    }
+    if (shared->output != 0 && !may_answer(ssl, shared->output)) {
         pco__ssl_set_error(ssl, PCO_ETLS, 0, "the peer demands answers and does not read them");
         return PCO__SSL_FAILED;
     }
-    switch (outcome) {
-    case SSL_ERROR_NONE:
+    if (count > 0) {
         return count;
-    case SSL_ERROR_WANT_READ:
-        return PCO__SSL_MORE;
-    case SSL_ERROR_ZERO_RETURN:
-        return PCO__SSL_END;
-    default:
-        note_failure(ssl, shared);
-        return PCO__SSL_FAILED;
     }
+    if (shared->dry) {
+        return PCO__SSL_MORE;
+    }
+    bool closed = (SSL_get_shutdown(ssl->engine) & SSL_RECEIVED_SHUTDOWN) != 0 && !shared->warned;
+    return closed ? PCO__SSL_END : note_failure(ssl, shared);
 }
 
 /*
@@ -206,7 +217,7 @@ int pco__ssl_engine_shutdown(pco__ssl *ssl)
 
 bool pco__ssl_engine_holds_input(const pco__ssl *ssl)
 {
-    return SSL_pending(ssl->engine) != 0 ||
+    return SSL_has_pending(ssl->engine) != 0 ||
            (SSL_get_shutdown(ssl->engine) & SSL_RECEIVED_SHUTDOWN) != 0;
 }
 
@@ -239,10 +250,21 @@ static int set_server_name(SSL *engine, const char *name, pco_error *error)
     return 0;
 }
 
+/* OpenSSL calls it with every alert. The SSL_CTX may have one of its user's. */
+static void note_alert(const SSL *engine, int where, int value)
+{
+    void (*theirs)(const SSL *, int, int) = SSL_CTX_get_info_callback(SSL_get_SSL_CTX(engine));
+    if (where == SSL_CB_READ_ALERT) {
+        pco__ssl_loop_of(engine)->warned = (value & 0xff) != SSL_AD_CLOSE_NOTIFY;
+    }
+    if (theirs != NULL) {
+        theirs(engine, where, value);
+    }
+}
+
 /*
  * What is needed here is set in the SSL and not in the SSL_CTX, which may be the user's: no
- * renegotiation, no asynchronous jobs, no reading ahead of the record (what is not read yet can
- * then be kept as it came).
+ * renegotiation, no asynchronous jobs, no shutdown in silence.
  */
 int pco__ssl_engine_new(pco__ssl *ssl, const pco__ssl_options *options, pco__ssl_loop *shared,
                         pco_error *error)
@@ -257,7 +279,7 @@ int pco__ssl_engine_new(pco__ssl *ssl, const pco__ssl_options *options, pco__ssl
     SSL_set_mode(engine, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                              SSL_MODE_AUTO_RETRY);
     SSL_clear_mode(engine, SSL_MODE_ASYNC);
-    SSL_set_read_ahead(engine, 0);
+    SSL_set_info_callback(engine, note_alert);
     SSL_set_quiet_shutdown(engine, 0);
     BIO_up_ref(shared->bio);
     SSL_set_bio(engine, shared->bio, shared->bio);

@@ -2,9 +2,8 @@
 /*
  * ssl_error.c: what OpenSSL's error queue says, as a pco_error.
  *
- * A failure leaves several entries in the queue, from its root to the function that was called.
- * The first that the TLS layer made itself says best what happened to a connection; without one,
- * the root does.
+ * A failure leaves one or more entries in the queue, behind those that others may have left there.
+ * The newest that the TLS layer made says best what happened; without one, the newest of all does.
  */
 #include "ssl_internal.h"
 
@@ -43,7 +42,7 @@ static unsigned long take_entry(bool *no_memory)
         if (ERR_GET_REASON(entry) == ERR_R_MALLOC_FAILURE) {
             *no_memory = true;
         }
-        if (best == 0 || (ERR_GET_LIB(entry) == ERR_LIB_SSL && ERR_GET_LIB(best) != ERR_LIB_SSL)) {
+        if (ERR_GET_LIB(entry) == ERR_LIB_SSL || ERR_GET_LIB(best) != ERR_LIB_SSL) {
             best = entry;
         }
     }

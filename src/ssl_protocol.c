@@ -126,37 +126,44 @@ static void peer_closed(pco__ssl *ssl)
     }
 }
 
-/* Acts on how reading ended. Returns whether there may be more to deliver. */
-static bool go_on(pco__ssl *ssl, int outcome)
+/* Acts on how reading ended. */
+static void act_on(pco__ssl *ssl, int outcome)
 {
     if (outcome == PCO__SSL_FAILED && ssl->state == PCO__SSL_OPEN) {
         pco__ssl_end_failed(ssl);
     } else if (outcome == PCO__SSL_END && may_deliver(ssl)) {
         peer_closed(ssl);
     }
-    return outcome > 0;
 }
 
-/* Fills the loop's memory with as many records as there are, and delivers them as one. */
+/*
+ * Fills the loop's memory with as many records as there are, and delivers them as one. Returns
+ * whether there is more.
+ */
 static bool deliver_lent(pco__ssl *ssl, pco__ssl_input *input)
 {
     unsigned char *memory = ssl->base.loop->ssl->plaintext;
     size_t filled = 0;
-    int outcome;
-    do {
+    bool more = true;
+    int outcome = 1;
+    while (more && filled < PCO__SSL_PLAINTEXT_SIZE) {
         outcome =
             pco__ssl_engine_read(ssl, input, memory + filled, PCO__SSL_PLAINTEXT_SIZE - filled);
         filled += outcome > 0 ? (size_t)outcome : 0;
-    } while (outcome > 0 && filled < PCO__SSL_PLAINTEXT_SIZE && has_input(ssl, input));
+        more = outcome > 0 && has_input(ssl, input);
+    }
 
     pco_protocol *protocol = ssl->base.protocol;
     if (filled != 0 && protocol->methods->data_received != NULL) {
         protocol->methods->data_received(protocol, &ssl->base, memory, filled);
     }
-    return go_on(ssl, outcome);
+    if (outcome < 0) {
+        act_on(ssl, outcome);
+    }
+    return more;
 }
 
-/* Decrypts into memory of the protocol's. */
+/* Decrypts into memory of the protocol's. Returns whether there is more. */
 static bool deliver_buffered(pco__ssl *ssl, pco__ssl_input *input)
 {
     pco_protocol *protocol = ssl->base.protocol;
@@ -170,19 +177,22 @@ static bool deliver_buffered(pco__ssl *ssl, pco__ssl_input *input)
     }
     if (memory == NULL || length == 0) {
         pco__ssl_set_error(ssl, PCO_EINVAL, 0, "get_buffer returned an empty buffer");
-        return go_on(ssl, PCO__SSL_FAILED);
+        act_on(ssl, PCO__SSL_FAILED);
+        return false;
     }
     int outcome = pco__ssl_engine_read(ssl, input, memory, length);
+    bool more = outcome > 0 && has_input(ssl, input);
     if (outcome > 0 && protocol->methods->buffer_updated != NULL) {
         protocol->methods->buffer_updated(protocol, &ssl->base, (size_t)outcome);
     }
-    return go_on(ssl, outcome);
+    act_on(ssl, outcome);
+    return more;
 }
 
 static void deliver(pco__ssl *ssl, pco__ssl_input *input)
 {
-    bool more = true;
-    while (more && may_deliver(ssl) && has_input(ssl, input)) {
+    bool more = has_input(ssl, input);
+    while (more && may_deliver(ssl)) {
         bool buffered = ssl->base.protocol->methods->get_buffer != NULL;
         more = buffered ? deliver_buffered(ssl, input) : deliver_lent(ssl, input);
     }
@@ -191,11 +201,11 @@ static void deliver(pco__ssl *ssl, pco__ssl_input *input)
 /* While shutting down: reads to the peer's close_notify, and drops what comes before it. */
 static void discard(pco__ssl *ssl, pco__ssl_input *input)
 {
-    int outcome = 1;
-    while (outcome > 0 && ssl->state == PCO__SSL_SHUTTING_DOWN && has_input(ssl, input)) {
-        outcome = pco__ssl_engine_read(ssl, input, ssl->base.loop->ssl->plaintext,
-                                       PCO__SSL_PLAINTEXT_SIZE);
-    }
+    unsigned char *memory = ssl->base.loop->ssl->plaintext;
+    int outcome;
+    do {
+        outcome = pco__ssl_engine_read(ssl, input, memory, PCO__SSL_PLAINTEXT_SIZE);
+    } while (outcome > 0);
     if (outcome == PCO__SSL_END) {
         pco__ssl_end(ssl);
     } else if (outcome == PCO__SSL_FAILED) {

@@ -454,7 +454,8 @@ static int set_ciphers(SSL_CTX *ctx, const pco_ssl_context_options *options, pco
 /*
  * A session is resumed only under the setup that it was made under, which the random id sees to:
  * what its peer was checked against holds for that one alone. The tickets of TLS 1.3 leave with the
- * server's last flight; two of them, OpenSSL's default, let a client open two connections next time.
+ * server's last flight; two of them, OpenSSL's default, let a client open two connections next
+ * time.
  */
 static int set_sessions(pco__ssl_setup *setup, const pco_ssl_context_options *options,
                         pco_error *error)

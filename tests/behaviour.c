@@ -13,7 +13,6 @@
 /* Sockets have small numbers, with gaps of other things; so many others mean that none follows. */
 #define SOCKETS_GAP 1024
 
-/* What is written to fill the system's buffers must be more than they hold. */
 static unsigned char pattern_bytes[PATTERN_LIMIT];
 
 world at;
@@ -104,7 +103,10 @@ static void act(record *self, pco_transport *transport, moment when)
 
 static void keep(record *self, const void *data, size_t length)
 {
-    self->data = realloc(self->data, self->length + length);
+    if (self->room - self->length < length) {
+        self->room = 2 * (self->length + length);
+        self->data = realloc(self->data, self->room);
+    }
     memcpy(self->data + self->length, data, length);
     self->length += length;
 }
@@ -137,6 +139,9 @@ static void made(pco_protocol *protocol, pco_transport *transport)
     self->transport = transport;
     self->deaf = pco_transport_is_closing(transport);
     self->peer_code = pco_transport_get_peername(transport, &self->peer);
+    if (at.small_buffers) {
+        peer_shrink_buffers(pco_transport_get_socket(transport));
+    }
     act(self, transport, AT_MADE);
 }
 
@@ -393,7 +398,9 @@ static void free_records(void)
     }
 }
 
-/* The library's memory that a thread of the resolver's still holds is given back in its own time. */
+/*
+ * The library's memory that a thread of the resolver's still holds is given back in its own time.
+ */
 static bool gives_all_back(void)
 {
     for (int i = 0; i < 1000 && memory_pieces() != pieces_before; i++) {
@@ -490,6 +497,9 @@ peer *join_at(const pco_address *address)
 {
     peer *made_now = peer_connect(at.outside != NULL ? at.outside : at.loop, address, at.tls);
 
+    if (at.small_buffers && made_now->attached) {
+        peer_shrink_buffers(made_now->io.socket);
+    }
     made_now->next = at.peers;
     at.peers = made_now;
     return made_now;

@@ -41,6 +41,7 @@ struct record {
     unsigned counts[MOMENTS];
     unsigned char *data;
     size_t length;
+    size_t room; /* at `data` */
     bool lost;
     bool lost_cleanly; /* connection_lost(NULL) */
     pco_error error;
@@ -59,6 +60,7 @@ typedef struct world {
     pco_loop *outside; /* the peers' loop, if they are to outlive `loop`; NULL: `loop` */
     pco_server *server;
     bool tls;
+    bool small_buffers; /* of both ends, in the system */
 
     /* What the records do. */
     deed at[MOMENTS];
@@ -132,7 +134,7 @@ void leave(peer *self);
 
 /* ---- Waiting: each runs the loops until it is so, and returns whether it has become so ---- */
 
-#define PATIENCE 30.0
+#define PATIENCE 60.0
 
 bool happens(pco_condition condition, void *context);
 bool reaches(const unsigned *counter, unsigned goal);
@@ -173,8 +175,8 @@ int run_on(const pco__backend_class *const *backends, bool tls_too, const struct
 
 /* ---- Data ---- */
 
-/* `length` bytes that can be told from those of another place. Static, of at most 32 MiB. */
-#define PATTERN_LIMIT ((size_t)32 << 20)
+/* `length` bytes that can be told from those of another place. Static. */
+#define PATTERN_LIMIT ((size_t)8 << 20)
 const unsigned char *pattern(size_t length);
 
 #endif

@@ -8,7 +8,9 @@
 /* Of a documentation network (RFC 5737): no machine has it. */
 #define FOREIGN_ADDRESS "203.0.113.77"
 
-/* The options are refused with the code, and a sentence in which `word` is found. Nothing is left. */
+/*
+ * The options are refused with the code, and a sentence in which `word` is found. Nothing is left.
+ */
 void assert_refused(const pco_server_options *options, int code, const char *word);
 
 /* The host that the socket is bound to. */

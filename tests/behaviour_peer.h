@@ -72,6 +72,13 @@ void peer_close(peer *self, bool reset);
 /* Forgets the peer, which is closed. */
 void peer_free(peer *self);
 
+/*
+ * Makes the system's buffers of the socket small, so that a reader who does not read is soon felt
+ * by the writer; not so small that windows below a segment make everything slow.
+ */
+#define PEER_BUFFER_SIZE (64 * 1024)
+void peer_shrink_buffers(pco_socket sock);
+
 /* ---- TLS, in behaviour_tls.c ---- */
 
 /* Whether the library and these tests have TLS. */

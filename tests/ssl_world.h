@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ssl_world.h: for tests of TLS: one end that is the library's, on the fake backend, and a peer that
- * is OpenSSL with memory BIOs, which can therefore misbehave in every way. Time is virtual, and
- * bytes move when the test says so.
+ * ssl_world.h: for tests of TLS: one end that is the library's, on the fake backend, and a peer
+ * that is OpenSSL with memory BIOs, which can therefore misbehave in every way. Time is virtual,
+ * and bytes move when the test says so.
  */
 #ifndef SSL_WORLD_H
 #define SSL_WORLD_H

@@ -136,8 +136,8 @@ static void change_the_kind_of_protocol(record *self, pco_transport *transport)
 {
     if (transport != NULL) {
         const pco_protocol_methods *now = self->protocol.methods;
-        self->protocol.methods = now == record_methods(false) ? record_methods(true)
-                                                              : record_methods(false);
+        self->protocol.methods =
+            now == record_methods(false) ? record_methods(true) : record_methods(false);
         pco_transport_set_protocol(transport, &self->protocol);
     }
 }
@@ -329,15 +329,25 @@ static void act(record *self, pco_transport *transport)
     }
 }
 
+static int begin(void **state)
+{
+    int code = world_begin(state);
+    at.small_buffers = true;
+    return code;
+}
+
+#undef TEST
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, world_end)
+
 /* Writes until pause_writing is called. */
 static void flood(record *self, pco_transport *transport)
 {
     size_t total = 0;
     while (!self->paused && !pco_transport_is_closing(transport) && total < PATTERN_LIMIT) {
         enter_call();
-        pco_transport_write(transport, pattern(PATTERN_LIMIT), 200000);
+        pco_transport_write(transport, pattern(PATTERN_LIMIT), 50000);
         leave_call();
-        total += 200000;
+        total += 50000;
     }
 }
 
@@ -365,7 +375,9 @@ static void clean_up(peer *one, peer *other)
     }
 }
 
-/* One client does not read until what is written to it no longer fits, so that writing is paused. */
+/*
+ * One client does not read until what is written to it no longer fits, so that writing is paused.
+ */
 static peer *speak_and_clog(void)
 {
     peer *one = join();
@@ -404,11 +416,9 @@ static void live(moment when)
 }
 
 static const char *const moment_names[] = {
-    [AT_MADE] = "connection_made",    [AT_DATA] = "data_received",
-    [AT_EOF] = "eof_received",        [AT_LOST] = "connection_lost",
-    [AT_PAUSE] = "pause_writing",     [AT_RESUME] = "resume_writing",
-    [AT_GET_BUFFER] = "get_buffer",   [AT_UPDATED] = "buffer_updated",
-    [AT_FACTORY] = "the factory",
+    [AT_MADE] = "connection_made",  [AT_DATA] = "data_received",     [AT_EOF] = "eof_received",
+    [AT_LOST] = "connection_lost",  [AT_PAUSE] = "pause_writing",    [AT_RESUME] = "resume_writing",
+    [AT_GET_BUFFER] = "get_buffer", [AT_UPDATED] = "buffer_updated", [AT_FACTORY] = "the factory",
 };
 
 static void live_with_every_deed(moment when, bool buffered)

@@ -66,7 +66,9 @@ static peer *join_and_wait(void)
 static int begin(void **state)
 {
     calls = 0;
-    return world_begin(state);
+    int code = world_begin(state);
+    at.small_buffers = true;
+    return code;
 }
 
 #undef TEST
@@ -589,8 +591,8 @@ static record *join_and_clog(void)
     assert_true(reaches(&at.made, 1));
     assert_true(reaches(&client->connected, 1));
     record *self = newest();
-    assert_int_equal(
-        pco_transport_write(self->transport, pattern(PATTERN_LIMIT), PATTERN_LIMIT), 0);
+    assert_int_equal(pco_transport_write(self->transport, pattern(PATTERN_LIMIT), PATTERN_LIMIT),
+                     0);
     assert_true(pco_transport_get_write_buffer_size(self->transport) > 0);
     return self;
 }
@@ -1121,8 +1123,7 @@ static void do_all_in_lost(record *self, pco_transport *transport)
     pco_server_options options = server_options();
     enter_call();
     create_code = pco_loop_create_server(at.loop, &options, &made, NULL);
-    create_async_code =
-        pco_loop_create_server_async(at.loop, &options, never_created, NULL, NULL);
+    create_async_code = pco_loop_create_server_async(at.loop, &options, never_created, NULL, NULL);
     pco_transport_write(transport, "x", 1);
     pco_transport_close(transport);
     pco_transport_abort(transport);

@@ -647,7 +647,9 @@ static void without_a_close_timeout_closing_takes_what_it_takes(void **state)
     assert_int_equal(lost_with(self), 0);
 }
 
-/* lingering_close: after the last byte the end is said, and what still comes is read and dropped. */
+/*
+ * lingering_close: after the last byte the end is said, and what still comes is read and dropped.
+ */
 static void a_lingering_close_waits_for_the_peer_as_long_as_it_may(void **state)
 {
     (void)state;

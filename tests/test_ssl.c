@@ -612,6 +612,29 @@ static void renegotiation_is_refused_and_the_connection_goes_on(void **state)
     assert_int_equal(tls_count_records(server.socket, from, TLS_RECORD_DATA), 1);
 }
 
+/* The queue belongs to the thread, and other code may leave in it what it likes. */
+static void what_others_left_in_the_queue_of_errors_harms_nobody(void **state)
+{
+    (void)state;
+    open_to_peer(0);
+    server.protocol.at[DATA] = echo;
+    ERR_raise(ERR_LIB_SSL, SSL_R_BAD_LENGTH);
+    peer_writes("hello");
+    tls_run(&peer, &server);
+    ERR_raise(ERR_LIB_SSL, SSL_R_BAD_LENGTH);
+    assert_int_equal(pco_transport_write(server.transport, "x", 1), 0);
+    ERR_raise(ERR_LIB_SSL, SSL_R_BAD_LENGTH);
+    pco_transport_close(server.transport);
+    tls_run(&peer, &server);
+    assert_received(peer.received, peer.length, (const unsigned char *)"hellox", 6);
+    assert_true(peer.ended);
+    SSL_shutdown(peer.ssl);
+    tls_move_to_end(&peer, &server);
+    run_turns(loop, 3);
+    assert_log("made data:5 lost");
+    ERR_clear_error();
+}
+
 static void a_broken_record_is_told_behind_the_good_ones_before_it(void **state)
 {
     char *data;
@@ -1231,6 +1254,7 @@ int main(void)
         TEST(a_peer_that_demands_answers_and_does_not_read_them_is_dropped),
         TEST(a_peer_that_reads_may_demand_answers_for_ever),
         TEST(renegotiation_is_refused_and_the_connection_goes_on),
+        TEST(what_others_left_in_the_queue_of_errors_harms_nobody),
         TEST(a_broken_record_is_told_behind_the_good_ones_before_it),
         TEST(closing_behind_a_broken_record_is_still_that_failure),
         TEST(a_peers_fatal_alert_is_told),

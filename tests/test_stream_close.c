@@ -220,6 +220,42 @@ static void a_flush_that_takes_too_long_is_aborted(void **state)
     assert_int_equal(released, 1);
 }
 
+static void fire_never(pco__timer *timer)
+{
+    (void)timer;
+}
+
+static pco__timer earlier = {.fire = fire_never};
+
+/* Another timer of this turn is started, much time passes, and then comes the close. */
+static void dawdle_and_close(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    pco__loop_start_timer(loop, &earlier, 1000);
+    fake_advance(loop, 20);
+    pco_transport_write(transport, "x", 1);
+    pco_transport_close(transport);
+}
+
+static void what_took_long_before_close_does_not_count_for_its_limit(void **state)
+{
+    (void)state;
+    a.options.close_timeout = 10;
+    a.protocol.at[DATA] = dawdle_and_close;
+    connection_open(&a, loop);
+    a.socket->room = 0;
+    fake_feed(a.socket, "x", 1);
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made data:1");
+    pco_loop_run_once(loop, 9.9);
+    run_turns(loop, 1);
+    assert_string_equal(a.protocol.log, "made data:1");
+    pco_loop_run_once(loop, 0.2);
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made data:1 lost:PCO_ETIMEDOUT");
+    pco__loop_stop_timer(loop, &earlier);
+}
+
 static void the_time_limit_counts_from_close(void **state)
 {
     (void)state;
@@ -764,6 +800,7 @@ int main(void)
         TEST(eof_received_that_returns_false_flushes_and_closes),
         TEST(the_end_of_writing_and_close_follow_each_other),
         TEST(a_flush_that_takes_too_long_is_aborted),
+        TEST(what_took_long_before_close_does_not_count_for_its_limit),
         TEST(the_time_limit_counts_from_close),
         TEST(without_a_time_limit_a_flush_may_take_for_ever),
         TEST(a_connection_that_ends_in_time_hears_nothing_of_the_limit),

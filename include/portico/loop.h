@@ -29,10 +29,10 @@ typedef struct pco_loop_options {
     const char *backend;
 
     /*
-     * Debug mode: slow callbacks are reported, calls from a wrong thread and other misuse end the
-     * program with a sentence on stderr, and transports that were not released are reported when
-     * the loop is freed. Default: on if the environment variable PORTICO_DEBUG is set and not
-     * empty.
+     * Debug mode: slow callbacks are reported, calls from a wrong thread end the program with a
+     * sentence on stderr, and connections that are open and transports that were not released are
+     * reported when the loop is freed. Default: on if the environment variable PORTICO_DEBUG is
+     * set and not empty.
      */
     int debug;
 
@@ -44,8 +44,9 @@ typedef struct pco_loop_options {
 } pco_loop_options;
 
 /*
- * Makes a loop. It belongs to the caller, who ends it with pco_loop_free; the thread that runs it
- * first is its thread (until then, the one that made it). `options` may be NULL.
+ * Makes a loop. It belongs to the caller, who ends it with pco_loop_free; the thread that ran it
+ * last is its thread (until then, the one that made it). A process made by fork() must not touch
+ * the loops of its parent, not even to free them. `options` may be NULL.
  * PCO_EINVAL: an option out of range, or a backend that does not exist here. PCO_ENOTSUP: the
  * backend that was asked for exists but the system refuses it. PCO_ENOMEM, PCO_EMFILE.
  */
@@ -77,9 +78,11 @@ PCO_API int pco_loop_run_until(pco_loop *loop, pco_condition condition, void *co
                                double timeout);
 
 /*
- * Ends pco_loop_run_* when the current turn is over; called while the loop does not run, the next
- * run ends after one turn. Any thread; also from a signal handler, which makes a graceful end of a
- * program two lines of standard C: signal(SIGINT, handler), and pco_loop_stop in the handler.
+ * Ends pco_loop_run_* when the current turn is over; input and output that is ready by then may be
+ * served once more. Called while the loop does not run, or in the turn with which
+ * pco_loop_run_once or _until ends anyway, the next run ends after one turn. Any thread; also from
+ * a signal handler, which makes a graceful end of a program two lines of standard C:
+ * signal(SIGINT, handler), and pco_loop_stop in the handler.
  */
 PCO_API void pco_loop_stop(pco_loop *loop);
 
@@ -95,7 +98,7 @@ PCO_API const char *pco_loop_backend(const pco_loop *loop);
 /*
  * Runs `callback(context)` in the next turn; callbacks run in the order in which they were made,
  * each once. If `handle` is not NULL it receives a handle, which is yours to release.
- * PCO_EINVAL: no callback. PCO_ENOMEM.
+ * PCO_EINVAL: no callback. PCO_ENOMEM. PCO_ECLOSED: the loop is being freed.
  */
 PCO_API int pco_loop_call_soon(pco_loop *loop, pco_callback callback, void *context,
                                pco_handle **handle);

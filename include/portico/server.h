@@ -218,7 +218,8 @@ PCO_API int pco_server_get_counters(const pco_server *server, pco_server_counter
 
 /*
  * Frees the server, in any state, from any callback: it stops listening. Connections that exist
- * go on without it. NULL is allowed.
+ * go on without it; those that are still in the TLS handshake are aborted when it is done, since
+ * the protocol factory is called no more. NULL is allowed.
  */
 PCO_API void pco_server_free(pco_server *server);
 

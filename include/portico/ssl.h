@@ -84,7 +84,8 @@ PCO_API int pco_ssl_context_new(const pco_ssl_context_options *options, pco_ssl_
 
 /*
  * A context of a ready SSL_CTX, which gains a reference and should not be changed any more. The
- * library sets nothing in it. PCO_EINVAL: NULL. PCO_ENOMEM, PCO_ENOTSUP.
+ * library sets nothing in it. Callbacks of your own in it run inside OpenSSL: they must not call
+ * the library. PCO_EINVAL: NULL. PCO_ENOMEM, PCO_ENOTSUP.
  */
 PCO_API int pco_ssl_context_from_ssl_ctx(struct ssl_ctx_st *ssl_ctx, pco_ssl_context **context,
                                          pco_error *error);
@@ -102,10 +103,10 @@ PCO_API int pco_ssl_context_reload(pco_ssl_context *context, const pco_ssl_conte
  * Clients that ask for `server_name` (SNI) are shown the certificate of `other` instead;
  * "*.example.com" stands for one label. The exact name wins over the pattern; the case of letters
  * does not matter. `other` gains a reference, and may be reloaded on its own; its certificate, key,
- * chain and client verification count, the rest is the first context's. The same name again
- * replaces it.
- * Any thread; new connections see it. PCO_EINVAL: an empty or malformed name, other == context.
- * PCO_ENOMEM.
+ * chain and client verification count (of a ready SSL_CTX also its choice of the application
+ * protocol), the rest is the first context's. The same name again replaces it.
+ * Any thread; new connections see it. PCO_EINVAL: an empty or malformed name; other is NULL or
+ * context; context is made of a ready SSL_CTX. PCO_ENOMEM.
  */
 PCO_API int pco_ssl_context_add_server_name(pco_ssl_context *context, const char *server_name,
                                             pco_ssl_context *other, pco_error *error);

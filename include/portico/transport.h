@@ -24,7 +24,8 @@ extern "C" {
  *
  * PCO_ECLOSED: the transport is closing, or closed: the data is dropped. PCO_EPIPE: after
  * pco_transport_write_eof. PCO_EINVAL: NULL with a length. PCO_ENOMEM: the data was not taken; if
- * a part of it had left already, the connection ends with this error.
+ * a part of it had left already, and always with TLS, the connection ends with this error.
+ * PCO_ETLS: OpenSSL has failed, and the connection ends.
  */
 
 /* Writes a copy of `data`. */

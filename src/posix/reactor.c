@@ -37,7 +37,7 @@
  */
 #define TRANSFER_LIMIT ((size_t)1 << 30)
 
-/* How long poll() waits, at most, before sockets try again to send for which there was no memory. */
+/* How long poll() waits, at most, before it tries to send again what there was no memory for. */
 #define STARVED_WAIT ((uint64_t)10 * 1000000)
 
 #define WANTS_IN (PCO__READY_IN | PCO__READY_ERROR)

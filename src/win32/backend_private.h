@@ -19,8 +19,8 @@ struct pco__accept_pool;
 #define PCO__OVERLAPPED_WORDS ((3 * sizeof(uintptr_t) + sizeof(uint64_t)) / sizeof(uintptr_t))
 
 typedef struct pco__io_private {
-    uint32_t in_flight; /* how many operations, for the rule Drained */
-    int family;         /* AF_*, of a listener and of a socket that is to connect */
+    uint32_t in_flight;               /* how many operations, for the rule Drained */
+    int family;                       /* AF_*, of a listener and of a socket that is to connect */
     struct pco__accept_pool *accepts; /* of a listener */
 } pco__io_private;
 

@@ -484,8 +484,11 @@ static int look_up(const char *host, const ADDRINFOW *hints, ADDRINFOW **found)
     /* Host and service cannot both be missing; the port is set afterwards. */
     code = GetAddrInfoW(wide, L"0", hints, found);
     pco__free(wide);
-    /* The families asked for all exist: this is ::1 where IPv4 is wanted, or the other way. */
-    return code == WSAEAFNOSUPPORT ? WSAHOST_NOT_FOUND : code;
+    /*
+     * The families asked for all exist: this is ::1 where IPv4 is wanted, or the other way. Wine 8
+     * says it by a negative number of Linux's.
+     */
+    return code < 0 || code == WSAEAFNOSUPPORT ? WSAHOST_NOT_FOUND : code;
 }
 
 int pco__resolve(const char *host, int port, int family, int flags, pco_address **addresses,

@@ -427,11 +427,14 @@ static queue *queue_of(int descriptor)
     return NULL;
 }
 
-/* All but its own descriptor. */
+/* All but its own descriptor. The epoll sets go whole: in a forked child they are the parent's. */
 static void free_queue(queue *self)
 {
     while (!TAILQ_EMPTY(&self->all)) {
-        drop(self, TAILQ_FIRST(&self->all));
+        standin_knote *knote = TAILQ_FIRST(&self->all);
+
+        TAILQ_REMOVE(&self->all, knote, of_all);
+        free(knote);
     }
     LIST_REMOVE(self, of_all);
     syscall(SYS_close, self->inputs);
@@ -467,19 +470,15 @@ void standin_closing(int descriptor)
     standin_unlock();
 }
 
-/* A forked child has no queues. What they shared with the parent is closed, and not changed. */
+/* A forked child has no queues. */
 static void after_fork_in_child(void)
 {
-    queue *self;
+    while (!LIST_EMPTY(&queues)) {
+        queue *self = LIST_FIRST(&queues);
 
-    LIST_FOREACH(self, &queues, of_all)
-    {
         syscall(SYS_close, self->descriptor);
-        syscall(SYS_close, self->inputs);
-        syscall(SYS_close, self->outputs);
-        syscall(SYS_close, self->bell);
+        free_queue(self);
     }
-    LIST_INIT(&queues); /* the memory is not freed: its locks may be held by threads left behind */
     standin_unlock();
 }
 

@@ -219,6 +219,32 @@ static void a_duplicate_can_be_attached_under_the_old_number(void **state)
     close_end(&server);
 }
 
+/* A process that shares the listener goes on with it, and its clients are no news here. */
+static void a_duplicate_of_a_closed_listener_wakes_nobody(void **state)
+{
+    uint64_t began;
+    listener from;
+    int duplicate;
+
+    (void)state;
+    open_listener(&from);
+    duplicate = dup((int)from.io.socket);
+    assert_true(duplicate >= 0);
+    close_listener(&from);
+    began = now();
+    for (int i = 0; i < 5; i++) {
+        int client = socket(AF_INET, SOCK_STREAM, 0);
+        assert_int_equal(connect(client, (const struct sockaddr *)from.address.storage,
+                                 (socklen_t)from.address.length),
+                         0);
+        poll_for(20 * MILLISECOND);
+        close(client);
+    }
+    /* A poll() may return early now and then, but not always. */
+    assert_true(now() - began >= 50 * MILLISECOND);
+    close(duplicate);
+}
+
 static void descriptors_with_large_numbers_work(void **state)
 {
     end client;
@@ -468,6 +494,7 @@ static const struct CMUnitTest tests[] = {
     TEST(the_last_descriptor_going_to_a_client_is_no_failure),
     TEST(a_duplicate_of_a_freed_socket_does_no_harm),
     TEST(a_duplicate_can_be_attached_under_the_old_number),
+    TEST(a_duplicate_of_a_closed_listener_wakes_nobody),
     TEST(descriptors_with_large_numbers_work),
     TEST(what_is_no_socket_cannot_be_attached),
     TEST(data_behind_urgent_data_is_read),

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* behaviour_socket.c (POSIX): what behaviour_peer.h needs of the system itself. */
+#include "behaviour_peer.h"
+
+#include <sys/socket.h>
+
+void peer_shrink_buffers(pco_socket sock)
+{
+    int size = PEER_BUFFER_SIZE;
+
+    setsockopt((int)sock, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    setsockopt((int)sock, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+}
