@@ -21,9 +21,11 @@ build_windows() {
         -D CMAKE_TOOLCHAIN_FILE="$root/cmake/mingw-$machine.cmake" "$@"
 }
 
+# With assertions: they watch the rules of the seam.
 test_windows() {
-    prepare_windows && build_windows windows x86_64 -D PORTICO_TEST_LAUNCHER= &&
-        run_ctest windows windows
+    prepare_windows &&
+        build_windows windows x86_64 -D CMAKE_C_FLAGS_RELWITHDEBINFO='-O2 -g' &&
+        "$root/ci/windows-run" && run_ctest windows windows
 }
 
 test_windows_32() {

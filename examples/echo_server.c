@@ -197,12 +197,30 @@ static void stop_on_signal(int number)
     pco_loop_stop(the_loop);
 }
 
+#ifdef SIGBREAK
+/*
+ * On Windows: Ctrl-Break, or the console is being closed, and then the program is ended as soon as
+ * this returns. It runs on a thread of its own, so it waits there, in a loop that nobody stops,
+ * while main() ends everything in order. Windows gives it some 5 seconds for that.
+ */
+static void stop_on_break(int number)
+{
+    pco_loop *waiting = NULL;
+
+    stop_on_signal(number);
+    signal(number, stop_on_break);
+    if (pco_loop_new(NULL, &waiting, NULL) == 0) {
+        pco_loop_run_forever(waiting);
+    }
+}
+#endif
+
 static void handle_signals(void (*handler)(int))
 {
     signal(SIGINT, handler);
     signal(SIGTERM, handler);
 #ifdef SIGBREAK
-    signal(SIGBREAK, handler); /* Ctrl-Break, on Windows */
+    signal(SIGBREAK, handler == SIG_DFL ? SIG_DFL : stop_on_break);
 #endif
 }
 

@@ -490,12 +490,25 @@ static void stop_on_signal(int number)
     pco_loop_stop(the_loop);
 }
 
+#ifdef SIGBREAK
+static void stop_on_break(int number)
+{
+    pco_loop *waiting = NULL;
+
+    stop_on_signal(number);
+    signal(number, stop_on_break);
+    if (pco_loop_new(NULL, &waiting, NULL) == 0) {
+        pco_loop_run_forever(waiting);
+    }
+}
+#endif
+
 static void handle_signals(void (*handler)(int))
 {
     signal(SIGINT, handler);
     signal(SIGTERM, handler);
 #ifdef SIGBREAK
-    signal(SIGBREAK, handler);
+    signal(SIGBREAK, handler == SIG_DFL ? SIG_DFL : stop_on_break);
 #endif
 }
 

@@ -16,8 +16,11 @@
 #include <openssl/x509v3.h>
 #include <string.h>
 
-/* Seconds between two looks at which connections have fallen idle. */
-#define SWEEP_INTERVAL 1.0
+/*
+ * Seconds between two looks at which connections have fallen idle: seldom enough that busy ones
+ * keep their buffers, often enough that a wave of new connections does not leave the heap torn.
+ */
+#define SWEEP_INTERVAL 0.25
 
 /*
  * Bytes of answers that the peer may make OpenSSL write (to key updates, to attempts of
@@ -41,10 +44,21 @@ static bool holds_nothing(const pco__ssl *ssl)
 }
 
 /*
- * Takes from the connections that were idle since the last sweep the 33 KiB of buffers that OpenSSL
- * keeps for each. (To let OpenSSL give them back after each record costs 1,300 instructions per
- * message.) A connection that cannot give them now is asked again after its next use. Early
- * versions of OpenSSL 3.0 do not refuse when they should (CVE-2024-4741); hence holds_nothing.
+ * Ends the connection's use of the 33 KiB of buffers that OpenSSL keeps for each, if it can now; if
+ * not, it is asked again after its next use. Early versions of OpenSSL 3.0 do not refuse when they
+ * should (CVE-2024-4741); hence holds_nothing.
+ */
+static void rest(pco__ssl *ssl)
+{
+    pco__list_remove(&ssl->busy);
+    if (holds_nothing(ssl)) {
+        SSL_free_buffers(ssl->engine);
+    }
+}
+
+/*
+ * Takes their buffers from the connections that were idle since the last sweep. (To let OpenSSL
+ * give them back after each record costs 1,300 instructions per message.)
  */
 void pco__ssl_sweep(pco__timer *timer)
 {
@@ -54,10 +68,7 @@ void pco__ssl_sweep(pco__timer *timer)
         pco__ssl *ssl = PCO__CONTAINER(link, pco__ssl, busy);
         next = link->next;
         if (!ssl->used) {
-            pco__list_remove(link);
-            if (holds_nothing(ssl)) {
-                SSL_free_buffers(ssl->engine);
-            }
+            rest(ssl);
         }
         ssl->used = false;
     }
@@ -140,6 +151,8 @@ int pco__ssl_engine_handshake(pco__ssl *ssl, pco__ssl_input *input)
         return note_failure(ssl, shared);
     }
     if (result == 1) {
+        /* It may be long before the first message, and there may be many in its place. */
+        rest(ssl);
         return PCO__SSL_DONE;
     }
     return shared->dry ? PCO__SSL_MORE : note_failure(ssl, shared);
@@ -180,8 +193,8 @@ int pco__ssl_engine_read(pco__ssl *ssl, pco__ssl_input *input, void *memory, siz
 
 /*
  * A record at a time. Nothing keeps a healthy OpenSSL from writing, since its output is always
- * taken; it would want to read first only for a peer that has begun a message after the handshake
- * and does not end it. That is a failure, too.
+ * taken, but one thing: a message of the handshake's kind, such as a ticket, that has come in part.
+ * It is a failure, because no plaintext is kept. Only servers send messages of more than a record.
  */
 int pco__ssl_engine_write(pco__ssl *ssl, const unsigned char *data, size_t length)
 {
@@ -199,7 +212,12 @@ int pco__ssl_engine_write(pco__ssl *ssl, const unsigned char *data, size_t lengt
     if (count > 0) {
         return 0;
     }
-    note_failure(ssl, shared);
+    if (shared->dry) {
+        pco__ssl_set_error(ssl, PCO_ETLS, 0,
+                           "a message that the peer has begun is missing its end");
+    } else {
+        note_failure(ssl, shared);
+    }
     return ssl->error != 0 ? ssl->error : PCO_ECLOSED;
 }
 

@@ -109,9 +109,10 @@ static bool may_deliver(const pco__ssl *ssl)
     return pco__ssl_is_open(ssl) && !ssl->broken && !ssl->base.reading_paused;
 }
 
-static bool has_input(const pco__ssl *ssl, const pco__ssl_input *input)
+/* After reading has brought something: whether there may be more. */
+static bool has_more(const pco__ssl *ssl, const pco__ssl_input *input)
 {
-    return input->length != 0 || pco__ssl_engine_holds_input(ssl);
+    return input->length != 0 || SSL_has_pending(ssl->engine) != 0;
 }
 
 /* The peer has sent close_notify, and everything before it has been delivered. */
@@ -150,7 +151,7 @@ static bool deliver_lent(pco__ssl *ssl, pco__ssl_input *input)
         outcome =
             pco__ssl_engine_read(ssl, input, memory + filled, PCO__SSL_PLAINTEXT_SIZE - filled);
         filled += outcome > 0 ? (size_t)outcome : 0;
-        more = outcome > 0 && has_input(ssl, input);
+        more = outcome > 0 && has_more(ssl, input);
     }
 
     pco_protocol *protocol = ssl->base.protocol;
@@ -181,7 +182,7 @@ static bool deliver_buffered(pco__ssl *ssl, pco__ssl_input *input)
         return false;
     }
     int outcome = pco__ssl_engine_read(ssl, input, memory, length);
-    bool more = outcome > 0 && has_input(ssl, input);
+    bool more = outcome > 0 && has_more(ssl, input);
     if (outcome > 0 && protocol->methods->buffer_updated != NULL) {
         protocol->methods->buffer_updated(protocol, &ssl->base, (size_t)outcome);
     }
@@ -191,7 +192,7 @@ static bool deliver_buffered(pco__ssl *ssl, pco__ssl_input *input)
 
 static void deliver(pco__ssl *ssl, pco__ssl_input *input)
 {
-    bool more = has_input(ssl, input);
+    bool more = input->length != 0 || pco__ssl_engine_holds_input(ssl);
     while (more && may_deliver(ssl)) {
         bool buffered = ssl->base.protocol->methods->get_buffer != NULL;
         more = buffered ? deliver_buffered(ssl, input) : deliver_lent(ssl, input);
@@ -235,16 +236,22 @@ static void lower_data_received(pco_protocol *self, pco_transport *lower, const 
     }
 }
 
-/* Reading was resumed: what OpenSSL holds is delivered before the stream may bring more. */
+/*
+ * Reading was resumed, or the connection is closed: what OpenSSL holds is delivered, or dropped,
+ * before the stream may bring more.
+ */
 void pco__ssl_deliver_held(pco__task *task)
 {
     pco__ssl *ssl = PCO__CONTAINER(task, pco__ssl, task);
-    if (may_deliver(ssl)) {
-        pco__ssl_input nothing = {.data = NULL, .length = 0};
+    pco__ssl_input nothing = {.data = NULL, .length = 0};
+    if (ssl->state == PCO__SSL_OPEN) {
         deliver(ssl, &nothing);
-        if (may_deliver(ssl)) {
-            pco_transport_resume_reading(&ssl->base.stream->base);
-        }
+    }
+    if (ssl->state == PCO__SSL_SHUTTING_DOWN) {
+        discard(ssl, &nothing);
+    }
+    if (may_deliver(ssl)) {
+        pco_transport_resume_reading(&ssl->base.stream->base);
     }
     pco_transport_release(&ssl->base);
 }

@@ -73,6 +73,15 @@ void pco__ssl_end_at_once(pco__ssl *ssl, bool reset)
     pco__stream_abort(ssl->base.stream, reset);
 }
 
+/* OpenSSL holds input that nothing else will make anybody look at. */
+static void schedule_held(pco__ssl *ssl)
+{
+    if (!ssl->task.queued) {
+        pco_transport_retain(&ssl->base);
+        pco__loop_schedule(ssl->base.loop, &ssl->task);
+    }
+}
+
 void pco__ssl_shut_down(pco__ssl *ssl)
 {
     if (ssl->broken) {
@@ -87,6 +96,9 @@ void pco__ssl_shut_down(pco__ssl *ssl)
         break;
     case PCO__SSL_MORE:
         pco_transport_resume_reading(&ssl->base.stream->base);
+        if (pco__ssl_engine_holds_input(ssl)) {
+            schedule_held(ssl);
+        }
         break;
     default:
         pco__ssl_end_failed(ssl);
@@ -192,11 +204,10 @@ static void class_reading_changed(pco_transport *transport)
     pco_transport *lower = &transport->stream->base;
     if (transport->reading_paused) {
         pco_transport_pause_reading(lower);
-    } else if (!pco__ssl_engine_holds_input(ssl)) {
+    } else if (pco__ssl_engine_holds_input(ssl)) {
+        schedule_held(ssl);
+    } else {
         pco_transport_resume_reading(lower);
-    } else if (!ssl->task.queued) {
-        pco_transport_retain(transport);
-        pco__loop_schedule(transport->loop, &ssl->task);
     }
 }
 

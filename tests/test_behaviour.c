@@ -1214,6 +1214,138 @@ static void a_plain_connection_has_nothing_to_tell_of_tls(void **state)
     assert_int_equal(pco_transport_get_ssl_object(newest()->transport) != NULL, at.tls);
 }
 
+/* ---- Handshakes under way ---- */
+
+/* A client in the middle of its handshake; nothing of it has reached the factory. */
+static peer *join_halfway(void)
+{
+    put_peers_outside();
+    serve();
+    peer *client = join();
+    for (unsigned i = 0; i < 2000 && counters_of(at.server).handshaking == 0; i++) {
+        pco_loop_run_once(at.outside, 0.001);
+        pco_loop_run_once(at.loop, 0.001);
+    }
+    assert_int_equal(counters_of(at.server).handshaking, 1);
+    assert_int_equal(counters_of(at.server).active, 1);
+    assert_int_equal(at.factory_calls, 0);
+    return client;
+}
+
+static void only_with_tls(void)
+{
+    if (!at.tls) {
+        print_message("skipped: only with TLS\n");
+        skip();
+    }
+}
+
+static void a_handshake_goes_on_when_the_server_is_closed(void **state)
+{
+    (void)state;
+    only_with_tls();
+    peer *client = join_halfway();
+    assert_int_equal(pco_server_wait_closed(at.server, count_closed, NULL), 0);
+    pco_server_close(at.server);
+    assert_true(reaches(&at.made, 1));
+    assert_int_equal(counters_of(at.server).handshaking, 0);
+    assert_int_equal(at.closed_calls, 0);
+    assert_true(reaches(&client->established, 1));
+    peer_finish(client);
+    assert_true(reaches(&at.closed_calls, 1));
+}
+
+static void a_handshake_ends_when_the_server_is_freed_since_nobody_makes_a_protocol(void **state)
+{
+    (void)state;
+    only_with_tls();
+    peer *client = join_halfway();
+    pco_server_free(at.server);
+    at.server = NULL;
+    assert_true(reaches(&client->ended, 1));
+    assert_int_equal(at.factory_calls, 0);
+    assert_int_equal(at.failures, 0);
+}
+
+static void a_handshake_ends_when_the_clients_are_closed_or_aborted(void **state)
+{
+    (void)state;
+    only_with_tls();
+    peer *client = join_halfway();
+    pco_server_close_clients(at.server);
+    assert_true(reaches(&client->ended, 1));
+    assert_true(all_are_lost());
+    client = join();
+    for (unsigned i = 0; i < 2000 && counters_of(at.server).handshaking == 0; i++) {
+        pco_loop_run_once(at.outside, 0.001);
+        pco_loop_run_once(at.loop, 0.001);
+    }
+    pco_server_abort_clients(at.server);
+    assert_true(reaches(&client->ended, 1));
+    assert_true(all_are_lost());
+    assert_int_equal(at.factory_calls, 0);
+    assert_int_equal(counters_of(at.server).handshaking, 0);
+}
+
+static void a_handshake_under_way_ends_with_the_loop(void **state)
+{
+    (void)state;
+    only_with_tls();
+    peer *client = join_halfway();
+    world_free_loop();
+    assert_true(reaches(&client->ended, 1));
+    assert_int_equal(at.factory_calls, 0);
+    assert_int_equal(counters_of(at.server).handshaking, 0);
+}
+
+static void a_client_that_resets_in_its_handshake_is_counted(void **state)
+{
+    (void)state;
+    only_with_tls();
+    peer *client = join_halfway();
+    peer_close(client, true);
+    assert_true(all_are_lost());
+    assert_int_equal(at.factory_calls, 0);
+    assert_int_equal(at.failures, 1);
+    assert_int_equal(counters_of(at.server).handshake_failures, 1);
+    assert_int_equal(counters_of(at.server).handshaking, 0);
+}
+
+/* ---- Want of memory ---- */
+
+/*
+ * The library's memory fails once, at the first allocation that a client causes, then at the
+ * second: that client may be lost, the next is served.
+ */
+static void every_allocation_for_a_client_may_fail(void **state)
+{
+    (void)state;
+    bool failed = true;
+    at.echoes = true;
+    serve();
+    for (size_t nth = 1; failed; nth++) {
+        assert_true(nth < 300);
+        memory_fail(nth, false);
+        peer *client = join();
+        peer_send(client, pattern(LARGE), 30000);
+        for (unsigned i = 0; i < 3000 && client->length < 30000 && client->ended == 0; i++) {
+            pco_loop_run_once(at.loop, 0.001);
+        }
+        failed = memory_has_failed();
+        memory_fail(0, false);
+        assert_true(client->ended != 0 || client->length == 30000);
+        leave(client);
+        assert_true(all_are_lost());
+        peer *next = join();
+        peer_send(next, "x", 1);
+        assert_true(grows_to(&next->length, 1));
+        leave(next);
+        assert_true(all_are_lost());
+        assert_int_equal(counters_of(at.server).active, 0);
+        assert_int_equal(counters_of(at.server).handshaking, 0);
+    }
+}
+
 /* ---- Several at once ---- */
 
 static void connections_do_not_disturb_each_other(void **state)
@@ -1356,6 +1488,12 @@ static const struct CMUnitTest tests[] = {
     TEST(the_names_of_both_ends_are_known),
     TEST(a_retained_transport_answers_that_it_is_closed),
     TEST(a_plain_connection_has_nothing_to_tell_of_tls),
+    TEST(a_handshake_goes_on_when_the_server_is_closed),
+    TEST(a_handshake_ends_when_the_server_is_freed_since_nobody_makes_a_protocol),
+    TEST(a_handshake_ends_when_the_clients_are_closed_or_aborted),
+    TEST(a_handshake_under_way_ends_with_the_loop),
+    TEST(a_client_that_resets_in_its_handshake_is_counted),
+    TEST(every_allocation_for_a_client_may_fail),
     TEST(connections_do_not_disturb_each_other),
     TEST(one_callback_may_write_to_all),
     TEST(one_callback_may_end_all_others),

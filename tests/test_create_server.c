@@ -312,6 +312,23 @@ static void if_one_port_is_in_use_the_good_ones_are_closed_again(void **state)
     pco_server_free(server);
 }
 
+/* One of a host's addresses being in use is no reason to be content with the other. */
+static void half_of_all_interfaces_is_not_enough(void **state)
+{
+    (void)state;
+    need_ipv6();
+    pco_server_options options = server_options();
+    options.host = "0.0.0.0";
+    serve_with(&options);
+    options.host = NULL;
+    options.port = port_of(at.server, 0);
+    assert_refused(&options, PCO_EADDRINUSE, "0.0.0.0");
+    options.host = "::";
+    pco_server *server = NULL;
+    assert_int_equal(pco_loop_create_server(at.loop, &options, &server, NULL), 0);
+    pco_server_free(server);
+}
+
 static void checks_come_before_the_system_is_asked(void **state)
 {
     (void)state;
@@ -496,6 +513,7 @@ static const struct CMUnitTest tests[] = {
     TEST(a_port_in_use_is_refused_and_named),
     TEST(if_one_host_fails_the_good_ones_are_closed_again),
     TEST(if_one_port_is_in_use_the_good_ones_are_closed_again),
+    TEST(half_of_all_interfaces_is_not_enough),
     TEST(checks_come_before_the_system_is_asked),
     TEST(a_sock_of_the_callers_is_taken_over),
     TEST(a_sock_that_listens_already_is_taken_over),

@@ -169,6 +169,25 @@ static void async_tells_of_a_name_that_does_not_resolve(void **state)
     assert_non_null(strstr(told.message, "not a name"));
 }
 
+static void free_at_once(pco_server *server, const pco_error *error, void *context)
+{
+    note_created(server, error, context);
+    pco_server_free(server);
+}
+
+static void an_async_server_may_be_freed_at_once(void **state)
+{
+    (void)state;
+    unsigned sockets = count_sockets();
+    pco_server_options options = server_options();
+    memset(&told, 0, sizeof told);
+    assert_int_equal(pco_loop_create_server_async(at.loop, &options, free_at_once, NULL, NULL), 0);
+    assert_true(reaches(&told.calls, 1));
+    assert_false(told.has_error);
+    let_pass(3);
+    assert_int_equal(count_sockets(), sockets);
+}
+
 static void async_takes_a_sock_over_when_it_succeeds(void **state)
 {
     (void)state;
@@ -301,7 +320,11 @@ static void every_allocation_may_fail_and_the_sock_stays_the_callers(void **stat
 static void every_allocation_may_fail_when_serving_starts(void **state)
 {
     (void)state;
+    const char *const hosts[] = {"127.0.0.1", "::1"};
     pco_server_options options = server_options();
+    options.host = NULL;
+    options.hosts = hosts;
+    options.hosts_count = has_ipv6() ? 2 : 1;
     options.start_serving = PCO_OFF;
     serve_with(&options);
     bool failed = true;
@@ -315,25 +338,21 @@ static void every_allocation_may_fail_when_serving_starts(void **state)
         assert_int_equal(code, failed ? PCO_ENOMEM : 0);
         assert_int_equal(pco_server_is_serving(at.server), !failed);
     }
-    pco_address address = address_of(at.server, 0);
-    assert_client_comes_through(&address);
+    for (size_t i = 0; i < options.hosts_count; i++) {
+        pco_address address = address_of(at.server, i);
+        assert_client_comes_through(&address);
+    }
 }
 
-static void every_allocation_may_fail_without_blocking(void **state)
+static void assert_async_survives_want_of_memory(const pco_server_options *options)
 {
-    (void)state;
-    const char *const hosts[] = {"127.0.0.1", "127.0.0.1"};
-    pco_server_options options = server_options();
-    options.host = NULL;
-    options.hosts = hosts;
-    options.hosts_count = 2;
     bool failed = true;
     for (size_t tried = 1; failed; tried++) {
         pco_error error = {0};
         assert_true(tried < 200);
         unsigned sockets = count_sockets();
         memory_fail(tried, false);
-        int code = create_async(&options, &error);
+        int code = create_async(options, &error);
         if (code == 0) {
             assert_true(reaches(&told.calls, 1));
         }
@@ -357,6 +376,33 @@ static void every_allocation_may_fail_without_blocking(void **state)
     }
 }
 
+static void every_allocation_may_fail_without_blocking(void **state)
+{
+    (void)state;
+    const char *const hosts[] = {"127.0.0.1", "127.0.0.1"};
+    pco_server_options options = server_options();
+    options.host = NULL;
+    options.hosts = hosts;
+    options.hosts_count = 2;
+    assert_async_survives_want_of_memory(&options);
+}
+
+/* The context is given back as often as it was taken: the end of the tests looks for it. */
+static void every_allocation_may_fail_without_blocking_with_tls(void **state)
+{
+    (void)state;
+    if (!peer_has_tls()) {
+        print_message("skipped: this library has no TLS\n");
+        skip();
+    }
+    pco_server_options options = server_options();
+    options.ssl = peer_server_context();
+    assert_async_survives_want_of_memory(&options);
+    assert_int_equal(create_async(&options, NULL), 0);
+    world_free_loop();
+    assert_int_equal(told.code, PCO_ECANCELED);
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(async_brings_a_server_later),
     TEST(async_copies_what_it_is_given),
@@ -365,6 +411,7 @@ static const struct CMUnitTest tests[] = {
     TEST(async_refuses_bad_arguments_at_once),
     TEST(async_tells_of_an_address_that_is_not_to_be_had),
     TEST(async_tells_of_a_name_that_does_not_resolve),
+    TEST(an_async_server_may_be_freed_at_once),
     TEST(async_takes_a_sock_over_when_it_succeeds),
     TEST(async_leaves_the_sock_to_the_caller_when_the_loop_is_freed),
     TEST(async_is_canceled_when_the_loop_is_freed),
@@ -374,6 +421,7 @@ static const struct CMUnitTest tests[] = {
     TEST(every_allocation_may_fail_and_the_sock_stays_the_callers),
     TEST(every_allocation_may_fail_when_serving_starts),
     TEST(every_allocation_may_fail_without_blocking),
+    TEST(every_allocation_may_fail_without_blocking_with_tls),
 };
 
 int main(void)

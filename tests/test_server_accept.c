@@ -464,6 +464,23 @@ static void who_is_too_many_is_served_when_another_has_ended(void **state)
     assert_int_equal(accepts_in_flight(), accepts());
 }
 
+static void who_is_too_many_waits_in_the_backlog_as_far_as_the_backend_allows(void **state)
+{
+    (void)state;
+    serve_at_most(1);
+    come();
+    let_pass(3);
+    assert_int_equal(at.made, 1);
+    assert_int_equal(accepts_in_flight(), accepts() - 1); /* those that were under way */
+    for (unsigned i = 0; i < 2 * FAKE_ACCEPTS; i++) {
+        fake_connect(at.loop, listener(), NULL);
+    }
+    let_pass(10);
+    assert_int_equal(counters_of(at.server).accepted, accepts());
+    assert_int_equal(at.made, 1);
+    assert_int_equal(accepts_in_flight(), 0);
+}
+
 static void who_waits_when_the_server_closes_is_refused(void **state)
 {
     (void)state;
@@ -798,6 +815,7 @@ static const struct CMUnitTest tests[] = {
     TEST(a_server_freed_while_it_closes_stays_until_its_accepts_have_come_back),
     TEST(nobody_waits_for_a_listener_whose_connections_have_ended_first),
     TEST(who_is_too_many_is_served_when_another_has_ended),
+    TEST(who_is_too_many_waits_in_the_backlog_as_far_as_the_backend_allows),
     TEST(who_waits_when_the_server_closes_is_refused),
     TEST(whoever_waits_may_be_left_behind_by_the_loop),
     TEST(the_server_may_be_closed_by_the_factory_of_one_that_waited),

@@ -688,15 +688,78 @@ static void a_peers_fatal_alert_is_told(void **state)
     assert_string_equal(server.protocol.error.message, "TLS: sslv3 alert bad record mac");
 }
 
+/* Moves the first `records` of what the server has sent, and returns how many bytes they were. */
+static size_t move_records(unsigned records)
+{
+    const unsigned char *from = server.socket->sent + server.taken;
+    size_t length = 0;
+    while (records-- != 0) {
+        length += 5 + ((size_t)from[length + 3] << 8 | from[length + 4]);
+    }
+    fake_feed(client.socket, from, length);
+    server.taken += length;
+    return length;
+}
+
+/*
+ * The server's tickets hold the client's certificate, and its records are small: two to a ticket.
+ */
+static void writing_behind_half_a_ticket_fails_with_a_sentence(void **state)
+{
+    const certificates *them = certificates_get();
+    SSL_CTX *ready = SSL_CTX_new(TLS_server_method());
+    pco_ssl_context_options options = tls_options(&them->client);
+    pco_ssl_context *context;
+    (void)state;
+    SSL_CTX_use_certificate(ready, them->server.x509);
+    SSL_CTX_use_PrivateKey(ready, them->server.key);
+    X509_STORE_add_cert(SSL_CTX_get_cert_store(ready), them->ca.x509);
+    SSL_CTX_set_verify(ready, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_session_id_context(ready, (const unsigned char *)"x", 1);
+    SSL_CTX_set_max_send_fragment(ready, 512);
+    assert_int_equal(pco_ssl_context_from_ssl_ctx(ready, &context, NULL), 0);
+    SSL_CTX_free(ready);
+    tls_end_start(&server, loop, context);
+    pco_ssl_context_release(context);
+    options.ca_pem = them->ca.pem;
+    options.ca_pem_length = them->ca.pem_length;
+    assert_int_equal(pco__ssl_context_new_client(&options, &context, NULL), 0);
+    tls_end_start_client(&client, loop, context, "localhost");
+    pco_ssl_context_release(context);
+    for (unsigned i = 0; i < 20 && server.protocol.counts[MADE] == 0; i++) {
+        size_t length = client.socket->sent_length - client.taken;
+        fake_feed(server.socket, client.socket->sent + client.taken, length);
+        client.taken += length;
+        run_turns(loop, 2);
+        if (server.protocol.counts[MADE] == 0) {
+            fake_feed(client.socket, server.socket->sent + server.taken,
+                      server.socket->sent_length - server.taken);
+            server.taken = server.socket->sent_length;
+            run_turns(loop, 2);
+        }
+    }
+    assert_string_equal(client.protocol.log, "made");
+    assert_true(move_records(1) > 500);
+    run_turns(loop, 2);
+    assert_int_equal(pco_transport_write(client.transport, "x", 1), PCO_ETLS);
+    run_turns(loop, 2);
+    assert_string_equal(client.protocol.log, "made lost:PCO_ETLS");
+    assert_string_equal(client.protocol.error.message,
+                        "TLS: a message that the peer has begun is missing its end");
+}
+
 /* ---- Idle connections ---- */
 
 static void an_idle_connection_gives_its_buffers_back(void **state)
 {
     (void)state;
     open_to_peer(0);
+    size_t fresh = openssl_bytes;
+    server.protocol.at[DATA] = echo;
     peer_writes("hello");
     tls_run(&peer, &server);
     size_t busy = openssl_bytes;
+    assert_true(fresh + 30000 < busy);
     for (unsigned i = 0; i < 10; i++) {
         fake_advance(loop, 0.5);
         peer_writes("x");
@@ -711,11 +774,9 @@ static void an_idle_connection_gives_its_buffers_back(void **state)
 
     /* The clock ticks no more, and the connection works as before. */
     assert_null(loop->timers.root);
-    server.protocol.at[DATA] = echo;
-    server.protocol.length = 0;
     peer_writes("world");
     tls_run(&peer, &server);
-    assert_received(peer.received, peer.length, (const unsigned char *)"world", 5);
+    assert_received(peer.received, peer.length, (const unsigned char *)"helloxxxxxxxxxxworld", 20);
 }
 
 /* The first `length` bytes of a record come, the connection falls idle, and the rest comes. */
@@ -1258,6 +1319,7 @@ int main(void)
         TEST(a_broken_record_is_told_behind_the_good_ones_before_it),
         TEST(closing_behind_a_broken_record_is_still_that_failure),
         TEST(a_peers_fatal_alert_is_told),
+        TEST(writing_behind_half_a_ticket_fails_with_a_sentence),
         TEST(an_idle_connection_gives_its_buffers_back),
         TEST(a_record_may_stop_at_any_byte_for_longer_than_the_sweep),
         TEST(what_waits_decrypted_outlives_the_sweep),

@@ -1020,6 +1020,15 @@ static void a_name_of_a_ready_ssl_ctx_chooses_no_protocol_of_the_first_context(v
     tls_peer_free(&peer);
 }
 
+static unsigned alerts;
+
+static void count_alerts(const SSL *ssl, int where, int value)
+{
+    (void)ssl;
+    (void)value;
+    alerts += where == SSL_CB_READ_ALERT;
+}
+
 static void a_ready_ssl_ctx_is_used_as_it_is(void **state)
 {
     const certificate *own = &certificates_get()->server;
@@ -1034,6 +1043,8 @@ static void a_ready_ssl_ctx_is_used_as_it_is(void **state)
     SSL_CTX_set_read_ahead(ready, 1);
     SSL_CTX_set_quiet_shutdown(ready, 1);
     SSL_CTX_set_mode(ready, SSL_MODE_ASYNC);
+    SSL_CTX_set_info_callback(ready, count_alerts);
+    alerts = 0;
     assert_int_equal(pco_ssl_context_from_ssl_ctx(ready, &context, NULL), 0);
     shake(context, &peer, tls_peer_ctx(0), "localhost");
     assert_opened(&server);
@@ -1046,6 +1057,10 @@ static void a_ready_ssl_ctx_is_used_as_it_is(void **state)
     pco_transport_close(server.transport);
     tls_run(&peer, &server);
     assert_true(peer.ended);
+    SSL_shutdown(peer.ssl);
+    tls_run(&peer, &server);
+    assert_string_equal(server.protocol.log, "made data:6 lost");
+    assert_int_equal(alerts, 1);
     SSL_CTX_free(ready);
     tls_peer_free(&peer);
 }

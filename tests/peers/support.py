@@ -8,7 +8,7 @@ PATIENCE, which is so long that only a hang reaches it: no test asserts how long
 The environment says where the examples are and what they can do:
 
     PORTICO_BIN   the folder of the programs
-    PORTICO_RUN   a command before each of them, such as "wine"
+    PORTICO_RUN   a command before each of them, such as "wine64", if they are Windows programs
     PORTICO_TLS   0 if the library was built without TLS
 """
 
@@ -38,7 +38,12 @@ HAS_TLS = os.environ.get("PORTICO_TLS", "1") not in ("0", "OFF")
 ON_POSIX = os.name == "posix" and not RUN
 ON_LINUX = sys.platform.startswith("linux") and not RUN
 
-posix_only = unittest.skipUnless(ON_POSIX, "POSIX only: signals, SO_REUSEPORT")
+# How a user ends a server. Wine makes a Ctrl-C of SIGINT; by other signals it just dies.
+END_SIGNALS = (signal.SIGINT,) if RUN else (signal.SIGINT, signal.SIGTERM)
+
+posix_only = unittest.skipUnless(ON_POSIX, "POSIX only: SO_REUSEPORT, permissions, file limits")
+needs_signals = unittest.skipUnless(os.name == "posix", "needs a system with signals")
+windows_only = unittest.skipUnless(RUN or os.name == "nt", "Windows only")
 linux_only = unittest.skipUnless(ON_LINUX, "Linux only: reads /proc")
 needs_tls = unittest.skipUnless(HAS_TLS, "the library was built without TLS")
 needs_openssl = unittest.skipUnless(shutil.which("openssl"), "there is no openssl program")
@@ -153,7 +158,7 @@ class Server:
             fields = stat.read().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def signal(self, number=signal.SIGTERM):
+    def signal(self, number=END_SIGNALS[-1]):
         self.process.send_signal(number)
 
     def wait(self):
@@ -166,7 +171,7 @@ class Server:
         """Ends the server as a user does, and returns its exit code; None if it was killed."""
         if self.process.returncode is not None:
             return None if self.killed else self.process.returncode
-        if not ON_POSIX:
+        if os.name != "posix":
             self.kill()
             return None
         self.signal()
@@ -174,7 +179,7 @@ class Server:
             return self.wait()
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError("the server did not end after SIGTERM") from None
+            raise AssertionError("the server did not end after its signal") from None
 
     def kill(self):
         self.killed = True

@@ -4,7 +4,7 @@
 import asyncio
 import unittest
 
-from support import PATIENCE, PeerTest, TlsFiles, pattern, posix_only
+from support import PATIENCE, PeerTest, TlsFiles, needs_signals, pattern
 
 
 class AsyncioEcho:
@@ -97,7 +97,7 @@ class AsyncioEcho:
 
         self.run_client(clients())
 
-    @posix_only
+    @needs_signals
     def test_the_server_ends_while_clients_are_connected(self):
         async def client():
             reader, writer = await self.open()

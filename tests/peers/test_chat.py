@@ -129,7 +129,7 @@ class Chat:
         speaker.say("hear me now")
         self.assertEqual(deaf.hear(), f"guest {speaker.number}: hear me now")
 
-    @support.posix_only
+    @support.needs_signals
     def test_when_the_room_closes_everyone_hears_it(self):
         guests = self.enter_all(5)
         self.server.signal()

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Ten thousand connections at once, each of which echoes correctly; and a thousand with TLS."""
+"""Ten thousand connections at once, each of which echoes correctly; and a thousand with TLS.
+
+Wine, whose server has a share in every call, gets a fifth of them.
+"""
 
 import os
 import subprocess
@@ -24,7 +27,7 @@ def raise_limit():
 class Many:
     """What holds for plain and for TLS connections."""
 
-    @support.posix_only
+    @support.needs_signals
     def test_many_connections_at_once_echo_correctly(self):
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         if hard != resource.RLIM_INFINITY and hard < self.count + 100:
@@ -47,7 +50,7 @@ class Many:
 class PlainManyTest(Many, PeerTest):
     """Plain TCP."""
 
-    count = 10000
+    count = 2000 if support.RUN else 10000
 
     def server_flags(self):
         return ()
@@ -62,7 +65,7 @@ class PlainManyTest(Many, PeerTest):
 class TlsManyTest(Many, TlsFiles, PeerTest):
     """TLS."""
 
-    count = 1000
+    count = 500 if support.RUN else 1000
 
     def server_flags(self):
         return ("--ssl", self.cert, self.key)

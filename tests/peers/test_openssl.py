@@ -147,7 +147,7 @@ class ConversationTest(Conversation, PeerTest):
 class EndTest(Conversation, PeerTest):
     """What s_client makes of the server's end."""
 
-    @support.posix_only
+    @support.needs_signals
     def test_the_servers_end_is_a_clean_end(self):
         client = self.converse("-quiet")
         self.server.signal()

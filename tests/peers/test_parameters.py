@@ -3,12 +3,12 @@
 
 import os
 import re
-import signal
 import socket
 import unittest
 
 import support
-from support import PATIENCE, PeerTest, TlsFiles, linux_only, posix_only, receive_all, run
+from support import (PATIENCE, PeerTest, TlsFiles, linux_only, needs_signals, posix_only,
+                     receive_all, run, windows_only)
 
 
 def has_ipv6():
@@ -144,7 +144,7 @@ class ParameterTest(Parameters):
             self.assert_serves(self.start("echo_server", "--backlog", backlog).address)
         self.assert_refused(["--backlog", "-1"], "backlog")
 
-    @posix_only
+    @needs_signals
     def test_the_port_can_be_bound_again_at_once(self):
         # The server closes first, so its side of the connection is in TIME_WAIT.
         port = str(support.free_port())
@@ -169,6 +169,10 @@ class ParameterTest(Parameters):
         self.assertEqual(server.wait(), 0)
         self.assert_refused(["--port", str(server.port), "--reuse-address", "off"],
                             "address already in use")
+
+    @windows_only
+    def test_reuse_port_is_refused(self):
+        self.assert_refused(["--reuse-port"], "reuse_port", "Windows")
 
     @posix_only
     def test_two_servers_share_a_port_by_reuse_port(self):
@@ -333,9 +337,9 @@ class TlsParameterTest(TlsFiles, Parameters):
 class EndTest(PeerTest):
     """Signals."""
 
-    @posix_only
+    @needs_signals
     def test_each_signal_ends_the_server_with_0_while_clients_are_connected(self):
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in support.END_SIGNALS:
             server = self.start("echo_server")
             socks = [self.dial(server.address) for _ in range(10)]
             for sock in socks:
@@ -346,7 +350,7 @@ class EndTest(PeerTest):
             self.assertEqual(server.wait(), 0)
             self.assertEqual(server.errors(), "")
 
-    @posix_only
+    @needs_signals
     def test_what_was_written_still_comes(self):
         server = self.start("echo_server")
         pump = support.Pump(self.dial(server.address))
@@ -355,7 +359,7 @@ class EndTest(PeerTest):
         self.assertTrue(receive_all(pump.sock))
         self.assertEqual(server.wait(), 0)
 
-    @posix_only
+    @needs_signals
     def test_a_client_that_never_reads_cannot_hold_the_server(self):
         server = self.start("echo_server")
         pump = support.Pump(self.dial(server.address))
@@ -363,7 +367,7 @@ class EndTest(PeerTest):
         server.signal()
         self.assertEqual(server.wait(), 0)
 
-    @posix_only
+    @needs_signals
     def test_a_second_signal_does_not_wait_for_them(self):
         server = self.start("echo_server")
         pump = support.Pump(self.dial(server.address))
@@ -375,7 +379,7 @@ class EndTest(PeerTest):
         server.signal()
         self.assertEqual(server.wait(), 0)
 
-    @posix_only
+    @needs_signals
     def test_after_the_signal_nobody_is_let_in(self):
         server = self.start("echo_server")
         sock = self.dial(server.address)
@@ -394,9 +398,9 @@ class EndTest(PeerTest):
 class TlsEndTest(TlsFiles, PeerTest):
     """Signals, with TLS."""
 
-    @posix_only
+    @needs_signals
     def test_each_signal_ends_the_clients_with_close_notify(self):
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in support.END_SIGNALS:
             server = self.start("echo_server", "--ssl", self.cert, self.key)
             context = self.client_context()
             socks = []
@@ -414,7 +418,7 @@ class TlsEndTest(TlsFiles, PeerTest):
                 sock.unwrap().close()
             self.assertEqual(server.wait(), 0)
 
-    @posix_only
+    @needs_signals
     def test_clients_that_do_not_answer_close_notify_cannot_hold_the_server(self):
         server = self.start("echo_server", "--ssl", self.cert, self.key)
         silent = self.dial(server.address)

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Goal: a server outlives the want of descriptors: whoever comes is turned away and not left to
+ * wait, those who are there are served, and the loop does not spin.
+ * Method: the process may open no more. (Not under valgrind, which keeps the limit in its own way.)
+ */
+#define _GNU_SOURCE 1
+
+#include "behaviour.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+static unsigned turns;
+
+static bool count_turns(void *context)
+{
+    (void)context;
+    turns++;
+    return false;
+}
+
+/* No descriptor is free, for the server nor for anybody. */
+static struct rlimit use_up_descriptors(void)
+{
+    struct rlimit before;
+    struct rlimit tight;
+    int lowest = dup(0);
+    assert_true(lowest >= 0);
+    close(lowest);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    tight = before;
+    tight.rlim_cur = (rlim_t)lowest;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    return before;
+}
+
+static void without_descriptors_clients_are_turned_away_and_the_server_lives_on(void **state)
+{
+    (void)state;
+    at.echoes = true;
+    serve();
+    peer *first = join();
+    assert_true(reaches(&at.made, 1));
+    peer *unlucky[3] = {join(), join(), join()};
+    struct rlimit before = use_up_descriptors();
+    bool ended = true;
+    for (unsigned i = 0; i < 3; i++) {
+        ended = ended && reaches(&unlucky[i]->ended, 1);
+    }
+    turns = 0;
+    int code = pco_loop_run_until(at.loop, count_turns, NULL, 0.5);
+    unsigned idle_turns = turns;
+    peer_send(first, "hello", 5);
+    bool serves = grows_to(&first->length, 5);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+
+    assert_true(ended); /* and not left waiting for an answer */
+    assert_int_equal(code, PCO_ETIMEDOUT);
+    assert_true(idle_turns < 20);
+    assert_true(serves);
+    assert_int_equal(at.reports, 1);
+    assert_int_equal(at.reported, PCO_EMFILE);
+    pco_server_counters counters = counters_of(at.server);
+    assert_true(counters.accept_errors >= 1);
+    assert_int_equal(counters.refused, 3);
+    assert_int_equal(at.made, 1);
+    assert_true(pco_server_is_serving(at.server));
+    peer *lucky = join();
+    peer_send(lucky, "again", 5);
+    assert_true(grows_to(&lucky->length, 5)); /* at the latest a second later */
+}
+
+static const struct CMUnitTest tests[] = {
+    TEST(without_descriptors_clients_are_turned_away_and_the_server_lives_on),
+};
+
+int main(void)
+{
+    return run_here("descriptors", tests, sizeof tests / sizeof tests[0]);
+}
