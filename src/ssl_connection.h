@@ -88,7 +88,7 @@ int pco__ssl_engine_handshake(pco__ssl *ssl, pco__ssl_input *input);
 /* Decrypts into `memory`. Returns how many bytes, more than 0; or MORE, END, FAILED. */
 int pco__ssl_engine_read(pco__ssl *ssl, pco__ssl_input *input, void *memory, size_t length);
 
-/* Encrypts into the stream's output. Returns 0 or the error. */
+/* Encrypts into the stream's output. Returns 0; otherwise it has failed: ENOMEM or ECLOSED. */
 int pco__ssl_engine_write(pco__ssl *ssl, const unsigned char *data, size_t length);
 
 /* Sends close_notify. Returns DONE, MORE or FAILED. */

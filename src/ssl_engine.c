@@ -218,7 +218,7 @@ int pco__ssl_engine_write(pco__ssl *ssl, const unsigned char *data, size_t lengt
     } else {
         note_failure(ssl, shared);
     }
-    return ssl->error != 0 ? ssl->error : PCO_ECLOSED;
+    return ssl->error == PCO_ENOMEM ? PCO_ENOMEM : PCO_ECLOSED;
 }
 
 int pco__ssl_engine_shutdown(pco__ssl *ssl)

@@ -828,19 +828,19 @@ void fake_accept_error(pco_loop *loop, pco_socket listener, int error, int syste
 
 bool fake_is_in_flight(const fake_socket *sock, pco__op_kind kind)
 {
-    return find_flight(sock, kind) != NULL;
+    return find_flight(sock, (unsigned)kind) != NULL;
 }
 
 bool fake_is_canceled(const fake_socket *sock, pco__op_kind kind)
 {
-    const fake_flight *flight = find_flight(sock, kind);
+    const fake_flight *flight = find_flight(sock, (unsigned)kind);
 
     return flight != NULL && flight->op->canceled;
 }
 
 bool fake_decide(fake_socket *sock, pco__op_kind kind, int error, size_t limit)
 {
-    fake_flight *flight = find_flight(sock, kind);
+    fake_flight *flight = find_flight(sock, (unsigned)kind);
     bool possible = flight != NULL && !flight->decided;
 
     if (possible && error == 0) {

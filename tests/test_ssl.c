@@ -741,7 +741,7 @@ static void writing_behind_half_a_ticket_fails_with_a_sentence(void **state)
     assert_string_equal(client.protocol.log, "made");
     assert_true(move_records(1) > 500);
     run_turns(loop, 2);
-    assert_int_equal(pco_transport_write(client.transport, "x", 1), PCO_ETLS);
+    assert_int_equal(pco_transport_write(client.transport, "x", 1), PCO_ECLOSED);
     run_turns(loop, 2);
     assert_string_equal(client.protocol.log, "made lost:PCO_ETLS");
     assert_string_equal(client.protocol.error.message,
