@@ -43,7 +43,8 @@ function(portico_flags target)
 
     # Without NDEBUG, each assert would count as a branch that no test may take.
     if(PORTICO_COVERAGE)
-        target_compile_options(${target} PRIVATE --coverage -O0)
+        # Several threads count, in several processes at once.
+        target_compile_options(${target} PRIVATE --coverage -fprofile-update=atomic -O0)
         target_compile_definitions(${target} PRIVATE NDEBUG)
         target_link_options(${target} PRIVATE --coverage)
     endif()

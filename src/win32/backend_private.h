@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 struct pco__op;
-struct pco__accept;
+struct pco__accept_state;
 struct pco__accept_pool;
 
 /* Three pointers and a 64-bit offset. */
@@ -26,9 +26,9 @@ typedef struct pco__io_private {
 
 typedef struct pco__op_private {
     uintptr_t overlapped[PCO__OVERLAPPED_WORDS];
-    struct pco__op *next;       /* in the queue of what is known without the system's help */
-    struct pco__accept *accept; /* what an ACCEPT needs besides, from the listener's pool */
-    int error;                  /* in that queue: how it ended */
+    struct pco__op *next;             /* in the queue of what is known without the system's help */
+    struct pco__accept_state *accept; /* what an ACCEPT needs besides, from the listener's pool */
+    int error;                        /* in that queue: how it ended */
     int system_code;
     uint8_t state;
 } pco__op_private;

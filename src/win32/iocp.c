@@ -71,8 +71,8 @@ typedef struct iocp {
 } iocp;
 
 /* What an ACCEPT needs besides: too large for every operation. */
-typedef struct pco__accept accept_state;
-struct pco__accept {
+typedef struct pco__accept_state accept_state;
+struct pco__accept_state {
     accept_state *next; /* in the pool */
     SOCKET socket;
     unsigned char addresses[2 * ADDRESS_ROOM];
