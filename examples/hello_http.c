@@ -508,7 +508,7 @@ static void handle_signals(void (*handler)(int))
     signal(SIGINT, handler);
     signal(SIGTERM, handler);
 #ifdef SIGBREAK
-    signal(SIGBREAK, handler == SIG_DFL ? SIG_DFL : stop_on_break);
+    signal(SIGBREAK, handler == SIG_IGN ? SIG_IGN : stop_on_break);
 #endif
 }
 
@@ -538,7 +538,7 @@ static void serve(pco_loop *loop, pco_server *server)
         pco_server_wait_closed(server, stop_when_closed, loop) == 0) {
         pco_loop_run_forever(loop);
     }
-    handle_signals(SIG_DFL);
+    handle_signals(SIG_IGN);
 }
 
 /* Reads a number from 0 to `most`. */

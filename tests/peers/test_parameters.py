@@ -355,6 +355,7 @@ class EndTest(PeerTest):
         server = self.start("echo_server")
         pump = support.Pump(self.dial(server.address))
         pump.fill(100000)
+        self.assertEqual(len(pump.sock.recv(1)), 1)  # now more has been written
         server.signal()
         self.assertTrue(receive_all(pump.sock))
         self.assertEqual(server.wait(), 0)
