@@ -3,7 +3,8 @@
 # windows.sh: the configurations of ci/test that are about Windows. Sourced by it.
 #
 #   windows        64 bits, with TLS: built by mingw-w64, every test run under Wine
-#   windows_32     32 bits, without TLS: built and linked only, for want of a 32-bit Wine
+#   windows_32     32 bits, without TLS, the examples over the DLL: built and linked only, for want
+#                  of a 32-bit Wine
 #   msvc_dialect   every file in the dialect of Microsoft's compiler
 
 # prepare_windows: what all of them need. A failure is a failed test.
@@ -29,7 +30,8 @@ test_windows() {
 }
 
 test_windows_32() {
-    prepare_windows && run_check windows_32 build_windows windows_32 i686 -D PORTICO_TLS=OFF
+    prepare_windows && run_check windows_32 \
+        build_windows windows_32 i686 -D PORTICO_TLS=OFF -D BUILD_SHARED_LIBS=ON
 }
 
 test_msvc_dialect() {

@@ -755,7 +755,9 @@ static int iocp_try_send(pco__backend *backend, pco__io *io, const pco_buffer *b
     DWORD length = 0;
     if (WSASend(socket_of(io), list.parts, list.count, &length, 0, NULL, NULL) != 0) {
         *system_code = WSAGetLastError();
-        return stream_error(pco__error_from_system(*system_code));
+        /* Without memory to copy to, a SEND may still do: it sends from where the data is. */
+        int error = stream_error(pco__error_from_system(*system_code));
+        return error == PCO_ENOBUFS ? PCO_EAGAIN : error;
     }
     *sent = length;
     return 0;
