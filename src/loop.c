@@ -22,7 +22,7 @@
 
 #define NANOSECONDS 1e9
 #define SLOW_CALLBACK 0.1
-#define RECEIVE_BUFFER ((size_t)256 * 1024)
+#define RECEIVE_BUFFER ((size_t)512 * 1024)
 #define RECEIVE_BUFFER_LEAST ((size_t)4 * 1024)
 #define RECEIVE_BUFFER_MOST ((size_t)16 * 1024 * 1024)
 
@@ -601,7 +601,7 @@ static void free_parts(pco_loop *loop)
     if (loop->mutex != NULL) {
         pco__mutex_free(loop->mutex);
     }
-    pco__free(loop->cork.memory);
+    pco__free_pages(loop->cork.memory);
     pco__free(loop);
 }
 
@@ -617,7 +617,7 @@ int pco__loop_new(const pco_loop_options *given, const pco__backend_class *backe
     if (made == NULL) {
         return pco__error_describe(error, PCO_ENOMEM, 0, "make a loop");
     }
-    made->cork.memory = pco__malloc(PCO__CORK_SIZE);
+    made->cork.memory = pco__malloc_pages(PCO__CORK_SIZE);
     if (made->cork.memory == NULL || pco__mutex_new(&made->mutex) != 0) {
         code = pco__error_describe(error, PCO_ENOMEM, 0, "make a loop");
         goto fail;

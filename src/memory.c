@@ -8,8 +8,11 @@
 #include <portico/base.h>
 #include <portico/error.h>
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define PAGE_BYTES ((uintptr_t)4096)
 
 static struct {
     void *(*allocate)(size_t size);
@@ -69,4 +72,28 @@ char *pco__strdup(const char *text)
         memcpy(copy, text, size);
     }
     return copy;
+}
+
+/* In front of the page lies the address of the whole piece. */
+void *pco__malloc_pages(size_t size)
+{
+    unsigned char *whole = pco__malloc(sizeof(void *) + PAGE_BYTES + size);
+
+    if (whole == NULL) {
+        return NULL;
+    }
+    uintptr_t address = (uintptr_t)whole + sizeof(void *);
+    unsigned char *memory =
+        whole + sizeof(void *) + (PAGE_BYTES - address % PAGE_BYTES) % PAGE_BYTES;
+    memcpy(memory - sizeof(void *), &whole, sizeof(void *));
+    return memory;
+}
+
+void pco__free_pages(void *memory)
+{
+    if (memory != NULL) {
+        void *whole;
+        memcpy(&whole, (unsigned char *)memory - sizeof(void *), sizeof(void *));
+        pco__free(whole);
+    }
 }

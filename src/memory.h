@@ -11,4 +11,11 @@ void *pco__realloc(void *memory, size_t size);
 void pco__free(void *memory); /* NULL is allowed */
 char *pco__strdup(const char *text);
 
+/*
+ * Memory that begins at a page of 4 KiB, for what the system copies much into and out of: it copies
+ * large pieces faster there. pco__free_pages gives it back.
+ */
+void *pco__malloc_pages(size_t size);
+void pco__free_pages(void *memory); /* NULL is allowed */
+
 #endif

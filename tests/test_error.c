@@ -131,6 +131,20 @@ static void the_hook_takes_three_functions_or_none(void **state)
     assert_int_equal(releases, 1);
 }
 
+static void memory_of_pages_begins_at_a_page_and_is_given_back(void **state)
+{
+    (void)state;
+    for (size_t size = 0; size < 3; size++) {
+        unsigned char *memory = pco__malloc_pages(size * 4096);
+
+        assert_non_null(memory);
+        assert_int_equal((uintptr_t)memory % 4096, 0);
+        memset(memory, 1, size * 4096);
+        pco__free_pages(memory);
+    }
+    pco__free_pages(NULL);
+}
+
 static void memory_of_no_size_is_memory(void **state)
 {
     unsigned char *memory = pco__malloc(0);
@@ -156,6 +170,7 @@ int main(void)
         cmocka_unit_test(a_message_is_never_cut_inside_a_character),
         cmocka_unit_test(the_hook_takes_three_functions_or_none),
         cmocka_unit_test(memory_of_no_size_is_memory),
+        cmocka_unit_test(memory_of_pages_begins_at_a_page_and_is_given_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,7 +39,7 @@ typedef struct pco_loop_options {
     /* In debug mode, a callback that takes this long is reported. Default 0.1 s. */
     double slow_callback_duration;
 
-    /* Bytes of the loop's receive buffer, 4 KiB to 16 MiB. Default 256 KiB. One per loop. */
+    /* Bytes of the loop's receive buffer, 4 KiB to 16 MiB. Default 512 KiB. One per loop. */
     size_t receive_buffer_size;
 } pco_loop_options;
 

@@ -555,7 +555,7 @@ int pco__reactor_init(const pco__backend_class *self, const pco__backend_options
     pco__list_init(&reactor->ready);
     pco__list_init(&reactor->batch);
     pco__list_init(&reactor->starved);
-    reactor->scratch = pco__malloc(reactor->scratch_size);
+    reactor->scratch = pco__malloc_pages(reactor->scratch_size);
     if (reactor->scratch == NULL) {
         code = pco__error_describe(error, PCO_ENOMEM, 0, "the receive buffer");
         goto fail;
@@ -568,7 +568,7 @@ int pco__reactor_init(const pco__backend_class *self, const pco__backend_options
     *backend = &reactor->base;
     return 0;
 fail:
-    pco__free(reactor->scratch);
+    pco__free_pages(reactor->scratch);
     pco__free(reactor);
     return code;
 }
@@ -584,7 +584,7 @@ void pco__reactor_fini(pco__backend *backend)
     if (reactor->reserve >= 0) {
         close(reactor->reserve);
     }
-    pco__free(reactor->scratch);
+    pco__free_pages(reactor->scratch);
     pco__free(reactor);
 }
 

@@ -797,7 +797,7 @@ static int iocp_init(const pco__backend_class *self, const pco__backend_options 
     made->base.class_ = self;
     made->known_end = &made->known;
     made->buffer_size = options->receive_buffer_size;
-    made->buffer = pco__malloc(made->buffer_size);
+    made->buffer = pco__malloc_pages(made->buffer_size);
     if (made->buffer == NULL) {
         err = pco__error_describe(error, PCO_ENOMEM, 0, "the receive buffer");
         goto fail;
@@ -813,7 +813,7 @@ static int iocp_init(const pco__backend_class *self, const pco__backend_options 
     return 0;
 
 fail:
-    pco__free(made->buffer);
+    pco__free_pages(made->buffer);
     pco__free(made);
     return err;
 }
@@ -823,7 +823,7 @@ static void iocp_fini(pco__backend *backend)
     iocp *self = iocp_of(backend);
     assert(self->attached == 0 && self->known == NULL);
     CloseHandle(self->port);
-    pco__free(self->buffer);
+    pco__free_pages(self->buffer);
     pco__free(self);
 }
 
