@@ -6,10 +6,11 @@
  *
  * The four rules, which tests/test_backend.c holds every backend to:
  *
- *   Once.     A submitted operation reaches done() exactly once: from poll(), on the loop's
- *             thread, never from inside submit() or cancel().
+ *   Once.     A submitted operation reaches done() exactly once, through pco__complete: from
+ *             poll(), on the loop's thread, never from inside submit() or cancel().
  *   Lent.     From submit() until done() is entered, the operation and the memory that it names
- *             belong to the backend. done() may reuse or free them, and submit again.
+ *             belong to the backend. done() may reuse or free them, and submit again; it returns
+ *             true to have the operation submitted again as it was.
  *             One thing is allowed meanwhile: a chain that is being sent may grow at its end, by
  *             segments or by bytes behind its last one; what was there does not change or move.
  *   Cancel    is a request. done() still follows, with PCO_ECANCELED, or with the real result
@@ -34,6 +35,7 @@
  * pco__io_private. src/posix and src/win32 have one each; the build's include path chooses.
  */
 #include "backend_private.h"
+#include "compiler.h"
 
 typedef struct pco__backend pco__backend;
 typedef struct pco__io pco__io;
@@ -93,14 +95,14 @@ typedef enum pco__op_kind {
 typedef struct pco__result {
     int error;       /* 0 or PCO_E* */
     int system_code; /* what the system called it */
-    size_t length;
+    size_t length;   /* of data: 0 after a failure */
     const void *data;
     pco_socket socket;
     const pco_address *peer;
 } pco__result;
 
 struct pco__op {
-    void (*done)(pco__op *op, const pco__result *result);
+    bool (*done)(pco__op *op, const pco__result *result); /* true: submit it again */
     pco__io *io;
     union {
         const pco__segment *chain;                                      /* SEND */
@@ -116,11 +118,12 @@ struct pco__op {
 /* What a socket is when it is attached. */
 typedef enum pco__io_role { PCO__IO_LISTENER, PCO__IO_CONNECTED, PCO__IO_UNCONNECTED } pco__io_role;
 
-/*
- * What every done() goes through. Before entering done(), the backend calls
- * pco__complete(backend, op, result), which asserts the rules, clears in_flight, and calls done().
- */
-void pco__complete(pco__backend *backend, pco__op *op, const pco__result *result);
+/* What try_send() has done; small enough to be returned in registers. */
+typedef struct pco__sent {
+    size_t length;   /* 0 unless error is 0 */
+    int error;       /* 0 or PCO_E*; PCO_EAGAIN: the system takes nothing now */
+    int system_code; /* as in pco__result */
+} pco__sent;
 
 typedef struct pco__backend_options {
     size_t receive_buffer_size;
@@ -172,11 +175,10 @@ typedef struct pco__backend_class {
 
     /*
      * Sends what the system takes at once, without an operation: allowed while no SEND is in
-     * flight. PCO_EAGAIN: nothing. The memory is free again when it returns. system_code as in
-     * pco__result.
+     * flight. The memory is free again when it returns.
      */
-    int (*try_send)(pco__backend *backend, pco__io *io, const pco_buffer *buffers, size_t count,
-                    size_t *sent, int *system_code);
+    pco__sent (*try_send)(pco__backend *backend, pco__io *io, const pco_buffer *buffers,
+                          size_t count);
 
     /* Says to the peer that no more will be sent (FIN). */
     int (*shutdown_send)(pco__backend *backend, pco__io *io);
@@ -190,10 +192,11 @@ typedef struct pco__backend_class {
 /* The most buffers that try_send takes in one call. */
 #define PCO__SEND_BUFFERS 64
 
-/* The first member of every backend. */
+/* The first member of every backend. init() zeroes what it does not set. */
 struct pco__backend {
     const pco__backend_class *class_;
     pco_loop *loop;
+    bool is_direct; /* done() needs no clock around it: there is a loop, not in debug mode */
 };
 
 /* This system's backends, best first, ended by NULL. */

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "complete.h"
 #include "error.h"
 #include "memory.h"
 #include "resolver.h"
@@ -131,9 +132,12 @@ void pco__loop_stop_timer(pco_loop *loop, pco__timer *timer)
 
 /* ---- Tasks ---- */
 
+/* What stands behind the last task of a queue. */
+static pco__task queue_end;
+
 static void push(pco__task_queue *queue, pco__task *task)
 {
-    task->next = NULL;
+    task->next = &queue_end;
     if (queue->tail == NULL) {
         queue->head = task;
     } else {
@@ -142,10 +146,21 @@ static void push(pco__task_queue *queue, pco__task *task)
     queue->tail = task;
 }
 
+/* The first task of a queue, taken out; NULL if there is none. */
+static pco__task *pop(pco__task_queue *queue)
+{
+    pco__task *task = queue->head;
+    if (task != NULL) {
+        queue->head = task->next != &queue_end ? task->next : NULL;
+        queue->tail = queue->head != NULL ? queue->tail : NULL;
+        task->next = NULL;
+    }
+    return task;
+}
+
 void pco__loop_schedule(pco_loop *loop, pco__task *task)
 {
-    if (!task->queued) {
-        task->queued = true;
+    if (!pco__task_is_queued(task)) {
         push(&loop->ready, task);
     }
 }
@@ -164,14 +179,12 @@ void pco__loop_post(pco_loop *loop, pco__task *task)
 static void take_posted(pco_loop *loop)
 {
     pco__mutex_lock(loop->mutex);
-    pco__task *task = loop->posted.head;
-    loop->posted.head = NULL;
-    loop->posted.tail = NULL;
+    pco__task_queue posted = loop->posted;
+    loop->posted = (pco__task_queue){NULL, NULL};
     pco__mutex_unlock(loop->mutex);
-    while (task != NULL) {
-        pco__task *next = task->next;
+    pco__task *task;
+    while ((task = pop(&posted)) != NULL) {
         pco__loop_schedule(loop, task);
-        task = next;
     }
 }
 
@@ -212,29 +225,17 @@ static void callback_ended(pco_loop *loop, uint64_t began)
     }
 }
 
-/* With the clock before and after, in debug mode; and without a loop, in tests of a backend. */
-static void complete_slowly(pco_loop *loop, pco__op *op, const pco__result *result)
-{
-    if (loop == NULL) {
-        op->done(op, result);
-        return;
-    }
-    uint64_t began = debug_begin(loop);
-    op->done(op, result);
-    callback_ended(loop, began);
-}
-
-void pco__complete(pco__backend *backend, pco__op *op, const pco__result *result)
+PCO__COLD void pco__complete_slowly(pco__backend *backend, pco__op *op, const pco__result *result,
+                                    void (*submit)(pco__backend *backend, pco__op *op))
 {
     pco_loop *loop = backend->loop;
-    assert(op->in_flight);
-    op->in_flight = false;
-    if (loop == NULL || loop->debug) {
-        complete_slowly(loop, op, result);
-        return;
+    uint64_t began = loop != NULL ? debug_begin(loop) : 0;
+    if (op->done(op, result)) {
+        submit(backend, op);
     }
-    op->done(op, result);
-    pco__cork_flush(loop);
+    if (loop != NULL) {
+        callback_ended(loop, began);
+    }
 }
 
 /* ---- The turn ---- */
@@ -255,21 +256,14 @@ static void run_due_timers(pco_loop *loop)
 
 static void run_tasks(pco_loop *loop)
 {
-    pco__task *last = loop->ready.tail;
-    while (last != NULL) {
-        pco__task *task = loop->ready.head;
-        loop->ready.head = task->next;
-        if (task->next == NULL) {
-            loop->ready.tail = NULL;
-        }
-        bool is_last = task == last;
-        task->queued = false;
+    const pco__task *last = loop->ready.tail;
+    bool more = last != NULL;
+    while (more) {
+        pco__task *task = pop(&loop->ready);
+        more = task != last;
         uint64_t began = debug_begin(loop);
         task->run(task);
         callback_ended(loop, began);
-        if (is_last) {
-            break;
-        }
     }
 }
 
@@ -552,6 +546,7 @@ bool pco_loop_get_debug(const pco_loop *loop)
 void pco_loop_set_debug(pco_loop *loop, bool debug)
 {
     loop->debug = debug;
+    loop->backend->is_direct = !debug;
 }
 
 const char *pco_loop_backend(const pco_loop *loop)
@@ -631,6 +626,7 @@ int pco__loop_new(const pco_loop_options *given, const pco__backend_class *backe
     made->backend->loop = made;
     made->debug = options.debug == PCO_ON ||
                   (options.debug == PCO_DEFAULT && pco__getenv("PORTICO_DEBUG") != NULL);
+    made->backend->is_direct = !made->debug;
     made->slow_callback_duration = options.slow_callback_duration;
     made->thread = pco__thread_id();
     pco__list_init(&made->servers);

@@ -22,10 +22,14 @@ struct pco__ssl_loop;
  */
 typedef struct pco__task pco__task;
 struct pco__task {
-    pco__task *next;
+    pco__task *next; /* NULL: in no queue; of the last one: the address of something in loop.c */
     void (*run)(pco__task *task);
-    bool queued;
 };
+
+static inline bool pco__task_is_queued(const pco__task *task)
+{
+    return task->next != NULL;
+}
 
 typedef struct pco__task_queue {
     pco__task *head;
@@ -38,11 +42,14 @@ typedef struct pco__task_queue {
  */
 typedef struct pco__cork {
     struct pco__stream *owner;
-    size_t length;
+    size_t length; /* while there is an owner */
     unsigned char *memory;
 } pco__cork;
 
 #define PCO__CORK_SIZE ((size_t)128 * 1024)
+
+/* Sends what the loop's cork holds, whosever it is (stream_write.c). */
+void pco__cork_flush_now(pco_loop *loop);
 
 struct pco_loop {
     pco__backend *backend;
@@ -87,6 +94,14 @@ void pco__loop_schedule(pco_loop *loop, pco__task *task);
 /* Starts `timer` to fire `seconds` (not NaN, not negative) from now; INFINITY does not start it. */
 void pco__loop_start_timer(pco_loop *loop, pco__timer *timer, double seconds);
 void pco__loop_stop_timer(pco_loop *loop, pco__timer *timer);
+
+/* Called after every callback: sends what it has written. */
+static inline void pco__cork_flush(pco_loop *loop)
+{
+    if (loop->cork.owner != NULL) {
+        pco__cork_flush_now(loop);
+    }
+}
 
 /* From any thread: queues a task of the caller's. */
 void pco__loop_post(pco_loop *loop, pco__task *task);

@@ -20,7 +20,7 @@
 /* Seconds to wait after accepting failed (asyncio: ACCEPT_RETRY_DELAY). */
 #define BACK_OFF 1.0
 
-static void accepted(pco__op *op, const pco__result *result);
+static bool accepted(pco__op *op, const pco__result *result);
 
 pco__link *pco__server_streams(pco_server *server)
 {
@@ -209,7 +209,7 @@ static bool is_accepting(const pco_server *server)
     return false;
 }
 
-static void accepted(pco__op *op, const pco__result *result)
+static bool accepted(pco__op *op, const pco__result *result)
 {
     pco__accept *accept = PCO__CONTAINER(op, pco__accept, op);
     pco_server *server = accept->listener->server;
@@ -223,13 +223,14 @@ static void accepted(pco__op *op, const pco__result *result)
         } else {
             accepting_failed(server, result);
         }
-        return;
+        return false;
     }
     if (result->error == 0) {
         server->counters.refused++;
         pco__socket_close(result->socket, false);
     }
     pco__loop_schedule(server->loop, &server->task);
+    return false;
 }
 
 /* ---- Serving ---- */
@@ -413,7 +414,7 @@ static void settle(pco__task *task)
     pco__loop_stop_timer(server->loop, &server->deadline);
     free_listeners(server);
     call_waiters(server);
-    if (server->freed && server->holds == 0 && !server->task.queued) {
+    if (server->freed && server->holds == 0 && !pco__task_is_queued(&server->task)) {
         destroy(server);
     }
 }

@@ -76,7 +76,7 @@ void pco__ssl_end_at_once(pco__ssl *ssl, bool reset)
 /* OpenSSL holds input that nothing else will make anybody look at. */
 static void schedule_held(pco__ssl *ssl)
 {
-    if (!ssl->task.queued) {
+    if (!pco__task_is_queued(&ssl->task)) {
         pco_transport_retain(&ssl->base);
         pco__loop_schedule(ssl->base.loop, &ssl->task);
     }
@@ -140,7 +140,7 @@ static int write_gathered(pco__ssl *ssl, const pco_buffer *buffers, size_t count
     return code == 0 && filled != 0 ? pco__ssl_engine_write(ssl, memory, filled) : code;
 }
 
-static int class_write(pco_transport *transport, const pco_buffer *buffers, size_t count)
+static int class_writelines(pco_transport *transport, const pco_buffer *buffers, size_t count)
 {
     pco__ssl *ssl = of(transport);
     if (!pco__ssl_is_open(ssl)) {
@@ -161,9 +161,15 @@ static int class_write(pco_transport *transport, const pco_buffer *buffers, size
     return code;
 }
 
+static int class_write(pco_transport *transport, const void *data, size_t length)
+{
+    pco_buffer buffer = {.data = data, .length = length};
+    return class_writelines(transport, &buffer, 1);
+}
+
 static int class_write_owned(pco_transport *transport, const pco_buffer *buffer, pco__owned owned)
 {
-    int code = class_write(transport, buffer, 1);
+    int code = class_writelines(transport, buffer, 1);
     if (owned.release != NULL) {
         owned.release(buffer->data, owned.context);
     }
@@ -272,6 +278,7 @@ static void class_destroy(pco_transport *transport)
 
 static const pco__transport_class ssl_class = {
     .write = class_write,
+    .writelines = class_writelines,
     .write_owned = class_write_owned,
     .write_eof = class_write_eof,
     .close = class_close,

@@ -33,6 +33,7 @@ static void set_state(pco__stream *stream, pco__stream_state state)
     assert(state > stream->state);
     assert(state != PCO__STREAM_CLOSED || stream->state == PCO__STREAM_DRAINING);
     stream->state = (uint8_t)state;
+    stream->base.reads_plainly = false;
 }
 
 /* ---- The end ---- */
@@ -99,7 +100,7 @@ void pco__stream_fail(pco__stream *stream, int code, int system_code, const char
     if (stream->state >= PCO__STREAM_DRAINING) {
         return;
     }
-    stream->error = code;
+    stream->error = (int16_t)code;
     stream->system_code = system_code;
     stream->sentence = sentence;
     terminate(stream);
@@ -136,12 +137,12 @@ static void ask_for_buffer(pco__op *op, void **buffer, size_t *length)
     if (!may_deliver(&stream->base) || protocol->methods->get_buffer == NULL) {
         return;
     }
+    stream->lender = protocol;
     protocol->methods->get_buffer(protocol, &stream->base, 0, buffer, length);
     if (*buffer == NULL || *length == 0) {
         stream->bad_buffer = true;
         *length = 0;
     }
-    stream->lender = protocol;
 }
 
 /* Whether the last byte has left and the peer's end is waited for, see lingering_close. */
@@ -179,9 +180,11 @@ static void update_reading(pco__stream *stream)
         return;
     }
     op->kind = (uint8_t)wanted;
-    bool buffered =
-        stream->state == PCO__STREAM_OPEN && stream->base.protocol->methods->get_buffer != NULL;
-    op->with.get_buffer = buffered ? ask_for_buffer : NULL;
+    const pco_protocol_methods *methods = stream->base.protocol->methods;
+    bool is_open = stream->state == PCO__STREAM_OPEN;
+    op->with.get_buffer = is_open && methods->get_buffer != NULL ? ask_for_buffer : NULL;
+    stream->base.reads_plainly = is_open && wanted == PCO__OP_RECV && methods->get_buffer == NULL &&
+                                 methods->data_received != NULL;
     backend->class_->submit(backend, op);
 }
 
@@ -204,6 +207,7 @@ int pco__stream_keep(pco__stream *stream, const void *data, size_t length)
         pco__free(old);
     }
     stream->kept = kept;
+    stream->base.reads_plainly = false;
     return 0;
 }
 
@@ -283,21 +287,12 @@ static void received_nothing(pco__stream *stream, const pco__result *result)
     }
 }
 
-/* The commonest end of a RECV by far: data for a plain protocol that takes it. */
-static inline bool received_plainly(pco__stream *stream, const pco__result *result)
+static PCO__COLD void received_otherwise(pco__stream *stream, const pco__result *result)
 {
-    pco_protocol *protocol = stream->base.protocol;
-    if (result->error != 0 || result->length == 0 || stream->receive.with.get_buffer != NULL ||
-        !may_deliver(&stream->base) || protocol->methods->get_buffer != NULL ||
-        protocol->methods->data_received == NULL) {
-        return false;
+    if (stream->state == PCO__STREAM_DRAINING) {
+        pco__stream_join(stream);
+        return;
     }
-    protocol->methods->data_received(protocol, &stream->base, result->data, result->length);
-    return true;
-}
-
-static void received_otherwise(pco__stream *stream, const pco__result *result)
-{
     if (result->error != 0) {
         received_nothing(stream, result);
     } else if (result->length == 0) {
@@ -314,19 +309,23 @@ static void received_otherwise(pco__stream *stream, const pco__result *result)
             deliver(stream, result->data, result->length);
         }
     }
+    update_reading(stream);
 }
 
-static void received(pco__op *op, const pco__result *result)
+static bool received(pco__op *op, const pco__result *result)
 {
     pco__stream *stream = PCO__CONTAINER(op, pco__stream, receive);
-    if (stream->state == PCO__STREAM_DRAINING) {
-        pco__stream_join(stream);
-        return;
-    }
-    if (!received_plainly(stream, result)) {
+    if (!stream->base.reads_plainly || result->length == 0) {
         received_otherwise(stream, result);
+        return false;
     }
-    update_reading(stream);
+    pco_protocol *protocol = stream->base.protocol;
+    protocol->methods->data_received(protocol, &stream->base, result->data, result->length);
+    if (!stream->base.reads_plainly) {
+        update_reading(stream);
+        return false;
+    }
+    return true;
 }
 
 static void reading_changed(pco_transport *transport)
@@ -452,8 +451,7 @@ int pco__stream_new(pco_loop *loop, pco_socket sock, const pco__stream_options *
     made->send.kind = PCO__OP_SEND;
     made->send.done = pco__stream_sent;
     made->top = &made->base;
-    made->high = PCO__HIGH_WATER;
-    made->low = PCO__LOW_WATER;
+    pco__stream_set_limits(made, PCO__HIGH_WATER, PCO__LOW_WATER);
     made->task.run = run_task;
     made->timer.fire = close_timed_out;
     made->server = options->server;
@@ -482,9 +480,9 @@ void pco__stream_start(pco__stream *stream, pco_protocol *protocol)
 
 /* ---- The class ---- */
 
-static int class_write(pco_transport *transport, const pco_buffer *buffers, size_t count)
+static int class_writelines(pco_transport *transport, const pco_buffer *buffers, size_t count)
 {
-    return pco__stream_write(of(transport), buffers, count);
+    return pco__stream_writelines(of(transport), buffers, count);
 }
 
 static int class_write_owned(pco_transport *transport, const pco_buffer *buffer, pco__owned owned)
@@ -526,7 +524,8 @@ static void destroy(pco_transport *transport)
 }
 
 static const pco__transport_class stream_class = {
-    .write = class_write,
+    .write = pco__stream_write,
+    .writelines = class_writelines,
     .write_owned = class_write_owned,
     .write_eof = write_eof,
     .close = class_close,

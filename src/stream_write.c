@@ -104,7 +104,6 @@ void pco__stream_drop_output(pco__stream *stream)
     pco__cork *cork = &stream->base.loop->cork;
     if (cork->owner == stream) {
         cork->owner = NULL;
-        cork->length = 0;
     }
     dequeue(stream, stream->queued);
 }
@@ -119,23 +118,8 @@ static void send_queue(pco__stream *stream)
     }
 }
 
-void pco__stream_sent(pco__op *op, const pco__result *result)
+static void resume_if_under(pco__stream *stream)
 {
-    pco__stream *stream = PCO__CONTAINER(op, pco__stream, send);
-    if (stream->state == PCO__STREAM_DRAINING) {
-        pco__stream_drop_output(stream);
-        pco__stream_join(stream);
-        return;
-    }
-    if (result->error != 0) {
-        pco__stream_fail(stream, result->error, result->system_code, NULL);
-        return;
-    }
-    dequeue(stream, result->length);
-    send_queue(stream);
-    if (stream->queue_head == NULL) {
-        pco__stream_flushed(stream);
-    }
     if (stream->writing_paused && stream->queued <= stream->low &&
         stream->state == PCO__STREAM_OPEN) {
         pco_protocol *protocol = stream->base.protocol;
@@ -144,6 +128,25 @@ void pco__stream_sent(pco__op *op, const pco__result *result)
             protocol->methods->resume_writing(protocol, &stream->base);
         }
     }
+}
+
+bool pco__stream_sent(pco__op *op, const pco__result *result)
+{
+    pco__stream *stream = PCO__CONTAINER(op, pco__stream, send);
+    if (stream->state == PCO__STREAM_DRAINING) {
+        pco__stream_drop_output(stream);
+        pco__stream_join(stream);
+    } else if (result->error != 0) {
+        pco__stream_fail(stream, result->error, result->system_code, NULL);
+    } else {
+        dequeue(stream, result->length);
+        send_queue(stream);
+        if (stream->queue_head == NULL) {
+            pco__stream_flushed(stream);
+        }
+        resume_if_under(stream);
+    }
+    return false;
 }
 
 /* ---- Sending at once ---- */
@@ -170,6 +173,19 @@ static int enqueue_rest(pco__stream *stream, pco_buffer *all, size_t count, size
 }
 
 /*
+ * Not all of the cork's content, the first of what was tried, has left: the rest goes into the
+ * queue, or the connection fails.
+ */
+static PCO__COLD void keep_corked(pco__stream *stream, pco_buffer *corked, pco__sent sent)
+{
+    if (sent.error != 0 && sent.error != PCO_EAGAIN) {
+        pco__stream_fail(stream, sent.error, sent.system_code, NULL);
+    } else if (enqueue_rest(stream, corked, 1, sent.length) != 0) {
+        pco__stream_fail(stream, PCO_ENOMEM, 0, NULL);
+    }
+}
+
+/*
  * Tries to send, in one call, buffers of which the first `corked` bytes come from the cork. The
  * queue is empty. What is left of the cork goes into the queue. Returns how many bytes of the other
  * buffers have left. The connection may have failed.
@@ -177,22 +193,12 @@ static int enqueue_rest(pco__stream *stream, pco_buffer *all, size_t count, size
 static size_t send_at_once(pco__stream *stream, pco_buffer *buffers, size_t count, size_t corked)
 {
     pco__backend *backend = stream->base.loop->backend;
-    size_t length = 0;
-    int system_code = 0;
-    int code =
-        backend->class_->try_send(backend, &stream->io, buffers, count, &length, &system_code);
-    if (code == PCO_EAGAIN) {
-        length = 0;
-    } else if (code != 0) {
-        pco__stream_fail(stream, code, system_code, NULL);
-        return 0;
+    pco__sent sent = backend->class_->try_send(backend, &stream->io, buffers, count);
+    bool failed = sent.error != 0 && sent.error != PCO_EAGAIN;
+    if (!failed && sent.length >= corked) {
+        return sent.length - corked;
     }
-    if (length >= corked) {
-        return length - corked;
-    }
-    if (enqueue_rest(stream, buffers, 1, length) != 0) {
-        pco__stream_fail(stream, PCO_ENOMEM, 0, NULL);
-    }
+    keep_corked(stream, buffers, sent);
     return 0;
 }
 
@@ -201,15 +207,18 @@ static pco_buffer take_cork(pco__cork *cork)
 {
     pco_buffer content = {.data = cork->memory, .length = cork->length};
     cork->owner = NULL;
-    cork->length = 0;
     return content;
 }
 
 void pco__cork_flush_now(pco_loop *loop)
 {
+    pco__backend *backend = loop->backend;
     pco__stream *stream = loop->cork.owner;
     pco_buffer corked = take_cork(&loop->cork);
-    send_at_once(stream, &corked, 1, corked.length);
+    pco__sent sent = backend->class_->try_send(backend, &stream->io, &corked, 1);
+    if (sent.length != corked.length) {
+        keep_corked(stream, &corked, sent);
+    }
 }
 
 /* Sends the cork's content, if it is the stream's, and the buffers, fewer than SEND_BUFFERS. */
@@ -244,7 +253,10 @@ static bool reserve_cork(pco__stream *stream, size_t length)
     if (stream->queue_head != NULL || stream->state >= PCO__STREAM_DRAINING) {
         return false;
     }
-    cork->owner = stream;
+    if (cork->owner == NULL) {
+        cork->owner = stream;
+        cork->length = 0;
+    }
     return true;
 }
 
@@ -278,6 +290,13 @@ static void pause_if_over(pco__stream *stream)
             protocol->methods->pause_writing(protocol, &stream->base);
         }
     }
+}
+
+void pco__stream_set_limits(pco__stream *stream, size_t high, size_t low)
+{
+    stream->high = high;
+    stream->low = low;
+    stream->corkable = (uint16_t)(high < LARGE_WRITE ? high : LARGE_WRITE - 1);
 }
 
 void pco__stream_check_high_water(pco__stream *stream)
@@ -324,53 +343,54 @@ static int write_now(pco__stream *stream, const pco_buffer *buffers, size_t coun
     return code;
 }
 
-/* The commonest write by far: a small one, the first that the running callback makes. */
-static inline bool cork_first(pco__stream *stream, pco__cork *cork, const pco_buffer *buffer)
-{
-    if (cork->owner != NULL || buffer->length >= LARGE_WRITE || buffer->length > stream->high ||
-        stream->queue_head != NULL || buffer->length == 0) {
-        return false;
-    }
-    memcpy(cork->memory, buffer->data, buffer->length);
-    cork->length = buffer->length;
-    cork->owner = stream;
-    return true;
-}
-
 /* Whether a write may wait in the cork for the running callback's end, without a system call. */
 static bool may_cork(const pco__stream *stream, const pco__cork *cork, size_t length)
 {
     size_t corked = cork->owner == stream ? cork->length : 0;
-    return length < LARGE_WRITE && stream->queue_head == NULL && corked + length <= stream->high;
+    return length <= stream->corkable && stream->queue_head == NULL &&
+           corked + length <= stream->high;
 }
 
-static int write_any(pco__stream *stream, pco__cork *cork, const pco_buffer *buffers, size_t count)
+int pco__stream_writelines(pco__stream *stream, const pco_buffer *buffers, size_t count)
 {
+    pco__cork *cork = &stream->base.loop->cork;
+    int code = check_writable(stream);
     size_t total = 0;
     for (size_t i = 0; i < count; i++) {
         total += buffers[i].length;
     }
-    if (total == 0) {
-        return 0;
+    if (code != 0 || total == 0) {
+        return code;
     }
     if (may_cork(stream, cork, total) && reserve_cork(stream, total)) {
         append_to_cork(cork, buffers, count);
         return 0;
     }
-    int code = stream->queue_head != NULL ? enqueue_copy(stream, buffers, count, total)
-                                          : write_now(stream, buffers, count);
+    code = stream->queue_head != NULL ? enqueue_copy(stream, buffers, count, total)
+                                      : write_now(stream, buffers, count);
     pause_if_over(stream);
     return code;
 }
 
-int pco__stream_write(pco__stream *stream, const pco_buffer *buffers, size_t count)
+static PCO__COLD int write_otherwise(pco__stream *stream, const void *data, size_t length)
 {
-    pco__cork *cork = &stream->base.loop->cork;
-    int code = check_writable(stream);
-    if (code != 0 || (count == 1 && cork_first(stream, cork, buffers))) {
-        return code;
+    pco_buffer buffer = {.data = data, .length = length};
+    return pco__stream_writelines(stream, &buffer, 1);
+}
+
+/* The commonest write by far, a small one, the first of the running callback, takes no detour. */
+int pco__stream_write(pco_transport *transport, const void *data, size_t length)
+{
+    pco__stream *stream = transport->stream;
+    pco__cork *cork = &transport->loop->cork;
+    if (cork->owner != NULL || stream->state != PCO__STREAM_OPEN || stream->eof_asked ||
+        stream->queue_head != NULL || length > stream->corkable || length == 0) {
+        return write_otherwise(stream, data, length);
     }
-    return write_any(stream, cork, buffers, count);
+    cork->owner = stream;
+    cork->length = length;
+    memcpy(cork->memory, data, length);
+    return 0;
 }
 
 int pco__stream_append(pco__stream *stream, const void *data, size_t length)
@@ -410,7 +430,7 @@ int pco__stream_write_owned(pco__stream *stream, const pco_buffer *buffer, pco__
     int code = check_writable(stream);
     bool queue = false;
     if (code == 0 && buffer->length < LARGE_WRITE) {
-        code = pco__stream_write(stream, buffer, 1);
+        code = pco__stream_writelines(stream, buffer, 1);
     } else if (code == 0) {
         if (stream->queue_head == NULL) {
             sent = try_send(stream, buffer, 1);

@@ -63,16 +63,24 @@ static bool is_alive(const pco_transport *transport)
 
 /* ---- Writing ---- */
 
-int pco_transport_write(pco_transport *transport, const void *data, size_t length)
+/* With what is unusual: no data, a transport that is closed, debug mode. */
+static PCO__COLD int write_carefully(pco_transport *transport, const void *data, size_t length)
 {
-    pco_buffer buffer = {.data = data, .length = length};
     if (!is_alive(transport)) {
         return PCO_ECLOSED;
     }
     if (data == NULL && length != 0) {
         return PCO_EINVAL;
     }
-    return transport->class_->write(transport, &buffer, 1);
+    return transport->class_->write(transport, data, length);
+}
+
+int pco_transport_write(pco_transport *transport, const void *data, size_t length)
+{
+    if (transport->stream == NULL || data == NULL || transport->loop->debug) {
+        return write_carefully(transport, data, length);
+    }
+    return transport->class_->write(transport, data, length);
 }
 
 int pco_transport_writelines(pco_transport *transport, const pco_buffer *buffers, size_t count)
@@ -88,7 +96,7 @@ int pco_transport_writelines(pco_transport *transport, const pco_buffer *buffers
             return PCO_EINVAL;
         }
     }
-    return transport->class_->write(transport, buffers, count);
+    return transport->class_->writelines(transport, buffers, count);
 }
 
 int pco_transport_write_owned(pco_transport *transport, const void *data, size_t length,
@@ -104,8 +112,7 @@ int pco_transport_write_owned(pco_transport *transport, const void *data, size_t
         pco__owned owned = {.release = release, .context = context};
         return transport->class_->write_owned(transport, &buffer, owned);
     } else {
-        pco_buffer nothing = {.data = NULL, .length = 0};
-        code = transport->class_->write(transport, &nothing, 1);
+        code = transport->class_->write(transport, data, 0);
     }
     if (release != NULL) {
         release(data, context);
@@ -160,6 +167,7 @@ static int set_reading_paused(pco_transport *transport, bool paused)
     }
     if (transport->reading_paused != paused) {
         transport->reading_paused = paused;
+        transport->reads_plainly = false;
         transport->class_->reading_changed(transport);
     }
     return 0;
@@ -194,6 +202,7 @@ int pco_transport_set_protocol(pco_transport *transport, pco_protocol *protocol)
         return PCO_ECLOSED;
     }
     transport->protocol = protocol;
+    transport->reads_plainly = false;
     return 0;
 }
 
@@ -262,8 +271,7 @@ int pco_transport_set_write_buffer_limits(pco_transport *transport, size_t high,
     if (!is_alive(transport)) {
         return PCO_ECLOSED;
     }
-    transport->stream->high = high;
-    transport->stream->low = low;
+    pco__stream_set_limits(transport->stream, high, low);
     pco__stream_check_high_water(transport->stream);
     return 0;
 }

@@ -31,8 +31,10 @@ typedef struct pco__owned {
 
 /* What the classes do differently. The transport is not closed: its stream is not NULL. */
 typedef struct pco__transport_class {
+    int (*write)(pco_transport *transport, const void *data, size_t length);
+
     /* Writes the buffers as one; their total may be 0. */
-    int (*write)(pco_transport *transport, const pco_buffer *buffers, size_t count);
+    int (*writelines)(pco_transport *transport, const pco_buffer *buffers, size_t count);
 
     /* The caller does not release, whatever this returns. */
     int (*write_owned)(pco_transport *transport, const pco_buffer *buffer, pco__owned owned);
@@ -62,6 +64,11 @@ struct pco_transport {
     pco__link link;         /* a stream: in its server's or loop's list; closed: in loop->shells */
     uint32_t references;
     bool reading_paused; /* by the user */
+    /*
+     * Of a stream that is open and reads for a plain protocol, which nothing has changed since
+     * its RECV was submitted: all that data needs is data_received, and the same RECV again.
+     */
+    bool reads_plainly;
 };
 
 void pco__transport_init(pco_transport *transport, const pco__transport_class *class_,
@@ -122,23 +129,26 @@ struct pco__stream {
     size_t high;
     size_t low;
     pco__kept *kept;
-    pco_protocol *lender; /* whose memory a RECV with get_buffer reads into */
-    pco__task task;       /* deliver what was kept, or finish */
-    pco__timer timer;     /* limits CLOSING */
+    union {
+        pco_protocol *lender; /* while open: whose memory a RECV with get_buffer reads into */
+        const char *sentence; /* with an error: static; NULL: the error's own */
+    };
+    pco__task task;   /* deliver what was kept, or finish */
+    pco__timer timer; /* limits CLOSING */
     double close_timeout;
-    int error; /* what connection_lost will be told, 0: nothing */
     int system_code;
-    const char *sentence; /* static; NULL: the error's own */
-    uint8_t state;        /* pco__stream_state */
-    bool made;            /* connection_made has been called */
-    bool writing_paused;  /* pause_writing was called last */
-    bool eof_seen;        /* the peer has closed its side */
-    bool eof_delivered;
-    bool eof_asked; /* write_eof was called; nothing may be written */
-    bool eof_sent;
-    bool linger;     /* read on after the last byte, see lingering_close */
-    bool reset;      /* close with a reset */
-    bool bad_buffer; /* get_buffer gave an empty buffer */
+    int16_t error;     /* what connection_lost will be told, 0: nothing */
+    uint16_t corkable; /* the longest write that may wait in the cork: small, at most `high` */
+    uint8_t state;     /* pco__stream_state */
+    bool made : 1;     /* connection_made has been called */
+    bool writing_paused : 1; /* pause_writing was called last */
+    bool eof_seen : 1;       /* the peer has closed its side */
+    bool eof_delivered : 1;
+    bool eof_asked : 1; /* write_eof was called; nothing may be written */
+    bool eof_sent : 1;
+    bool linger : 1;     /* read on after the last byte, see lingering_close */
+    bool reset : 1;      /* close with a reset */
+    bool bad_buffer : 1; /* get_buffer gave an empty buffer */
     uint8_t peer_length;
     unsigned char peer[28]; /* the peer's sockaddr, if it fits */
 };
@@ -188,7 +198,9 @@ void pco__stream_abort(pco__stream *stream, bool reset);
 
 /* ---- Writing (stream_write.c) ---- */
 
-int pco__stream_write(pco__stream *stream, const pco_buffer *buffers, size_t count);
+/* The class's write() of the stream. */
+int pco__stream_write(pco_transport *transport, const void *data, size_t length);
+int pco__stream_writelines(pco__stream *stream, const pco_buffer *buffers, size_t count);
 int pco__stream_write_owned(pco__stream *stream, const pco_buffer *buffer, pco__owned owned);
 
 /*
@@ -201,24 +213,17 @@ int pco__stream_append(pco__stream *stream, const void *data, size_t length);
 /* Sends at once what is over the high-water mark, and calls pause_writing if too much is left. */
 void pco__stream_check_high_water(pco__stream *stream);
 
+/* low <= high. Follow it with pco__stream_check_high_water. */
+void pco__stream_set_limits(pco__stream *stream, size_t high, size_t low);
+
 /* Bytes accepted and not handed to the system. */
 size_t pco__stream_pending(const pco__stream *stream);
-
-/* Sends what the cork holds, whosever it is. Called after every callback. */
-void pco__cork_flush_now(pco_loop *loop);
-
-static inline void pco__cork_flush(pco_loop *loop)
-{
-    if (loop->cork.owner != NULL) {
-        pco__cork_flush_now(loop);
-    }
-}
 
 /* The end of writing: drops the cork's and the queue's content, releasing what was handed over. */
 void pco__stream_drop_output(pco__stream *stream);
 
 /* done() of the stream's SEND. */
-void pco__stream_sent(pco__op *op, const pco__result *result);
+bool pco__stream_sent(pco__op *op, const pco__result *result);
 
 /* ---- Between the two files of the stream ---- */
 

@@ -57,7 +57,7 @@ struct probe {
     size_t total;
 };
 
-static inline void done(pco__op *op, const pco__result *result)
+static inline bool done(pco__op *op, const pco__result *result)
 {
     probe *self = (probe *)op;
 
@@ -72,7 +72,8 @@ static inline void done(pco__op *op, const pco__result *result)
         self->peer = *result->peer;
     }
     if (result->error == 0 && op->kind == PCO__OP_RECV) {
-        if (self->kept != NULL && self->room - self->total >= result->length) {
+        if (result->length != 0 && self->kept != NULL &&
+            self->room - self->total >= result->length) {
             memcpy(self->kept + self->total, result->data, result->length);
         }
         self->total += result->length;
@@ -80,6 +81,7 @@ static inline void done(pco__op *op, const pco__result *result)
     if (self->then != NULL) {
         self->then(self, result);
     }
+    return false;
 }
 
 static inline void submit(probe *self, pco__io *io, pco__op_kind kind)
@@ -279,16 +281,20 @@ static inline void make_pairs(end *clients, end *servers, size_t count)
 
 /* ---- Data ---- */
 
+static inline pco__sent try_send(end *self, const void *data, size_t length)
+{
+    pco_buffer buffer = {data, length};
+
+    return at.backend->class_->try_send(at.backend, &self->io, &buffer, 1);
+}
+
 /* Sends a text at once. */
 static inline void push(end *self, const char *text)
 {
-    pco_buffer buffer = {text, strlen(text)};
-    size_t sent = 0;
-    int system_code = 0;
+    pco__sent sent = try_send(self, text, strlen(text));
 
-    assert_int_equal(
-        at.backend->class_->try_send(at.backend, &self->io, &buffer, 1, &sent, &system_code), 0);
-    assert_int_equal(sent, strlen(text));
+    assert_int_equal(sent.error, 0);
+    assert_int_equal(sent.length, strlen(text));
 }
 
 /* Byte number `i` of the stream that the tests send. */
@@ -313,19 +319,14 @@ static inline size_t fill(end *self, size_t most)
 {
     unsigned char *data = make_pattern(most);
     size_t total = 0;
-    size_t sent = 1;
-    int system_code = 0;
-    int code = 0;
+    pco__sent sent = {0};
 
-    while (code == 0 && total < most) {
-        pco_buffer buffer = {data + total, most - total};
-
-        sent = 0;
-        code = at.backend->class_->try_send(at.backend, &self->io, &buffer, 1, &sent, &system_code);
-        total += sent;
+    while (sent.error == 0 && total < most) {
+        sent = try_send(self, data + total, most - total);
+        total += sent.length;
     }
     free(data);
-    assert_true(code == 0 || code == PCO_EAGAIN);
+    assert_true(sent.error == 0 || sent.error == PCO_EAGAIN);
     return total;
 }
 

@@ -99,7 +99,7 @@ static void read_on(peer *self)
     }
 }
 
-static void received(pco__op *op, const pco__result *result)
+static bool received(pco__op *op, const pco__result *result)
 {
     peer *self = PCO__CONTAINER(op, peer, in);
 
@@ -114,6 +114,7 @@ static void received(pco__op *op, const pco__result *result)
     }
     read_on(self);
     close_if_drained(self);
+    return false;
 }
 
 void peer_set_reading(peer *self, bool reads)
@@ -215,7 +216,7 @@ static void became_connected(peer *self)
     send_on(self);
 }
 
-static void wrote(pco__op *op, const pco__result *result)
+static bool wrote(pco__op *op, const pco__result *result)
 {
     peer *self = PCO__CONTAINER(op, peer, out);
 
@@ -236,6 +237,7 @@ static void wrote(pco__op *op, const pco__result *result)
         }
     }
     close_if_drained(self);
+    return false;
 }
 
 peer *peer_connect(pco_loop *loop, const pco_address *address, bool tls)

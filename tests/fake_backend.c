@@ -9,6 +9,7 @@
  */
 #include "fake_backend.h"
 
+#include "complete.h"
 #include "error.h"
 #include "loop.h"
 
@@ -182,6 +183,8 @@ static bool can_end(const fake_socket *sock, const fake_flight *flight)
 
 /* ---- How operations end ---- */
 
+static void submit(pco__backend *backend, pco__op *op);
+
 /* Takes the flight away, and tells the library. */
 static void finish(fake_socket *sock, fake_flight *flight, const pco__result *result)
 {
@@ -190,7 +193,7 @@ static void finish(fake_socket *sock, fake_flight *flight, const pco__result *re
     check_unchanged(flight);
     free(flight->bytes);
     memset(flight, 0, sizeof *flight);
-    pco__complete(&sock->backend->base, op, result);
+    pco__complete(&sock->backend->base, op, result, submit);
 }
 
 static void fail(fake_socket *sock, fake_flight *flight, int error, int system_code)
@@ -659,13 +662,13 @@ static void cancel(pco__backend *backend, pco__op *op)
     op->canceled = true;
 }
 
-static int try_send(pco__backend *backend, pco__io *io, const pco_buffer *buffers, size_t count,
-                    size_t *sent, int *system_code)
+static pco__sent try_send(pco__backend *backend, pco__io *io, const pco_buffer *buffers,
+                          size_t count)
 {
     fake_socket *sock = owner_of(of(backend), io, "try_send");
     size_t left = cut(sock->room, sock->send_cut);
+    pco__sent sent = {0};
 
-    *sent = 0;
     if (sock->out.op != NULL || sock->shut_down) {
         die("try_send: a SEND is in flight, or the end was sent");
     }
@@ -673,22 +676,23 @@ static int try_send(pco__backend *backend, pco__io *io, const pco_buffer *buffer
         die("try_send: %lu buffers", (unsigned long)count);
     }
     if (sock->send_error != 0) {
-        int error = sock->send_error;
+        sent.error = sock->send_error;
+        sent.system_code = sock->send_system_code;
         sock->send_error = 0;
-        *system_code = sock->send_system_code;
-        return error;
+        return sent;
     }
     for (size_t i = 0; i < count && left != 0; i++) {
         size_t length = least(buffers[i].length, left);
         carry(sock, buffers[i].data, length);
         left -= length;
-        *sent += length;
+        sent.length += length;
     }
-    if (*sent == 0) {
-        return PCO_EAGAIN;
+    if (sent.length == 0) {
+        sent.error = PCO_EAGAIN;
+    } else {
+        sock->sends++;
     }
-    sock->sends++;
-    return 0;
+    return sent;
 }
 
 static int shutdown_send(pco__backend *backend, pco__io *io)

@@ -491,8 +491,7 @@ static void try_send_takes_many_buffers_in_order(void **state)
     unsigned char *data = make_pattern(PCO__SEND_BUFFERS);
     unsigned char kept[PCO__SEND_BUFFERS];
     pco_buffer buffers[PCO__SEND_BUFFERS];
-    size_t sent = 0;
-    int system_code = 0;
+    pco__sent sent;
     end client;
     end server;
 
@@ -503,10 +502,9 @@ static void try_send_takes_many_buffers_in_order(void **state)
         buffers[i].length = 1;
     }
     start_reading(&server, kept, sizeof kept);
-    assert_int_equal(at.backend->class_->try_send(at.backend, &client.io, buffers,
-                                                  PCO__SEND_BUFFERS, &sent, &system_code),
-                     0);
-    assert_int_equal(sent, PCO__SEND_BUFFERS);
+    sent = at.backend->class_->try_send(at.backend, &client.io, buffers, PCO__SEND_BUFFERS);
+    assert_int_equal(sent.error, 0);
+    assert_int_equal(sent.length, PCO__SEND_BUFFERS);
     assert_true(receives(&server, sizeof kept));
     assert_memory_equal(kept, data, sizeof kept);
     close_end(&client);

@@ -22,6 +22,7 @@
 extern "C" {
 #endif
 
+/* `methods` stays as it is while a transport has the protocol: see pco_transport_set_protocol. */
 struct pco_protocol {
     const pco_protocol_methods *methods;
 };

@@ -17,16 +17,15 @@ typedef struct pco__io_private {
     struct pco__op *in;  /* ACCEPT, RECV or WATCH in flight */
     struct pco__op *out; /* CONNECT or SEND in flight */
     uint32_t generation; /* tells this socket from an earlier one of its number (epoll.c) */
-    int32_t available;   /* how many bytes a poller that counts them has seen, less what was read */
+    int32_t available;   /* bytes that a poller has counted, less what was read since */
     int32_t error;       /* what a poller was told and SO_ERROR may not tell again; 0: nothing */
     uint8_t ready;       /* PCO__READY_*: what the system said and has not been used up */
     uint8_t wants;       /* PCO__READY_*: what the operations in flight wait for */
     uint8_t role;        /* pco__io_role */
 } pco__io_private;
 
-/* In the queue of the operations that were canceled. */
 typedef struct pco__op_private {
-    struct pco__op *next;
+    uint8_t wants; /* PCO__READY_*: what the operation waits for */
 } pco__op_private;
 
 #endif

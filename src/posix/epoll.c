@@ -5,12 +5,11 @@
  *
  * The hard idea: closing a descriptor does not end its registration while a duplicate of it is
  * open (epoll(7), Questions and answers, 6): one that the user made, or that a process forked by
- * another thread holds until it execs. Its events go on, and a pointer in them would name memory
- * that is free. To remove every connection explicitly costs a system call each, so events carry no
- * pointer but the descriptor's number and a generation: what belongs to an earlier socket of that
- * number finds another generation, or nothing, and is dropped. Since edges come only when a socket
- * changes, such events cannot make the loop spin. Listeners are removed explicitly: one that is
- * shared with other processes lives on, and would wake this loop for every client of theirs.
+ * another thread holds until it execs. Its events go on. To remove every connection explicitly
+ * costs a system call each, and is not needed: events carry the descriptor and the generation,
+ * and what belongs to an earlier socket of that number is dropped. Since edges come only when a
+ * socket changes, such events cannot make the loop spin. Listeners are removed explicitly: one that
+ * is shared with other processes lives on, and would wake this loop for every client of theirs.
  *
  * A process that was forked shares the whole epoll set with its parent, and must not use the loop.
  */
@@ -19,7 +18,6 @@
 #include "reactor.h"
 
 #include "error.h"
-#include "memory.h"
 #include "platform.h"
 
 #include <errno.h>
@@ -40,16 +38,13 @@
  */
 #define WAKE_STOP ((uint64_t)1 << 32)
 
-/* The eventfd's key among the events; no descriptor has this number. */
-#define WAKE_KEY UINT64_MAX
+/* The eventfd's key among the events: of generation 0, which no socket has. */
+#define WAKE_KEY ((uint64_t)0)
 
 typedef struct epoll {
     pco__reactor reactor;
     int set;
     int wake;
-    uint32_t generation; /* of the socket added last */
-    pco__io **sockets;   /* by descriptor; NULL where none is registered */
-    size_t capacity;
 } epoll;
 
 static epoll *epoll_of(pco__reactor *reactor)
@@ -90,45 +85,14 @@ static void close_epoll(pco__reactor *reactor)
 
     close(self->wake);
     close(self->set);
-    pco__free(self->sockets);
-}
-
-/* Makes sockets[descriptor] exist. */
-static int make_room(epoll *self, size_t descriptor)
-{
-    size_t capacity = self->capacity != 0 ? self->capacity : 64;
-
-    if (descriptor < self->capacity) {
-        return 0;
-    }
-    while (capacity <= descriptor) {
-        capacity *= 2;
-    }
-    pco__io **sockets = pco__realloc(self->sockets, capacity * sizeof *sockets);
-    if (sockets == NULL) {
-        return PCO_ENOMEM;
-    }
-    for (size_t i = self->capacity; i < capacity; i++) {
-        sockets[i] = NULL;
-    }
-    self->sockets = sockets;
-    self->capacity = capacity;
-    return 0;
 }
 
 static int add(pco__reactor *reactor, pco__io *io, pco_error *error)
 {
-    epoll *self = epoll_of(reactor);
+    const epoll *self = epoll_of(reactor);
     int descriptor = (int)io->socket;
     struct epoll_event event = {.events = EPOLLIN | EPOLLET};
 
-    if (descriptor < 0) {
-        return pco__error_describe(error, PCO_ENOTSOCK, EBADF, "watch a socket");
-    }
-    if (make_room(self, (size_t)descriptor) != 0) {
-        return pco__error_describe(error, PCO_ENOMEM, 0, "watch a socket");
-    }
-    io->private_.generation = ++self->generation;
     if (io->private_.role != PCO__IO_LISTENER) {
         event.events |= EPOLLOUT | EPOLLRDHUP | EPOLLPRI;
     }
@@ -142,18 +106,15 @@ static int add(pco__reactor *reactor, pco__io *io, pco_error *error)
         int code = errno;
         return pco__error_describe(error, pco__error_from_system(code), code, "watch a socket");
     }
-    self->sockets[descriptor] = io;
     return 0;
 }
 
 static void remove_socket(pco__reactor *reactor, pco__io *io)
 {
-    epoll *self = epoll_of(reactor);
     struct epoll_event unused = {0};
 
-    self->sockets[io->socket] = NULL;
     if (io->private_.role == PCO__IO_LISTENER) {
-        epoll_ctl(self->set, EPOLL_CTL_DEL, (int)io->socket, &unused);
+        epoll_ctl(epoll_of(reactor)->set, EPOLL_CTL_DEL, (int)io->socket, &unused);
     }
 }
 
@@ -205,13 +166,11 @@ static void wait_for_events(pco__reactor *reactor, uint64_t timeout, bool *stop)
 
     for (int i = 0; i < count; i++) {
         uint64_t key = events[i].data.u64;
-        if (key == WAKE_KEY) {
-            *stop |= take_wake(self);
-            continue;
-        }
-        pco__io *io = self->sockets[(uint32_t)key];
-        if (io != NULL && io->private_.generation == key >> 32) {
+        pco__io *io = pco__reactor_find(reactor, (uint32_t)key, (uint32_t)(key >> 32));
+        if (io != NULL) {
             pco__reactor_ready(reactor, io, translate(events[i].events));
+        } else if (key == WAKE_KEY) {
+            *stop |= take_wake(self);
         }
     }
 }

@@ -3,11 +3,10 @@
  * kqueue.c: the poller of macOS and the BSDs. Each socket is registered once, for reading and for
  * writing, with EV_CLEAR; nothing is changed or asked again while it lives.
  *
- * The hard idea: close() takes a descriptor's registrations along, whoever else holds the same
- * socket open (kqueue(2), RETURN VALUES), and wait() hands all that it has fetched to the reactor
- * before any socket can be closed. So an event may carry the address of its socket, and to forget a
- * socket costs nothing. An event also tells what no later question brings back: how many bytes
- * there were, and in fflags which error. Both are left with the socket for the reactor.
+ * The hard idea: an event tells what no later question brings back: how many bytes there were, and
+ * in fflags which error. Both are left with the socket for the reactor. To forget a socket costs
+ * nothing: close() takes a descriptor's registrations along, whoever else holds the same socket
+ * open (kqueue(2), RETURN VALUES), and events fetched before carry its generation.
  *
  * A process that was forked has no kqueue, and must not use the loop.
  */
@@ -227,13 +226,14 @@ static int open_kqueue(pco__reactor *reactor, pco_error *error)
 static int list_changes(struct kevent changes[2], pco__io *io, bool removes)
 {
     uintptr_t ident = (uintptr_t)io->socket;
+    void *generation = (void *)(uintptr_t)io->private_.generation;
 
     if (removes) {
-        EV_SET(&changes[0], ident, EVFILT_READ, EV_DELETE, 0, 0, io);
-        EV_SET(&changes[1], ident, EVFILT_WRITE, EV_DELETE, 0, 0, io);
+        EV_SET(&changes[0], ident, EVFILT_READ, EV_DELETE, 0, 0, generation);
+        EV_SET(&changes[1], ident, EVFILT_WRITE, EV_DELETE, 0, 0, generation);
     } else {
-        EV_SET(&changes[0], ident, EVFILT_READ, EV_ADD | EV_CLEAR, 0, 0, io);
-        EV_SET(&changes[1], ident, EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, 0, io);
+        EV_SET(&changes[0], ident, EVFILT_READ, EV_ADD | EV_CLEAR, 0, 0, generation);
+        EV_SET(&changes[1], ident, EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, 0, generation);
     }
     return io->private_.role == PCO__IO_LISTENER ? 1 : 2;
 }
@@ -242,9 +242,6 @@ static int add(pco__reactor *reactor, pco__io *io, pco_error *error)
 {
     struct kevent changes[2];
 
-    if (io->socket < 0) {
-        return pco__error_describe(error, PCO_ENOTSOCK, EBADF, "watch a socket");
-    }
     if (change(poller_of(reactor), changes, list_changes(changes, io, false)) != 0) {
         int code = errno;
         /* The first of the two may have been made, and the socket is still the caller's. */
@@ -274,6 +271,9 @@ static unsigned translate(const struct kevent *event)
     bool ended = (event->flags & EV_EOF) != 0;
     unsigned ready = event->filter == EVFILT_READ ? PCO__READY_IN : PCO__READY_OUT;
 
+    if (event->filter == EVFILT_READ && event->data > 0) {
+        ready |= PCO__READY_COUNTED;
+    }
     if (event->filter == EVFILT_READ && (ended || !IS_SYSTEM_CALL)) {
         ready |= PCO__READY_END;
     }
@@ -285,8 +285,12 @@ static unsigned translate(const struct kevent *event)
 
 static void report(pco__reactor *reactor, const struct kevent *event)
 {
-    pco__io *io = (pco__io *)event->udata;
+    pco__io *io =
+        pco__reactor_find(reactor, (size_t)event->ident, (uint32_t)(uintptr_t)event->udata);
 
+    if (io == NULL) {
+        return;
+    }
     if ((event->flags & EV_EOF) != 0 && event->fflags != 0) {
         io->private_.error = (int32_t)event->fflags;
     }

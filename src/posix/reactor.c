@@ -4,15 +4,16 @@
  * went; an operation that the system cannot carry out yet stays until the next edge.
  *
  * The hard idea: done() may close and free any socket, that of the operation itself included. So
- * poll() works in steps that keep no pointer across a done(): the poller puts everything that the
- * system reports into the ready queue before the first operation is tried; close() takes a socket
- * out of whatever queue it is in and out of reactor->current; and after every done() it is
- * reactor->current that tells whether the socket is still there.
+ * no pointer is kept across a done(). What the system reports names a socket by its descriptor and
+ * a generation, and finds it in reactor->sockets, or finds that it is gone; close() takes a socket
+ * out of there, out of whatever queue it is in and out of reactor->current; and after every done()
+ * it is reactor->current that tells whether the socket is still there.
  */
 #define _GNU_SOURCE 1
 
 #include "reactor.h"
 
+#include "complete.h"
 #include "error.h"
 #include "memory.h"
 #include "platform.h"
@@ -63,9 +64,10 @@ static void clear(pco__io *io, unsigned bits)
     io->private_.ready = (uint8_t)(io->private_.ready & ~bits);
 }
 
-static bool is_due(const pco__io *io)
+/* What is ready and wanted. */
+static unsigned due_of(const pco__io *io)
 {
-    return (io->private_.ready & io->private_.wants) != 0;
+    return io->private_.ready & io->private_.wants;
 }
 
 static bool would_block(int code)
@@ -90,9 +92,19 @@ static void move_queue(pco__link *from, pco__link *to)
 static void stop_wanting(const pco__op *op)
 {
     pco__io_private *state = &op->io->private_;
-    unsigned bits = op == state->in ? WANTS_IN : WANTS_OUT;
 
-    state->wants = (uint8_t)(state->wants & ~bits);
+    state->wants = (uint8_t)(state->wants & ~op->private_.wants);
+}
+
+/* RECV again, from inside done(): the socket is looked at when that has returned. */
+static inline void receive_again(pco__backend *backend, pco__op *op)
+{
+    pco__io_private *state = &op->io->private_;
+
+    (void)backend;
+    op->in_flight = true;
+    state->in = op;
+    state->wants |= PCO__READY_IN; /* as op->private_.wants says still */
 }
 
 static void finish(pco__reactor *reactor, pco__op *op, const pco__result *result)
@@ -105,7 +117,7 @@ static void finish(pco__reactor *reactor, pco__op *op, const pco__result *result
     } else {
         state->out = NULL;
     }
-    pco__complete(&reactor->base, op, result);
+    pco__complete(&reactor->base, op, result, pco__reactor_submit);
 }
 
 static void fail(pco__reactor *reactor, pco__op *op, int system_code)
@@ -129,64 +141,77 @@ static int take_socket_error(const pco__io *io)
 
 /* ---- Trying each kind of operation ---- */
 
+/* recv() gave no data. */
+static PCO__COLD void received_nothing(pco__reactor *reactor, pco__io *io, ssize_t length)
+{
+    pco__result end = {0};
+
+    if (length < 0 && would_block(errno)) {
+        clear(io, PCO__READY_IN | PCO__READY_COUNTED);
+    } else if (length < 0 && errno != EINTR) {
+        fail(reactor, io->private_.in, errno);
+    } else if (length == 0 && io->private_.error != 0) {
+        fail(reactor, io->private_.in, io->private_.error);
+    } else if (length == 0) {
+        finish(reactor, io->private_.in, &end);
+    }
+}
+
 /*
- * After a read of `length` bytes that could have been more: whether something may be left. The end
- * of the stream may; and what urgent data (a read ends before it) has kept apart from what kqueue
- * had counted.
+ * A read may have left something although it could have been more: the end of the stream, or what
+ * urgent data (a read ends before it) has kept apart from what a poller has counted.
  */
-static bool may_be_more(pco__io *io, size_t length)
+static PCO__COLD void count_down(pco__io *io, size_t length, bool is_short)
 {
     pco__io_private *state = &io->private_;
 
-    state->available = (size_t)state->available > length ? state->available - (int32_t)length : 0;
-    return state->available != 0 || (state->ready & PCO__READY_END) != 0;
-}
-
-static void try_receive(pco__reactor *reactor, pco__io *io)
-{
-    pco__op *op = io->private_.in;
-    void *memory = reactor->scratch;
-    size_t size = reactor->scratch_size;
-    pco__result result = {0};
-    ssize_t length;
-
-    if (op->with.get_buffer != NULL) {
-        size = 0;
-        op->with.get_buffer(op, &memory, &size);
-        if (op->canceled) {
-            return;
-        }
-        if (size == 0) {
-            result.error = PCO_ENOBUFS;
-            finish(reactor, op, &result);
-            return;
-        }
-        if (size > TRANSFER_LIMIT) {
-            size = TRANSFER_LIMIT;
-        }
+    if ((size_t)state->available > length) {
+        state->available -= (int32_t)length;
+    } else {
+        clear(io, PCO__READY_COUNTED);
     }
-    do {
-        length = recv(descriptor_of(io), memory, size, 0);
-    } while (length < 0 && errno == EINTR);
-    if (length < 0) {
-        if (would_block(errno)) {
-            io->private_.available = 0;
-            clear(io, PCO__READY_IN);
-        } else {
-            fail(reactor, op, errno);
-        }
-        return;
-    }
-    if (length == 0 && io->private_.error != 0) {
-        fail(reactor, op, io->private_.error);
-        return;
-    }
-    if (length != 0 && !may_be_more(io, (size_t)length) && (size_t)length < size) {
+    if (is_short && (state->ready & (PCO__READY_END | PCO__READY_COUNTED)) == 0) {
         clear(io, PCO__READY_IN);
     }
-    result.length = (size_t)length;
-    result.data = memory;
-    finish(reactor, op, &result);
+}
+
+static inline void receive(pco__reactor *reactor, pco__io *io, void *memory, size_t size)
+{
+    pco__io_private *state = &io->private_;
+    pco__op *op = state->in;
+    ssize_t length = recv(descriptor_of(io), memory, size, 0);
+
+    if (length <= 0) {
+        received_nothing(reactor, io, length);
+        return;
+    }
+    if ((state->ready & (PCO__READY_END | PCO__READY_COUNTED)) != 0) {
+        count_down(io, (size_t)length, (size_t)length < size);
+    } else if ((size_t)length < size) {
+        clear(io, PCO__READY_IN);
+    }
+    pco__result result = {.length = (size_t)length, .data = memory};
+    state->in = NULL;
+    state->wants = (uint8_t)(state->wants & ~PCO__READY_IN);
+    pco__complete(&reactor->base, op, &result, receive_again);
+}
+
+static PCO__COLD void receive_into_buffer(pco__reactor *reactor, pco__io *io)
+{
+    pco__op *op = io->private_.in;
+    pco__result nothing = {.error = PCO_ENOBUFS};
+    void *memory = NULL;
+    size_t size = 0;
+
+    op->with.get_buffer(op, &memory, &size);
+    if (op->canceled) {
+        return;
+    }
+    if (size == 0) {
+        finish(reactor, op, &nothing);
+    } else {
+        receive(reactor, io, memory, size < TRANSFER_LIMIT ? size : TRANSFER_LIMIT);
+    }
 }
 
 static void try_watch(pco__reactor *reactor, pco__io *io)
@@ -289,7 +314,7 @@ static bool try_accept_one(pco__reactor *reactor, pco__io *io)
     if (result.error == PCO_EMFILE) {
         result.length = turn_clients_away(reactor, io);
         /* Linux wants a descriptor before it looks for a client: this time there is none. */
-        if (result.length == 0 && !is_due(io)) {
+        if (result.length == 0 && due_of(io) == 0) {
             return false;
         }
     }
@@ -321,14 +346,17 @@ static void start_connect(pco__reactor *reactor, pco__io *io)
     bool is_unix = pco_address_family(address) == PCO_AF_UNIX;
     pco__result result = {0};
 
-    io->private_.ready = is_unix ? PCO__READY_END : 0;
+    io->private_.ready &= PCO__READY_CANCELED;
+    io->private_.ready |= is_unix ? PCO__READY_END : 0;
     io->private_.error = 0;
     if (connect(descriptor_of(io), (const struct sockaddr *)address->storage,
                 (socklen_t)address->length) == 0) {
         io->private_.ready |= PCO__READY_OUT;
         finish(reactor, op, &result);
     } else if (errno == EINPROGRESS || errno == EINTR) {
-        io->private_.wants = (uint8_t)((io->private_.wants & ~WANTS_OUT) | PCO__READY_OUT);
+        stop_wanting(op);
+        op->private_.wants = PCO__READY_OUT;
+        io->private_.wants |= PCO__READY_OUT;
     } else {
         fail(reactor, op, errno);
     }
@@ -370,16 +398,6 @@ static bool add_part(parcel *load, const void *data, size_t length)
     return load->count < PCO__SEND_BUFFERS && load->total < TRANSFER_LIMIT;
 }
 
-static ssize_t send_buffer(const pco__io *io, const void *data, size_t length)
-{
-    ssize_t sent;
-
-    do {
-        sent = send(descriptor_of(io), data, length, MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    return sent;
-}
-
 static ssize_t send_parcel(const pco__io *io, parcel *load)
 {
     struct msghdr message = {.msg_iov = load->parts};
@@ -392,21 +410,25 @@ static ssize_t send_parcel(const pco__io *io, parcel *load)
     return sent;
 }
 
-/* What send() has answered, when asked for `total` bytes. PCO_EAGAIN: it takes nothing now. */
-static int judge_send(pco__io *io, ssize_t answer, size_t total, size_t *sent, int *system_code)
+/* What the answer of send() means, which was asked for `total` bytes. */
+static pco__sent judge_send(pco__io *io, ssize_t answer, size_t total)
 {
+    pco__sent sent = {0};
+
     if (answer < 0 && !would_block(errno)) {
-        *system_code = errno;
-        return errno == ENOBUFS ? PCO_EAGAIN : pco__error_from_system(errno); /* see starve() */
+        sent.system_code = errno;
+        sent.error = errno == ENOBUFS ? PCO_EAGAIN : pco__error_from_system(errno); /* starve() */
+        return sent;
     }
     if (answer < (ssize_t)total) {
         clear(io, PCO__READY_OUT);
     }
     if (answer < 0) {
-        return PCO_EAGAIN;
+        sent.error = PCO_EAGAIN;
+    } else {
+        sent.length = (size_t)answer;
     }
-    *sent = (size_t)answer;
-    return 0;
+    return sent;
 }
 
 /*
@@ -416,25 +438,32 @@ static int judge_send(pco__io *io, ssize_t answer, size_t total, size_t *sent, i
 static void starve(pco__reactor *reactor, pco__io *io)
 {
     clear(io, PCO__READY_OUT);
+    io->private_.ready |= PCO__READY_STARVED;
     pco__list_remove(&io->private_.link);
     pco__list_append(&reactor->starved, &io->private_.link);
 }
 
+static void feed(pco__io *io)
+{
+    clear(io, PCO__READY_STARVED);
+    io->private_.ready |= PCO__READY_OUT;
+    pco__list_remove(&io->private_.link);
+}
+
+/* Lets those that starve be tried in this poll(). */
 static void feed_starved(pco__reactor *reactor)
 {
     while (!pco__list_is_empty(&reactor->starved)) {
         pco__link *link = reactor->starved.next;
-        pco__io *io = PCO__CONTAINER(link, pco__io, private_.link);
 
-        pco__list_remove(link);
-        pco__reactor_ready(reactor, io, PCO__READY_OUT);
+        feed(PCO__CONTAINER(link, pco__io, private_.link));
+        pco__list_append(&reactor->batch, link);
     }
 }
 
 static void try_send_operation(pco__reactor *reactor, pco__io *io)
 {
     pco__op *op = io->private_.out;
-    pco__result result = {0};
     parcel load;
 
     load.count = load.total = 0;
@@ -443,18 +472,19 @@ static void try_send_operation(pco__reactor *reactor, pco__io *io)
             break;
         }
     }
-    result.error =
-        judge_send(io, send_parcel(io, &load), load.total, &result.length, &result.system_code);
-    if (result.system_code == ENOBUFS) {
+    pco__sent sent = judge_send(io, send_parcel(io, &load), load.total);
+    if (sent.system_code == ENOBUFS) {
         starve(reactor, io);
-    } else if (result.error != PCO_EAGAIN) {
+    } else if (sent.error != PCO_EAGAIN) {
+        pco__result result = {
+            .error = sent.error, .system_code = sent.system_code, .length = sent.length};
         finish(reactor, op, &result);
     }
 }
 
 /* ---- poll() ---- */
 
-static void try_in(pco__reactor *reactor, pco__io *io)
+static PCO__COLD void try_otherwise(pco__reactor *reactor, pco__io *io)
 {
     switch (io->private_.in->kind) {
     case PCO__OP_ACCEPT:
@@ -464,17 +494,53 @@ static void try_in(pco__reactor *reactor, pco__io *io)
         try_watch(reactor, io);
         break;
     default:
-        try_receive(reactor, io);
+        receive_into_buffer(reactor, io);
         break;
     }
 }
 
-static void try_out(pco__reactor *reactor, pco__io *io)
+static inline void try_in(pco__reactor *reactor, pco__io *io)
 {
-    if (io->private_.out->kind == PCO__OP_CONNECT) {
-        try_connect(reactor, io);
+    const pco__op *op = io->private_.in;
+
+    if (op->kind == PCO__OP_RECV && op->with.get_buffer == NULL) {
+        receive(reactor, io, reactor->scratch, reactor->scratch_size);
     } else {
-        try_send_operation(reactor, io);
+        try_otherwise(reactor, io);
+    }
+}
+
+static void finish_if_canceled(pco__reactor *reactor, pco__op *op)
+{
+    pco__result result = {.error = PCO_ECANCELED, .socket = PCO_NO_SOCKET};
+
+    if (op != NULL && op->canceled) {
+        finish(reactor, op, &result);
+    }
+}
+
+/* A canceled operation is not tried any more, so it has no result but this one. */
+static void finish_canceled(pco__reactor *reactor, pco__io *io)
+{
+    clear(io, PCO__READY_CANCELED);
+    finish_if_canceled(reactor, io->private_.in);
+    if (reactor->current == io) {
+        finish_if_canceled(reactor, io->private_.out);
+    }
+}
+
+/* What there is besides input. */
+static PCO__COLD void try_rest(pco__reactor *reactor, pco__io *io)
+{
+    if ((due_of(io) & PCO__READY_CANCELED) != 0) {
+        finish_canceled(reactor, io);
+    }
+    if (reactor->current == io && (due_of(io) & WANTS_OUT) != 0) {
+        if (io->private_.out->kind == PCO__OP_CONNECT) {
+            try_connect(reactor, io);
+        } else {
+            try_send_operation(reactor, io);
+        }
     }
 }
 
@@ -482,62 +548,67 @@ static void try_out(pco__reactor *reactor, pco__io *io)
  * Tries the socket's operations, each once: what they leave ready, and what done() submits, has
  * its next turn when the other sockets have had theirs.
  */
-static void try_socket(pco__reactor *reactor, pco__io *io)
+void pco__reactor_try(pco__reactor *reactor, pco__io *io, unsigned due)
 {
     reactor->current = io;
-    if ((io->private_.ready & io->private_.wants & WANTS_IN) != 0) {
+    if ((due & WANTS_IN) != 0) {
         try_in(reactor, io);
     }
-    if (reactor->current == io && (io->private_.ready & io->private_.wants & WANTS_OUT) != 0) {
-        try_out(reactor, io);
+    if (reactor->current == io && (due_of(io) & (WANTS_OUT | PCO__READY_CANCELED)) != 0) {
+        try_rest(reactor, io);
     }
-    if (reactor->current == io && is_due(io)) {
+    if (reactor->current == io && due_of(io) != 0) {
         pco__reactor_enqueue(reactor, io);
     }
     reactor->current = NULL;
-}
-
-/* Ends the operations that were canceled before this began; later ones wait for the next poll(). */
-static void finish_canceled(pco__reactor *reactor)
-{
-    pco__op *op = reactor->canceled;
-
-    reactor->canceled = NULL;
-    reactor->canceled_end = &reactor->canceled;
-    while (op != NULL) {
-        pco__op *next = op->private_.next;
-        pco__result result = {.error = PCO_ECANCELED, .socket = PCO_NO_SOCKET};
-
-        finish(reactor, op, &result);
-        op = next;
-    }
 }
 
 void pco__reactor_poll(pco__backend *backend, uint64_t timeout, bool *stop)
 {
     pco__reactor *reactor = reactor_of(backend);
 
-    if (!pco__list_is_empty(&reactor->ready) || reactor->canceled != NULL) {
+    if (!pco__list_is_empty(&reactor->ready)) {
         timeout = 0;
     }
     if (!pco__list_is_empty(&reactor->starved) && timeout > STARVED_WAIT) {
         timeout = STARVED_WAIT;
     }
+    move_queue(&reactor->ready, &reactor->batch);
     poller_of(reactor)->wait(reactor, timeout, stop);
     feed_starved(reactor);
-    move_queue(&reactor->ready, &reactor->batch);
     while (!pco__list_is_empty(&reactor->batch)) {
         pco__link *link = reactor->batch.next;
+        pco__io *io = PCO__CONTAINER(link, pco__io, private_.link);
 
         pco__list_remove(link);
-        try_socket(reactor, PCO__CONTAINER(link, pco__io, private_.link));
-    }
-    if (reactor->canceled != NULL) {
-        finish_canceled(reactor);
+        pco__reactor_try(reactor, io, due_of(io));
     }
 }
 
 /* ---- The rest of the backend ---- */
+
+/* Makes sockets[descriptor] exist. */
+static int make_room(pco__reactor *reactor, size_t descriptor)
+{
+    size_t capacity = reactor->capacity != 0 ? reactor->capacity : 64;
+
+    if (descriptor < reactor->capacity) {
+        return 0;
+    }
+    while (capacity <= descriptor) {
+        capacity *= 2;
+    }
+    pco__io **sockets = pco__realloc(reactor->sockets, capacity * sizeof *sockets);
+    if (sockets == NULL) {
+        return PCO_ENOMEM;
+    }
+    for (size_t i = reactor->capacity; i < capacity; i++) {
+        sockets[i] = NULL;
+    }
+    reactor->sockets = sockets;
+    reactor->capacity = capacity;
+    return 0;
+}
 
 int pco__reactor_init(const pco__backend_class *self, const pco__backend_options *options,
                       pco__backend **backend, pco_error *error)
@@ -551,12 +622,11 @@ int pco__reactor_init(const pco__backend_class *self, const pco__backend_options
     }
     reactor->base.class_ = self;
     reactor->scratch_size = options->receive_buffer_size;
-    reactor->canceled_end = &reactor->canceled;
     pco__list_init(&reactor->ready);
     pco__list_init(&reactor->batch);
     pco__list_init(&reactor->starved);
     reactor->scratch = pco__malloc_pages(reactor->scratch_size);
-    if (reactor->scratch == NULL) {
+    if (reactor->scratch == NULL || make_room(reactor, 0) != 0) {
         code = pco__error_describe(error, PCO_ENOMEM, 0, "the receive buffer");
         goto fail;
     }
@@ -568,6 +638,7 @@ int pco__reactor_init(const pco__backend_class *self, const pco__backend_options
     *backend = &reactor->base;
     return 0;
 fail:
+    pco__free(reactor->sockets);
     pco__free_pages(reactor->scratch);
     pco__free(reactor);
     return code;
@@ -579,12 +650,12 @@ void pco__reactor_fini(pco__backend *backend)
 
     assert(reactor->attached == 0);
     assert(pco__list_is_empty(&reactor->ready) && pco__list_is_empty(&reactor->starved));
-    assert(reactor->canceled == NULL);
     poller_of(reactor)->close(reactor);
     if (reactor->reserve >= 0) {
         close(reactor->reserve);
     }
     pco__free_pages(reactor->scratch);
+    pco__free(reactor->sockets);
     pco__free(reactor);
 }
 
@@ -618,9 +689,18 @@ static bool is_unix(pco__reactor *reactor, const pco__io *io, pco__io_role role)
 int pco__reactor_attach(pco__backend *backend, pco__io *io, pco__io_role role, pco_error *error)
 {
     pco__reactor *reactor = reactor_of(backend);
+    int descriptor = descriptor_of(io);
     int code;
 
-    io->private_ = (pco__io_private){.role = (uint8_t)role};
+    if (descriptor < 0) {
+        return pco__error_describe(error, PCO_ENOTSOCK, EBADF, "watch a socket");
+    }
+    if (make_room(reactor, (size_t)descriptor) != 0) {
+        return pco__error_describe(error, PCO_ENOMEM, 0, "watch a socket");
+    }
+    reactor->generation += reactor->generation == UINT32_MAX ? 2 : 1;
+    io->private_ = (pco__io_private){
+        .generation = reactor->generation, .wants = PCO__READY_CANCELED, .role = (uint8_t)role};
     if (is_unix(reactor, io, role)) {
         io->private_.ready = PCO__READY_END;
     }
@@ -629,6 +709,7 @@ int pco__reactor_attach(pco__backend *backend, pco__io *io, pco__io_role role, p
     }
     code = poller_of(reactor)->add(reactor, io, error);
     if (code == 0) {
+        reactor->sockets[descriptor] = io;
         reactor->attached++;
     }
     return code;
@@ -659,16 +740,17 @@ void pco__reactor_submit(pco__backend *backend, pco__op *op)
             wants = PCO__READY_ERROR;
         }
     }
+    op->private_.wants = (uint8_t)wants;
     state->wants = (uint8_t)(state->wants | wants);
-    if (is_due(io) && reactor->current != io) {
+    if (due_of(io) != 0 && reactor->current != io) {
         pco__reactor_enqueue(reactor, io);
     }
 }
 
-/* A canceled operation is not tried any more, so it has no result but this one. */
 void pco__reactor_cancel(pco__backend *backend, pco__op *op)
 {
     pco__reactor *reactor = reactor_of(backend);
+    pco__io *io = op->io;
 
     assert(op->in_flight);
     if (op->canceled) {
@@ -676,13 +758,16 @@ void pco__reactor_cancel(pco__backend *backend, pco__op *op)
     }
     op->canceled = true;
     stop_wanting(op);
-    op->private_.next = NULL;
-    *reactor->canceled_end = op;
-    reactor->canceled_end = &op->private_.next;
+    io->private_.ready |= PCO__READY_CANCELED;
+    if ((io->private_.ready & PCO__READY_STARVED) != 0) {
+        feed(io);
+    }
+    if (reactor->current != io) {
+        pco__reactor_enqueue(reactor, io);
+    }
 }
 
-static int try_send_many(pco__io *io, const pco_buffer *buffers, size_t count, size_t *sent,
-                         int *system_code)
+static PCO__COLD pco__sent try_send_many(pco__io *io, const pco_buffer *buffers, size_t count)
 {
     parcel load;
 
@@ -692,22 +777,33 @@ static int try_send_many(pco__io *io, const pco_buffer *buffers, size_t count, s
             break;
         }
     }
-    return judge_send(io, send_parcel(io, &load), load.total, sent, system_code);
+    return judge_send(io, send_parcel(io, &load), load.total);
 }
 
-int pco__reactor_try_send(pco__backend *backend, pco__io *io, const pco_buffer *buffers,
-                          size_t count, size_t *sent, int *system_code)
+/* send() did not take the whole of a single buffer. */
+static PCO__COLD pco__sent sent_otherwise(pco__io *io, ssize_t answer, const pco_buffer *buffer)
+{
+    bool interrupted = answer < 0 && errno == EINTR;
+    return interrupted ? try_send_many(io, buffer, 1) : judge_send(io, answer, buffer->length);
+}
+
+/* A single buffer that the system takes whole, the commonest by far, needs no list. */
+pco__sent pco__reactor_try_send(pco__backend *backend, pco__io *io, const pco_buffer *buffers,
+                                size_t count)
 {
     (void)backend;
-    assert(io->private_.out == NULL && count <= PCO__SEND_BUFFERS);
+    assert(io->private_.out == NULL && count > 0 && count <= PCO__SEND_BUFFERS);
     if ((io->private_.ready & PCO__READY_OUT) == 0) {
-        return PCO_EAGAIN;
+        return (pco__sent){.error = PCO_EAGAIN};
     }
-    if (count == 1 && buffers->length <= TRANSFER_LIMIT) {
-        return judge_send(io, send_buffer(io, buffers->data, buffers->length), buffers->length,
-                          sent, system_code);
+    if (count != 1 || buffers->length > TRANSFER_LIMIT) {
+        return try_send_many(io, buffers, count);
     }
-    return try_send_many(io, buffers, count, sent, system_code);
+    ssize_t answer = send(descriptor_of(io), buffers->data, buffers->length, MSG_NOSIGNAL);
+    if (answer != (ssize_t)buffers->length) {
+        return sent_otherwise(io, answer, buffers);
+    }
+    return (pco__sent){.length = buffers->length};
 }
 
 int pco__reactor_shutdown_send(pco__backend *backend, pco__io *io)
@@ -725,6 +821,7 @@ void pco__reactor_close(pco__backend *backend, pco__io *io, bool reset)
     if (reactor->current == io) {
         reactor->current = NULL;
     }
+    reactor->sockets[io->socket] = NULL;
     poller_of(reactor)->remove(reactor, io);
     pco__socket_close(io->socket, reset);
     io->socket = PCO_NO_SOCKET;

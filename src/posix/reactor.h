@@ -4,9 +4,10 @@
  * ready, and describes the small part that differs between such systems: the poller.
  *
  * The reactor (reactor.c) remembers for each socket what is ready and what its operations want.
- * Sockets for which the two meet wait in the ready queue, and poll() tries their operations. It
- * relies on edges: a poller reports each change once, and the reactor forgets a bit only when the
- * system has said that the socket is drained (EAGAIN, or a short read or write).
+ * Where the two meet it tries the operation: once when the poller reports the socket, and what is
+ * then still ready waits in the ready queue for the next poll(). It relies on edges: a poller
+ * reports each change once, and the reactor forgets a bit only when the system has said that the
+ * socket is drained (EAGAIN, or a short read or write).
  */
 #ifndef PCO_POSIX_REACTOR_H
 #define PCO_POSIX_REACTOR_H
@@ -27,7 +28,11 @@ enum {
      * behind the data, and the edge that announced it will not come again. Never taken back.
      */
     PCO__READY_END = 0x10,
-    PCO__READY_START = 0x20 /* the reactor's own: a CONNECT that has not been tried yet */
+    PCO__READY_COUNTED = 0x40, /* io->private_.available counts what is left to read */
+    /* The reactor's own: */
+    PCO__READY_START = 0x20,    /* a CONNECT has not been tried yet */
+    PCO__READY_CANCELED = 0x80, /* an operation was canceled, and can end */
+    PCO__READY_STARVED = 0x02   /* the socket is in the list of those that starve */
 };
 
 typedef struct pco__reactor {
@@ -36,13 +41,14 @@ typedef struct pco__reactor {
     pco__link batch;   /* that part of it that this poll() goes through */
     pco__link starved; /* sockets whose data the system had no memory for */
     pco__io *current;  /* the socket whose operations are being tried; NULL once it is closed */
-    pco__op *canceled;
-    pco__op **canceled_end;
     unsigned char *scratch; /* the memory of lent reads */
     size_t scratch_size;
+    pco__io **sockets; /* by descriptor, 0 at least; NULL where none is attached */
+    size_t capacity;   /* of sockets */
     size_t attached;
-    int reserve;   /* a descriptor to give up when there are no others left; -1: none */
-    bool has_unix; /* a listener of AF_UNIX has been attached */
+    uint32_t generation; /* of the socket attached last; 0 is no socket's */
+    int reserve;         /* a descriptor to give up when there are no others left; -1: none */
+    bool has_unix;       /* a listener of AF_UNIX has been attached */
 } pco__reactor;
 
 /*
@@ -64,23 +70,20 @@ typedef struct pco__poller {
 
     /*
      * Registers io->socket, once for its whole life: input and output of connections, input of
-     * listeners (io->private_.role), each change to be reported once (EPOLLET, EV_CLEAR). What is
-     * ready already is reported too.
+     * listeners (io->private_.role), each change to be reported once (EPOLLET, EV_CLEAR), together
+     * with io->private_.generation. What is ready already is reported too.
      */
     int (*add)(pco__reactor *reactor, pco__io *io, pco_error *error);
 
-    /*
-     * The socket will be closed directly after this, and *io may be freed then: no report of it
-     * may follow, even if another process holds the same socket open.
-     */
+    /* The socket will be closed directly after this, and what is reported of it has no meaning. */
     void (*remove)(pco__reactor *reactor, pco__io *io);
 
     /*
      * Waits for at most `timeout` nanoseconds, never less where nothing happens (round up; 0: does
      * not wait; PCO__FOREVER), and calls pco__reactor_ready for what the system reports, up to a
-     * fixed number of events. It calls nothing else, so no socket is closed between the system's
-     * report and the ready queue. May return early, on a signal for instance. Sets *stop if
-     * wake(stop) was called since the last wait.
+     * fixed number of events. That runs callbacks, which may close and free any socket: an event
+     * must find its socket by pco__reactor_find, each time. May return early, on a signal for
+     * instance. Sets *stop if wake(stop) was called since the last wait.
      */
     void (*wait)(pco__reactor *reactor, uint64_t timeout, bool *stop);
 } pco__poller;
@@ -104,8 +107,8 @@ void pco__reactor_poll(pco__backend *backend, uint64_t timeout, bool *stop);
 int pco__reactor_attach(pco__backend *backend, pco__io *io, pco__io_role role, pco_error *error);
 void pco__reactor_submit(pco__backend *backend, pco__op *op);
 void pco__reactor_cancel(pco__backend *backend, pco__op *op);
-int pco__reactor_try_send(pco__backend *backend, pco__io *io, const pco_buffer *buffers,
-                          size_t count, size_t *sent, int *system_code);
+pco__sent pco__reactor_try_send(pco__backend *backend, pco__io *io, const pco_buffer *buffers,
+                                size_t count);
 int pco__reactor_shutdown_send(pco__backend *backend, pco__io *io);
 void pco__reactor_close(pco__backend *backend, pco__io *io, bool reset);
 
@@ -118,14 +121,36 @@ static inline void pco__reactor_enqueue(pco__reactor *reactor, pco__io *io)
 }
 
 /*
+ * The socket of this descriptor, if `generation` is the one that it was attached with; NULL: it
+ * was closed, and perhaps there is another of its number.
+ */
+static inline pco__io *pco__reactor_find(const pco__reactor *reactor, size_t descriptor,
+                                         uint32_t generation)
+{
+    pco__io *io = reactor->sockets[descriptor];
+    return io != NULL && io->private_.generation == generation ? io : NULL;
+}
+
+/*
+ * Tries the operations of a socket that is in no queue; `due` is what of ready is wanted. Runs
+ * callbacks.
+ */
+void pco__reactor_try(pco__reactor *reactor, pco__io *io, unsigned due);
+
+/*
  * For a poller's wait(): the system says that `bits` (PCO__READY_*) of the socket are ready. An
- * error and the end of both directions are IN and OUT as well: trying brings them to light.
+ * error and the end of both directions are IN and OUT as well: trying brings them to light. Runs
+ * callbacks.
  */
 static inline void pco__reactor_ready(pco__reactor *reactor, pco__io *io, unsigned bits)
 {
-    io->private_.ready = (uint8_t)(io->private_.ready | bits);
-    if ((io->private_.ready & io->private_.wants) != 0) {
-        pco__reactor_enqueue(reactor, io);
+    pco__io_private *state = &io->private_;
+    unsigned due;
+
+    state->ready = (uint8_t)(state->ready | bits);
+    due = state->ready & state->wants;
+    if (due != 0 && state->link.next == NULL) {
+        pco__reactor_try(reactor, io, due);
     }
 }
 

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "backend.h"
+#include "complete.h"
 #include "error.h"
 #include "list.h"
 #include "memory.h"
@@ -111,12 +112,14 @@ static SOCKET socket_of(const pco__io *io)
 
 /* ---- Completing ---- */
 
+static void iocp_submit(pco__backend *backend, pco__op *op);
+
 static void complete(iocp *self, pco__op *op, const pco__result *result)
 {
     assert(op->io->private_.in_flight > 0);
     op->io->private_.in_flight--;
     op->private_.state = IDLE;
-    pco__complete(&self->base, op, result);
+    pco__complete(&self->base, op, result, iocp_submit);
 }
 
 /* Completes what has no result but how it ended. */
@@ -739,8 +742,8 @@ static void iocp_cancel(pco__backend *backend, pco__op *op)
     }
 }
 
-static int iocp_try_send(pco__backend *backend, pco__io *io, const pco_buffer *buffers,
-                         size_t count, size_t *sent, int *system_code)
+static pco__sent iocp_try_send(pco__backend *backend, pco__io *io, const pco_buffer *buffers,
+                               size_t count)
 {
     (void)backend;
     assert(count > 0 && count <= PCO__SEND_BUFFERS);
@@ -754,13 +757,15 @@ static int iocp_try_send(pco__backend *backend, pco__io *io, const pco_buffer *b
     }
     DWORD length = 0;
     if (WSASend(socket_of(io), list.parts, list.count, &length, 0, NULL, NULL) != 0) {
-        *system_code = WSAGetLastError();
+        pco__sent sent = {.system_code = WSAGetLastError()};
+        sent.error = stream_error(pco__error_from_system(sent.system_code));
         /* Without memory to copy to, a SEND may still do: it sends from where the data is. */
-        int error = stream_error(pco__error_from_system(*system_code));
-        return error == PCO_ENOBUFS ? PCO_EAGAIN : error;
+        if (sent.error == PCO_ENOBUFS) {
+            sent.error = PCO_EAGAIN;
+        }
+        return sent;
     }
-    *sent = length;
-    return 0;
+    return (pco__sent){.length = length};
 }
 
 static int iocp_shutdown_send(pco__backend *backend, pco__io *io)

@@ -430,21 +430,18 @@ static void a_signal_handler_may_stop_and_errno_stays(void **state)
 static void sending_to_a_closed_connection_raises_no_signal(void **state)
 {
     struct sigaction before;
-    pco_buffer buffer = {"x", 1};
-    size_t sent = 0;
-    int system_code = 0;
+    pco__sent sent;
     end client;
     end server;
-    int code;
 
     (void)state;
     assert_int_equal(sigaction(SIGPIPE, NULL, &before), 0);
     assert_true(before.sa_handler == SIG_DFL); /* it would end this program */
     make_pairs(&client, &server, 1);
     assert_int_equal(at.backend->class_->shutdown_send(at.backend, &client.io), 0);
-    code = at.backend->class_->try_send(at.backend, &client.io, &buffer, 1, &sent, &system_code);
-    assert_int_equal(code, PCO_EPIPE);
-    assert_int_equal(system_code, EPIPE);
+    sent = try_send(&client, "x", 1);
+    assert_int_equal(sent.error, PCO_EPIPE);
+    assert_int_equal(sent.system_code, EPIPE);
     close_end(&client);
     close_end(&server);
 }
