@@ -82,10 +82,12 @@ static void free_shared(pco__ssl_loop *shared)
     BIO_meth_free(shared->method);
     pco__free(shared->plaintext);
     pco__free(shared->gathered);
+    pco__free(shared->arrived);
     pco__free(shared);
 }
 
-pco__ssl_loop *pco__ssl_loop_get(pco_loop *loop, void (*sweep)(pco__timer *timer))
+pco__ssl_loop *pco__ssl_loop_get(pco_loop *loop, void (*sweep)(pco__timer *timer),
+                                 void (*turn)(pco__task *task))
 {
     if (loop->ssl != NULL) {
         return loop->ssl;
@@ -96,10 +98,14 @@ pco__ssl_loop *pco__ssl_loop_get(pco_loop *loop, void (*sweep)(pco__timer *timer
     }
     made->loop = loop;
     made->sweep.fire = sweep;
+    made->turn.run = turn;
     pco__list_init(&made->busy);
+    pco__list_init(&made->waiting);
     made->plaintext = pco__malloc(PCO__SSL_PLAINTEXT_SIZE);
     made->gathered = pco__malloc(PCO__SSL_RECORD_SIZE);
-    if (made->plaintext == NULL || made->gathered == NULL || !make_bio(made)) {
+    made->arrived = pco__malloc(PCO__SSL_ARRIVED_SIZE);
+    if (made->plaintext == NULL || made->gathered == NULL || made->arrived == NULL ||
+        !make_bio(made)) {
         free_shared(made);
         return NULL;
     }

@@ -55,9 +55,10 @@ typedef struct pco__ssl {
     SSL *engine;
     pco__ssl_handshake *handshake; /* NULL: it is over */
     pco__ssl_details *details;
-    pco__link busy;   /* in the loop's list of those used of late */
-    pco__task task;   /* delivers what OpenSSL holds when reading is resumed; holds a reference */
-    pco__timer timer; /* limits the handshake, later the shutdown */
+    pco__link busy;    /* in the loop's list of those used of late */
+    pco__link waiting; /* in the loop's list of handshakes that wait for another turn */
+    pco__task task;    /* delivers what OpenSSL holds when reading is resumed; holds a reference */
+    pco__timer timer;  /* limits the handshake, later the shutdown */
     double shutdown_timeout;
     size_t answered;      /* bytes that reading made OpenSSL write and that have not left */
     const char *sentence; /* static; NULL: the error's own */
@@ -65,6 +66,7 @@ typedef struct pco__ssl {
     int system_code;      /* OpenSSL's reason */
     uint8_t state;        /* pco__ssl_state */
     bool made;            /* connection_made has been called */
+    bool called;          /* its handshake has waited, and what it has received is its turn */
     bool broken;          /* OpenSSL has failed and must not be called any more */
     bool used;            /* since the last sweep */
 } pco__ssl;
@@ -105,7 +107,11 @@ void pco__ssl_sweep(pco__timer *timer);
 
 /* ---- ssl_protocol.c ---- */
 
-extern const pco_protocol_methods pco__ssl_lower_methods;
+/* What the stream sees until the handshake is done. */
+extern const pco_protocol_methods pco__ssl_handshake_methods;
+
+/* The task of pco__ssl_loop: calls the handshakes that may go on in the next turn. */
+void pco__ssl_turn(pco__task *task);
 
 /* Delivers what OpenSSL holds: run by pco__ssl.task. */
 void pco__ssl_deliver_held(pco__task *task);

@@ -3,6 +3,11 @@
  * ssl_protocol.c: the side of a TLS connection that the stream below sees: the handshake, reading,
  * and the end.
  *
+ * A step of a handshake costs as much as hundreds of messages: a private key is used. So a loop
+ * makes a few of them per turn, and the established connections have theirs in between. What
+ * further handshakes have received is kept by their streams, which pause; they are called first
+ * come, first served.
+ *
  * A failure of OpenSSL comes behind data that was good and is delivered first. So the outcome of
  * reading is only acted on when the user's callback has returned, and with what holds then.
  */
@@ -12,6 +17,15 @@
 #include <string.h>
 
 #include "memory.h"
+
+/*
+ * Steps of handshakes per turn of a loop. A step takes 0.1 to 1.5 ms, by the kind of the key, and
+ * a turn some microseconds: few enough that established connections do not wait for long, many
+ * enough that the turns in between cost nothing to speak of.
+ */
+#define STEPS_PER_TURN 8
+
+static const pco_protocol_methods lower_methods;
 
 static pco__ssl *of_lower(pco_protocol *lower)
 {
@@ -63,6 +77,7 @@ static void open_connection(pco__ssl *ssl)
         return;
     }
     pco__ssl_set_state(ssl, PCO__SSL_OPEN);
+    ssl->lower.methods = &lower_methods;
     pco_protocol *protocol = done.make_protocol(done.context_of_calls);
     if (protocol == NULL) {
         pco__ssl_end_at_once(ssl, false);
@@ -236,6 +251,79 @@ static void lower_data_received(pco_protocol *self, pco_transport *lower, const 
     }
 }
 
+/* ---- A few handshakes per turn ---- */
+
+/* The memory is the loop's: it is asked for when there is something to read, which is used next. */
+static void lower_get_buffer(pco_protocol *self, pco_transport *lower, size_t hint, void **buffer,
+                             size_t *length)
+{
+    (void)lower;
+    (void)hint;
+    *buffer = of_lower(self)->base.loop->ssl->arrived;
+    *length = PCO__SSL_ARRIVED_SIZE;
+}
+
+/* Whether the handshake may make a step. Those that wait are called by pco__ssl_turn alone. */
+static bool take_step(pco__ssl *ssl, pco__ssl_loop *shared)
+{
+    if (ssl->called) {
+        ssl->called = false;
+        return true;
+    }
+    if (shared->steps == STEPS_PER_TURN) {
+        return false;
+    }
+    shared->steps++;
+    pco__loop_schedule(shared->loop, &shared->turn);
+    return true;
+}
+
+/*
+ * The stream keeps what came, at most PCO__SSL_ARRIVED_SIZE, and reads no more: half of what
+ * OpenSSL would keep for the connection if its handshake had begun.
+ */
+static void wait_for_turn(pco__ssl *ssl, pco__ssl_loop *shared, size_t length)
+{
+    pco__stream *stream = ssl->base.stream;
+    pco_transport_pause_reading(&stream->base);
+    if (pco__stream_keep(stream, shared->arrived, length) != 0) {
+        pco__ssl_set_error(ssl, PCO_ENOMEM, 0, NULL);
+        pco__ssl_end_at_once(ssl, false);
+        return;
+    }
+    pco__list_append(&shared->waiting, &ssl->waiting);
+}
+
+static void lower_buffer_updated(pco_protocol *self, pco_transport *lower, size_t length)
+{
+    pco__ssl *ssl = of_lower(self);
+    pco__ssl_loop *shared = ssl->base.loop->ssl;
+    if (ssl->state == PCO__SSL_HANDSHAKING && !take_step(ssl, shared)) {
+        wait_for_turn(ssl, shared, length);
+        return;
+    }
+    lower_data_received(self, lower, shared->arrived, length);
+}
+
+/* Run at the end of a turn in which handshakes went on: those called go on in the next one. */
+void pco__ssl_turn(pco__task *task)
+{
+    pco__ssl_loop *shared = PCO__CONTAINER(task, pco__ssl_loop, turn);
+    shared->steps = 0;
+    while (shared->steps < STEPS_PER_TURN && !pco__list_is_empty(&shared->waiting)) {
+        pco__ssl *ssl = PCO__CONTAINER(shared->waiting.next, pco__ssl, waiting);
+        pco__list_remove(&ssl->waiting);
+        ssl->called = true;
+        shared->steps++;
+        pco_transport_resume_reading(&ssl->base.stream->base);
+    }
+    if (shared->steps != 0) {
+        pco__loop_schedule(shared->loop, task);
+    }
+}
+
+/* ---- After the handshake ---- */
+
 /*
  * Reading was resumed, or the connection is closed: what OpenSSL holds is delivered, or dropped,
  * before the stream may bring more.
@@ -360,9 +448,17 @@ static void lower_resume_writing(pco_protocol *self, pco_transport *lower)
     }
 }
 
-const pco_protocol_methods pco__ssl_lower_methods = {
-    .size = sizeof pco__ssl_lower_methods,
+const pco_protocol_methods pco__ssl_handshake_methods = {
+    .size = sizeof pco__ssl_handshake_methods,
     .connection_made = lower_connection_made,
+    .eof_received = lower_eof_received,
+    .connection_lost = lower_connection_lost,
+    .get_buffer = lower_get_buffer,
+    .buffer_updated = lower_buffer_updated,
+};
+
+static const pco_protocol_methods lower_methods = {
+    .size = sizeof lower_methods,
     .data_received = lower_data_received,
     .eof_received = lower_eof_received,
     .connection_lost = lower_connection_lost,

@@ -38,6 +38,7 @@ void pco__ssl_set_state(pco__ssl *ssl, pco__ssl_state state)
     assert(state > ssl->state);
     assert(state != PCO__SSL_SHUTTING_DOWN || ssl->state == PCO__SSL_OPEN);
     ssl->state = (uint8_t)state;
+    pco__list_remove(&ssl->waiting);
 }
 
 /* The timer goes on until the stream is closed: its limit is for all of the shutdown. */
@@ -315,7 +316,7 @@ int pco__ssl_start(pco__stream *stream, const pco__ssl_options *options, pco_err
         return pco__error_describe(error, PCO_ENOMEM, 0, "start TLS");
     }
     int code = PCO_ENOMEM;
-    pco__ssl_loop *shared = pco__ssl_loop_get(loop, pco__ssl_sweep);
+    pco__ssl_loop *shared = pco__ssl_loop_get(loop, pco__ssl_sweep, pco__ssl_turn);
     ssl->handshake = shared != NULL ? new_handshake(options) : NULL;
     if (ssl->handshake == NULL) {
         pco__error_describe(error, PCO_ENOMEM, 0, "start TLS");
@@ -326,7 +327,7 @@ int pco__ssl_start(pco__stream *stream, const pco__ssl_options *options, pco_err
         goto fail;
     }
     pco__transport_init(&ssl->base, &ssl_class, loop, &no_protocol, stream);
-    ssl->lower.methods = &pco__ssl_lower_methods;
+    ssl->lower.methods = &pco__ssl_handshake_methods;
     ssl->task.run = pco__ssl_deliver_held;
     ssl->timer.fire = pco__ssl_timed_out;
     ssl->shutdown_timeout = options->shutdown_timeout;

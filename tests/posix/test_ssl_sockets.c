@@ -11,6 +11,8 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -161,7 +163,7 @@ static void connect_pair(int pair[2])
     }
 }
 
-static void start(end *self, int sock, bool client)
+static void start(end *self, pco_loop *where, int sock, bool client)
 {
     pco__stream_options stream_options = {.close_timeout = PATIENCE};
     pco__ssl_options options = {.context = client ? client_context : server_context,
@@ -175,7 +177,7 @@ static void start(end *self, int sock, bool client)
     pco__stream *stream;
     self->protocol.methods = &methods;
     self->next_pause = self->pauses;
-    assert_int_equal(pco__stream_new(loop, sock, &stream_options, &stream, NULL), 0);
+    assert_int_equal(pco__stream_new(where, sock, &stream_options, &stream, NULL), 0);
     assert_int_equal(pco__ssl_start(stream, &options, NULL), 0);
 }
 
@@ -183,8 +185,8 @@ static void start_pair(end *server, end *client)
 {
     int pair[2];
     connect_pair(pair);
-    start(server, pair[0], false);
-    start(client, pair[1], true);
+    start(server, loop, pair[0], false);
+    start(client, loop, pair[1], true);
 }
 
 static bool is_done(const end *self, const end *other)
@@ -316,6 +318,97 @@ static void a_reset_end_is_a_reset_to_the_other(void **state)
     assert_int_equal(pair[0].error.code, PCO_ECONNRESET);
 }
 
+/* ---- Many handshakes at once ---- */
+
+#define STEPS_PER_TURN 8 /* docs/create_server.md */
+#define CLIENTS 40
+
+static unsigned keys_used;
+
+static int count_key(SSL *engine, void *unused)
+{
+    (void)engine;
+    (void)unused;
+    keys_used++;
+    return 1;
+}
+
+/* A server's context that counts how often its key is used. */
+static pco_ssl_context *counting_context(void)
+{
+    const certificate *own = &certificates_get()->server;
+    SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+    pco_ssl_context *made = NULL;
+    assert_int_equal(SSL_CTX_use_certificate(ctx, own->x509), 1);
+    assert_int_equal(SSL_CTX_use_PrivateKey(ctx, own->key), 1);
+    SSL_CTX_set_cert_cb(ctx, count_key, NULL);
+    assert_int_equal(pco_ssl_context_from_ssl_ctx(ctx, &made, NULL), 0);
+    SSL_CTX_free(ctx);
+    return made;
+}
+
+/* The server's end on the loop, the client's on another. Bytes leave when they are written. */
+static void start_apart(end *pair, pco_loop *outside)
+{
+    int sockets[2];
+    int yes = 1;
+    connect_pair(sockets);
+    assert_int_equal(setsockopt(sockets[1], IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes), 0);
+    start(&pair[0], loop, sockets[0], false);
+    start(&pair[1], outside, sockets[1], true);
+}
+
+static bool are_made(const end *ends, size_t count)
+{
+    size_t made = 0;
+    for (size_t i = 0; i < count; i++) {
+        made += ends[i].made ? 1 : 0;
+    }
+    return made == count;
+}
+
+static void run_until_made(const end *ends, size_t count, pco_loop *outside)
+{
+    for (unsigned turns = 0; turns < 1000 && !are_made(ends, count); turns++) {
+        assert_int_equal(pco_loop_run_once(outside, 0.001), 0);
+        assert_int_equal(pco_loop_run_once(loop, 0.001), 0);
+    }
+    assert_true(are_made(ends, count));
+}
+
+static void many_handshakes_at_once_leave_established_connections_their_turn(void **state)
+{
+    end *first = many;
+    end *others = many + 2;
+    pco_loop *outside;
+    (void)state;
+    memset(many, 0, sizeof many);
+    pco_ssl_context_release(server_context);
+    server_context = counting_context();
+    assert_int_equal(pco_loop_new(NULL, &outside, NULL), 0);
+    start_apart(first, outside);
+    run_until_made(first, 2, outside);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        start_apart(&others[2 * i], outside);
+    }
+    keys_used = 0;
+    unsigned turns = 0;
+    while (keys_used < CLIENTS) {
+        unsigned before = keys_used;
+        unsigned char byte = byte_at(turns++);
+        assert_int_equal(pco_transport_write(first[1].transport, &byte, 1), 0);
+        assert_int_equal(pco_loop_run_once(outside, 0), 0);
+        assert_int_equal(pco_loop_run_once(loop, 0), 0);
+        assert_int_equal(first[0].received, turns);
+        assert_in_range(keys_used - before, turns == 1 ? 1 : 0, STEPS_PER_TURN);
+        assert_in_range(turns, 1, CLIENTS);
+    }
+    assert_in_range(turns, CLIENTS / STEPS_PER_TURN, CLIENTS);
+    run_until_made(others, (size_t)2 * CLIENTS, outside);
+    assert_false(first[0].wrong);
+    pco_loop_free(outside);
+}
+
 static int set_up(void **state)
 {
     const certificates *them = certificates_get();
@@ -360,6 +453,7 @@ int main(void)
         TEST(many_connections_share_a_loop_without_mixing_anything_up),
         TEST(an_aborted_end_is_a_truncation_to_the_other),
         TEST(a_reset_end_is_a_reset_to_the_other),
+        TEST(many_handshakes_at_once_leave_established_connections_their_turn),
     };
     return cmocka_run_group_tests(tests, NULL, end_all);
 }
