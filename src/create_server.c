@@ -36,11 +36,6 @@ typedef struct addresses {
 
 /* ---- Checking ---- */
 
-static bool has_sock(const pco_server_options *options)
-{
-    return options->sock != 0 && options->sock != PCO_NO_SOCKET;
-}
-
 static int check_switches(const pco_server_options *options, pco_error *error)
 {
     const struct {
@@ -91,8 +86,8 @@ static int check_times(pco_server_options *options, pco_error *error)
 
 static int check_place(const pco_server_options *options, pco_error *error)
 {
-    if (has_sock(options) && (options->host != NULL || options->hosts != NULL ||
-                              options->hosts_count != 0 || options->port != 0)) {
+    if (pco__has_sock(options) && (options->host != NULL || options->hosts != NULL ||
+                                   options->hosts_count != 0 || options->port != 0)) {
         return pco__error_set(error, PCO_EINVAL, 0,
                               "host or port and sock cannot be given at the same time");
     }
@@ -167,7 +162,7 @@ static int check(plan *made, const pco_server_options *given, pco_error *error)
     made->one_host = options->host;
     made->hosts = options->hosts;
     made->hosts_count = options->hosts_count;
-    if (has_sock(options)) {
+    if (pco__has_sock(options)) {
         made->hosts_count = 0;
     } else if (options->hosts == NULL) {
         made->hosts = &made->one_host;

@@ -110,6 +110,7 @@ static uint64_t due_time(double when)
 
 double pco_loop_time(pco_loop *loop)
 {
+    pco__loop_check_thread(loop);
     return (double)loop->backend->class_->now(loop->backend) / NANOSECONDS;
 }
 
@@ -198,13 +199,13 @@ void pco__loop_check_thread_now(const pco_loop *loop)
     }
 }
 
-/* In debug mode: when a callback begins, and whether it was slow when it has returned. */
+/* In debug mode: when a callback begins. */
 static uint64_t debug_begin(pco_loop *loop)
 {
     return loop->debug ? loop->backend->class_->now(loop->backend) : 0;
 }
 
-static void debug_end(pco_loop *loop, uint64_t began)
+void pco__loop_report_slow(pco_loop *loop, uint64_t began)
 {
     uint64_t now = loop->backend->class_->now(loop->backend);
     double seconds = (double)(now - began) / NANOSECONDS;
@@ -221,7 +222,7 @@ static void callback_ended(pco_loop *loop, uint64_t began)
 {
     pco__cork_flush(loop);
     if (loop->debug) {
-        debug_end(loop, began);
+        pco__loop_report_slow(loop, began);
     }
 }
 
@@ -299,15 +300,24 @@ static bool turn(pco_loop *loop, uint64_t limit, bool first)
     return stop;
 }
 
-static int begin_run(pco_loop *loop)
+int pco__loop_take_over(pco_loop *loop)
 {
     if (loop->running || loop->freeing) {
+        pco__loop_check_thread(loop);
         return PCO_EBUSY;
     }
-    loop->running = true;
-    loop->now = 0;
     loop->thread = pco__thread_id();
     return 0;
+}
+
+static int begin_run(pco_loop *loop)
+{
+    int code = pco__loop_take_over(loop);
+    if (code == 0) {
+        loop->running = true;
+        loop->now = 0;
+    }
+    return code;
 }
 
 int pco_loop_run_forever(pco_loop *loop)
@@ -373,6 +383,7 @@ void pco_loop_stop(pco_loop *loop)
 
 bool pco_loop_is_running(const pco_loop *loop)
 {
+    pco__loop_check_thread(loop);
     return loop->running;
 }
 
@@ -476,9 +487,21 @@ int pco_loop_call_later(pco_loop *loop, double delay, pco_callback callback, voi
     return pco_loop_call_at(loop, pco_loop_time(loop) + delay, callback, context, handle);
 }
 
+/* In debug mode. What the loop is through with belongs to no thread. */
+static void check_thread_of_handle(const pco_handle *handle)
+{
+    if (handle->loop != NULL) {
+        pco__loop_check_thread(handle->loop);
+    }
+}
+
 void pco_handle_cancel(pco_handle *handle)
 {
-    if (handle == NULL || handle->canceled) {
+    if (handle == NULL) {
+        return;
+    }
+    check_thread_of_handle(handle);
+    if (handle->canceled) {
         return;
     }
     handle->canceled = true;
@@ -491,17 +514,20 @@ void pco_handle_cancel(pco_handle *handle)
 
 bool pco_handle_cancelled(const pco_handle *handle)
 {
+    check_thread_of_handle(handle);
     return handle->canceled;
 }
 
 double pco_handle_when(const pco_handle *handle)
 {
+    check_thread_of_handle(handle);
     return handle->when;
 }
 
 void pco_handle_release(pco_handle *handle)
 {
     if (handle != NULL) {
+        check_thread_of_handle(handle);
         drop_reference(handle);
     }
 }
@@ -517,6 +543,7 @@ void pco_loop_set_exception_handler(pco_loop *loop, pco_exception_handler handle
 
 int pco_loop_call_exception_handler(pco_loop *loop, const pco_exception_context *what)
 {
+    pco__loop_check_thread(loop);
     if (what == NULL || what->message == NULL) {
         return PCO_EINVAL;
     }
@@ -540,17 +567,20 @@ void pco__loop_report(pco_loop *loop, const char *message, const pco_error *erro
 
 bool pco_loop_get_debug(const pco_loop *loop)
 {
+    pco__loop_check_thread(loop);
     return loop->debug;
 }
 
 void pco_loop_set_debug(pco_loop *loop, bool debug)
 {
+    pco__loop_check_thread(loop);
     loop->debug = debug;
     loop->backend->is_direct = !debug;
 }
 
 const char *pco_loop_backend(const pco_loop *loop)
 {
+    pco__loop_check_thread(loop);
     return loop->backend->class_->name;
 }
 
@@ -717,6 +747,7 @@ int pco_loop_free(pco_loop *loop)
         return 0;
     }
     if (loop->running || loop->freeing) {
+        pco__loop_check_thread(loop);
         return PCO_EBUSY;
     }
     loop->thread = pco__thread_id();

@@ -110,6 +110,9 @@ void pco__loop_post(pco_loop *loop, pco__task *task);
 void pco__loop_report(pco_loop *loop, const char *message, const pco_error *error,
                       pco_transport *transport, pco_server *server);
 
+/* Makes the loop this thread's. PCO_EBUSY: it runs. */
+int pco__loop_take_over(pco_loop *loop);
+
 /* In debug mode, ends the program if this is not the loop's thread. */
 void pco__loop_check_thread_now(const pco_loop *loop);
 
@@ -119,6 +122,9 @@ static inline void pco__loop_check_thread(const pco_loop *loop)
         pco__loop_check_thread_now(loop);
     }
 }
+
+/* In debug mode: reports a callback that began at that time of the backend's, if it was slow. */
+void pco__loop_report_slow(pco_loop *loop, uint64_t began);
 
 /* Checks an options struct's size field: 0 and larger than known are PCO_EINVAL. */
 int pco__check_size(size_t size, size_t known, const char *name, pco_error *error);

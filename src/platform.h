@@ -54,9 +54,10 @@ int pco__socket_open(int family, pco_socket *sock, pco_error *error);
 
 /*
  * Sets on an accepted socket what it did not inherit from its listener: TCP_NODELAY and, if
- * asked for, SO_KEEPALIVE. Failures are not errors: the peer may be gone.
+ * asked for, SO_KEEPALIVE. `adopted`: the listener was the caller's, and clients may have come to
+ * it before it had them. Failures are not errors: the peer may be gone.
  */
-void pco__socket_prepare_accepted(pco_socket sock, bool keep_alive);
+void pco__socket_prepare_accepted(pco_socket sock, bool keep_alive, bool adopted);
 
 /* Closes a socket that is not attached; with a reset if `reset`. */
 void pco__socket_close(pco_socket sock, bool reset);

@@ -97,7 +97,8 @@ static void start_connection(pco_server *server, pco_socket sock, const pco_addr
                                    .linger = server->options.lingering_close == PCO_ON};
     pco__stream *stream;
     pco_error error;
-    pco__socket_prepare_accepted(sock, server->options.keep_alive == PCO_ON);
+    pco__socket_prepare_accepted(sock, server->options.keep_alive == PCO_ON,
+                                 pco__has_sock(&server->options));
     int code = pco__stream_new(server->loop, sock, &options, &stream, &error);
     if (code != 0) {
         server->counters.refused++;
@@ -279,12 +280,18 @@ int pco__server_start(pco_server *server, pco_error *error)
     return code;
 }
 
-/* Whether the server may be used from here and now: the loop exists and the server is open. */
-static bool is_alive(const pco_server *server)
+/* In debug mode. A server whose loop is gone belongs to no thread. */
+static void check_thread(const pco_server *server)
 {
     if (server->loop != NULL) {
         pco__loop_check_thread(server->loop);
     }
+}
+
+/* In debug mode checks the thread. Returns whether the loop is still there. */
+static bool is_alive(const pco_server *server)
+{
+    check_thread(server);
     return server->loop != NULL;
 }
 
@@ -308,7 +315,7 @@ static bool server_is_over(void *context)
 
 int pco_server_serve_forever(pco_server *server, pco_error *error)
 {
-    if (server->loop != NULL && pco_loop_is_running(server->loop)) {
+    if (server->loop != NULL && pco__loop_take_over(server->loop) != 0) {
         return pco__error_set(error, PCO_EBUSY, 0, "the loop is running already");
     }
     int code = pco_server_start_serving(server, error);
@@ -316,19 +323,17 @@ int pco_server_serve_forever(pco_server *server, pco_error *error)
         return code;
     }
     server->holds++;
-    code = pco_loop_run_until(server->loop, server_is_over, server, INFINITY);
+    pco_loop_run_until(server->loop, server_is_over, server, INFINITY);
     server->holds--;
     if (server->freed) {
         pco__loop_schedule(server->loop, &server->task);
-    }
-    if (code == PCO_EBUSY) {
-        return pco__error_set(error, PCO_EBUSY, 0, "the loop is running already");
     }
     return 0;
 }
 
 bool pco_server_is_serving(const pco_server *server)
 {
+    check_thread(server);
     return server->state == PCO__SERVER_SERVING;
 }
 
@@ -467,6 +472,7 @@ void pco__server_detach(pco_server *server)
 
 void pco_server_close_clients(pco_server *server)
 {
+    check_thread(server);
     pco__link *next;
     for (pco__link *link = server->streams.next; link != &server->streams; link = next) {
         next = link->next;
@@ -476,6 +482,7 @@ void pco_server_close_clients(pco_server *server)
 
 void pco_server_abort_clients(pco_server *server)
 {
+    check_thread(server);
     pco__link *next;
     for (pco__link *link = server->streams.next; link != &server->streams; link = next) {
         next = link->next;
@@ -534,6 +541,7 @@ void pco_server_free(pco_server *server)
     if (server == NULL) {
         return;
     }
+    check_thread(server);
     server->freed = true;
     drop_waiters(server);
     if (server->loop == NULL) {
@@ -548,11 +556,13 @@ void pco_server_free(pco_server *server)
 
 pco_loop *pco_server_get_loop(const pco_server *server)
 {
+    check_thread(server);
     return server->loop;
 }
 
 size_t pco_server_get_socket_count(const pco_server *server)
 {
+    check_thread(server);
     return server->state < PCO__SERVER_CLOSING ? server->listeners_count : 0;
 }
 
@@ -570,6 +580,7 @@ int pco_server_get_sockname(const pco_server *server, size_t index, pco_address 
 
 int pco_server_get_counters(const pco_server *server, pco_server_counters *counters)
 {
+    check_thread(server);
     size_t size = counters->size;
     if (size == 0 || size > sizeof *counters) {
         return PCO_EINVAL;

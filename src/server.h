@@ -68,6 +68,12 @@ struct pco_server {
     bool freed;      /* by the user: it goes when its last connection has ended */
 };
 
+/* Whether the server listens on a socket of the user's. */
+static inline bool pco__has_sock(const pco_server_options *options)
+{
+    return options->sock != 0 && options->sock != PCO_NO_SOCKET;
+}
+
 /* The list that a connection of the server is in. */
 pco__link *pco__server_streams(pco_server *server);
 

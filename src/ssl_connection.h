@@ -67,6 +67,8 @@ typedef struct pco__ssl {
     uint8_t state;        /* pco__ssl_state */
     bool made;            /* connection_made has been called */
     bool called;          /* its handshake has waited, and what it has received is its turn */
+    bool delivering;      /* callbacks run that input has caused: what they do about reading counts
+                             when that is over */
     bool broken;          /* OpenSSL has failed and must not be called any more */
     bool used;            /* since the last sweep */
 } pco__ssl;

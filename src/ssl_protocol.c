@@ -229,21 +229,37 @@ static void discard(pco__ssl *ssl, pco__ssl_input *input)
     }
 }
 
+/* Does what input makes possible, until it is used up or reading is paused. */
+static void use_input(pco__ssl *ssl, pco__ssl_input *input)
+{
+    ssl->delivering = true;
+    if (ssl->state == PCO__SSL_HANDSHAKING) {
+        continue_handshake(ssl, input);
+    }
+    if (ssl->state == PCO__SSL_OPEN) {
+        deliver(ssl, input);
+    }
+    if (ssl->state == PCO__SSL_SHUTTING_DOWN) {
+        discard(ssl, input);
+    }
+    ssl->delivering = false;
+    if (pco__ssl_is_open(ssl)) {
+        pco_transport *lower = &ssl->base.stream->base;
+        if (ssl->base.reading_paused) {
+            pco_transport_pause_reading(lower);
+        } else {
+            pco_transport_resume_reading(lower);
+        }
+    }
+}
+
 static void lower_data_received(pco_protocol *self, pco_transport *lower, const void *data,
                                 size_t length)
 {
     pco__ssl *ssl = of_lower(self);
     pco__ssl_input input = {.data = data, .length = length};
     (void)lower;
-    if (ssl->state == PCO__SSL_HANDSHAKING) {
-        continue_handshake(ssl, &input);
-    }
-    if (ssl->state == PCO__SSL_OPEN) {
-        deliver(ssl, &input);
-    }
-    if (ssl->state == PCO__SSL_SHUTTING_DOWN) {
-        discard(ssl, &input);
-    }
+    use_input(ssl, &input);
     if (pco__ssl_is_open(ssl) &&
         pco__stream_keep(ssl->base.stream, input.data, input.length) != 0) {
         pco__ssl_set_error(ssl, PCO_ENOMEM, 0, NULL);
@@ -332,14 +348,8 @@ void pco__ssl_deliver_held(pco__task *task)
 {
     pco__ssl *ssl = PCO__CONTAINER(task, pco__ssl, task);
     pco__ssl_input nothing = {.data = NULL, .length = 0};
-    if (ssl->state == PCO__SSL_OPEN) {
-        deliver(ssl, &nothing);
-    }
-    if (ssl->state == PCO__SSL_SHUTTING_DOWN) {
-        discard(ssl, &nothing);
-    }
-    if (may_deliver(ssl)) {
-        pco_transport_resume_reading(&ssl->base.stream->base);
+    if (ssl->base.stream != NULL) {
+        use_input(ssl, &nothing);
     }
     pco_transport_release(&ssl->base);
 }

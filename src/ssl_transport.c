@@ -209,6 +209,9 @@ static void class_reading_changed(pco_transport *transport)
 {
     pco__ssl *ssl = of(transport);
     pco_transport *lower = &transport->stream->base;
+    if (ssl->delivering) {
+        return;
+    }
     if (transport->reading_paused) {
         pco_transport_pause_reading(lower);
     } else if (pco__ssl_engine_holds_input(ssl)) {

@@ -122,14 +122,21 @@ static bool may_deliver(const pco_transport *transport)
     return of(transport)->state == PCO__STREAM_OPEN && !transport->reading_paused;
 }
 
+static void update_reading(pco__stream *stream);
+
 /*
  * The system has something to read and the protocol has memory of its own for it. Otherwise, after
  * a switch to a plain protocol or while lingering, the operation ends with PCO_ENOBUFS, and one
  * that reads into lent memory takes its place.
+ *
+ * This runs before the operation has completed, so it is not pco__complete that tells of a slow
+ * callback. And if pausing canceled the operation at once, a protocol that pauses and resumes in
+ * here would be asked again and again for operations that all end without data.
  */
 static void ask_for_buffer(pco__op *op, void **buffer, size_t *length)
 {
     pco__stream *stream = PCO__CONTAINER(op, pco__stream, receive);
+    pco_loop *loop = stream->base.loop;
     pco_protocol *protocol = stream->base.protocol;
     *buffer = NULL;
     *length = 0;
@@ -137,11 +144,18 @@ static void ask_for_buffer(pco__op *op, void **buffer, size_t *length)
     if (!may_deliver(&stream->base) || protocol->methods->get_buffer == NULL) {
         return;
     }
+    uint64_t began = loop->debug ? loop->backend->class_->now(loop->backend) : 0;
     stream->lender = protocol;
+    stream->asking = true;
     protocol->methods->get_buffer(protocol, &stream->base, 0, buffer, length);
+    stream->asking = false;
     if (*buffer == NULL || *length == 0) {
         stream->bad_buffer = true;
         *length = 0;
+    }
+    update_reading(stream);
+    if (began != 0) {
+        pco__loop_report_slow(loop, began);
     }
 }
 
@@ -171,7 +185,7 @@ static void update_reading(pco__stream *stream)
     pco__op *op = &stream->receive;
     int wanted = wanted_operation(stream);
     if (op->in_flight) {
-        if (wanted != op->kind && !op->canceled) {
+        if (wanted != op->kind && !op->canceled && !stream->asking) {
             backend->class_->cancel(backend, op);
         }
         return;

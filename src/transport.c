@@ -29,14 +29,24 @@ void pco__transport_end(pco_transport *transport)
     pco_transport_release(transport);
 }
 
+/* In debug mode. A shell whose loop is gone belongs to no thread. */
+static void check_thread(const pco_transport *transport)
+{
+    if (transport->loop != NULL) {
+        pco__loop_check_thread(transport->loop);
+    }
+}
+
 pco_transport *pco_transport_retain(pco_transport *transport)
 {
+    check_thread(transport);
     transport->references++;
     return transport;
 }
 
 void pco_transport_release(pco_transport *transport)
 {
+    check_thread(transport);
     assert(transport->references != 0);
     if (--transport->references == 0) {
         assert(transport->stream == NULL);
@@ -55,6 +65,7 @@ bool pco__protocol_is_valid(const pco_protocol *protocol)
 static bool is_alive(const pco_transport *transport)
 {
     if (transport->stream == NULL) {
+        check_thread(transport);
         return false;
     }
     pco__loop_check_thread(transport->loop);
@@ -127,6 +138,7 @@ int pco_transport_write_eof(pco_transport *transport)
 
 bool pco_transport_can_write_eof(const pco_transport *transport)
 {
+    check_thread(transport);
     return transport->class_->can_write_eof;
 }
 
@@ -190,6 +202,7 @@ bool pco_transport_is_reading(const pco_transport *transport)
 
 pco_protocol *pco_transport_get_protocol(const pco_transport *transport)
 {
+    check_thread(transport);
     return transport->protocol;
 }
 
@@ -293,6 +306,7 @@ size_t pco_transport_get_write_buffer_size(const pco_transport *transport)
 
 pco_loop *pco_transport_get_loop(const pco_transport *transport)
 {
+    check_thread(transport);
     return transport->loop;
 }
 

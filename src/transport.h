@@ -116,14 +116,30 @@ typedef struct pco__kept {
     unsigned char data[];
 } pco__kept;
 
+/* What each message needs comes first, so that it lies together. */
 struct pco__stream {
     pco_transport base;
     pco__io io;
-    pco__op receive; /* RECV or WATCH */
-    pco__op send;
-    pco_server *server;     /* counts this stream; NULL: none */
-    pco_transport *top;     /* what the user sees: this stream's base, or TLS above it */
+    pco__op receive;        /* RECV or WATCH */
     pco__chunk *queue_head; /* being sent, first to last */
+    uint16_t corkable;      /* the longest write that may wait in the cork: small, at most `high` */
+    uint8_t state;          /* pco__stream_state */
+    bool eof_asked : 1;     /* write_eof was called; nothing may be written */
+    bool made : 1;          /* connection_made has been called */
+    bool writing_paused : 1; /* pause_writing was called last */
+    bool eof_seen : 1;       /* the peer has closed its side */
+    bool eof_delivered : 1;
+    bool eof_sent : 1;
+    bool linger : 1;     /* read on after the last byte, see lingering_close */
+    bool reset : 1;      /* close with a reset */
+    bool bad_buffer : 1; /* get_buffer gave an empty buffer */
+    bool asking : 1;     /* get_buffer runs: what it does about reading counts when it returns */
+
+    uint8_t peer_length;
+    int16_t error; /* what connection_lost will be told, 0: nothing */
+    int system_code;
+    unsigned char peer[28]; /* the peer's sockaddr, if it fits */
+    pco__op send;
     pco__chunk *queue_tail;
     size_t queued; /* bytes in the queue */
     size_t high;
@@ -133,24 +149,11 @@ struct pco__stream {
         pco_protocol *lender; /* while open: whose memory a RECV with get_buffer reads into */
         const char *sentence; /* with an error: static; NULL: the error's own */
     };
-    pco__task task;   /* deliver what was kept, or finish */
-    pco__timer timer; /* limits CLOSING */
+    pco_server *server; /* counts this stream; NULL: none */
+    pco_transport *top; /* what the user sees: this stream's base, or TLS above it */
+    pco__task task;     /* deliver what was kept, or finish */
+    pco__timer timer;   /* limits CLOSING */
     double close_timeout;
-    int system_code;
-    int16_t error;     /* what connection_lost will be told, 0: nothing */
-    uint16_t corkable; /* the longest write that may wait in the cork: small, at most `high` */
-    uint8_t state;     /* pco__stream_state */
-    bool made : 1;     /* connection_made has been called */
-    bool writing_paused : 1; /* pause_writing was called last */
-    bool eof_seen : 1;       /* the peer has closed its side */
-    bool eof_delivered : 1;
-    bool eof_asked : 1; /* write_eof was called; nothing may be written */
-    bool eof_sent : 1;
-    bool linger : 1;     /* read on after the last byte, see lingering_close */
-    bool reset : 1;      /* close with a reset */
-    bool bad_buffer : 1; /* get_buffer gave an empty buffer */
-    uint8_t peer_length;
-    unsigned char peer[28]; /* the peer's sockaddr, if it fits */
 };
 
 typedef struct pco__stream_options {

@@ -218,7 +218,7 @@ static inline void attach_accepted(end *server, pco_socket sock)
 {
     memset(server, 0, sizeof *server);
     server->io.socket = sock;
-    pco__socket_prepare_accepted(sock, false);
+    pco__socket_prepare_accepted(sock, false, false);
     attach(&server->io, PCO__IO_CONNECTED);
 }
 

@@ -473,6 +473,19 @@ void serve(void)
     serve_with(&options);
 }
 
+void end_server(void)
+{
+    unsigned before = at.closed_calls;
+
+    if (at.server != NULL) {
+        assert_int_equal(pco_server_wait_closed(at.server, count_closed, NULL), 0);
+        pco_server_close(at.server);
+        assert_true(reaches(&at.closed_calls, before + 1));
+        pco_server_free(at.server);
+        at.server = NULL;
+    }
+}
+
 void count_closed(pco_server *server, void *context)
 {
     (void)server;
@@ -510,6 +523,16 @@ peer *join(void)
     pco_address address = address_of(at.server, 0);
 
     return join_at(&address);
+}
+
+peer *join_and_wait(void)
+{
+    unsigned before = at.made;
+    peer *client = join();
+
+    assert_true(reaches(&at.made, before + 1));
+    assert_true(reaches(&client->established, 1));
+    return client;
 }
 
 void leave(peer *self)

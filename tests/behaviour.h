@@ -106,6 +106,9 @@ pco_server_options server_options(void);
 void serve_with(const pco_server_options *options);
 void serve(void);
 
+/* Closes the server, waits until it is closed, and frees it, unless that was done already. */
+void end_server(void);
+
 pco_protocol *make_record(void *context);
 void count_closed(pco_server *server, void *context);
 
@@ -128,6 +131,9 @@ void violate(const char *what);
 pco_address address_of(const pco_server *server, size_t index);
 peer *join(void);
 peer *join_at(const pco_address *address);
+
+/* A client whose connection has been made. */
+peer *join_and_wait(void);
 
 /* Closes the peer and waits until it is. */
 void leave(peer *self);

@@ -105,7 +105,7 @@ void memory_watch(void)
 
 size_t memory_unwatch(void)
 {
-    size_t pieces = memory.pieces;
+    size_t pieces = memory_pieces();
 
     pco_set_allocator(NULL, NULL, NULL);
     pco__mutex_free(memory.mutex);
@@ -124,17 +124,32 @@ void memory_fail(size_t nth, bool forever)
 
 bool memory_has_failed(void)
 {
-    return memory.failed;
+    bool failed;
+
+    pco__mutex_lock(memory.mutex);
+    failed = memory.failed;
+    pco__mutex_unlock(memory.mutex);
+    return failed;
+}
+
+static size_t read_counter(const size_t *counter)
+{
+    size_t value;
+
+    pco__mutex_lock(memory.mutex);
+    value = *counter;
+    pco__mutex_unlock(memory.mutex);
+    return value;
 }
 
 size_t memory_pieces(void)
 {
-    return memory.pieces;
+    return read_counter(&memory.pieces);
 }
 
 size_t memory_requests(void)
 {
-    return memory.requests;
+    return read_counter(&memory.requests);
 }
 
 /* ---- Protocols that record ---- */
@@ -331,6 +346,31 @@ void recorder_free(recorder *self)
     self->data = NULL;
 }
 
+void recorder_pause(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    pco_transport_pause_reading(transport);
+}
+
+void recorder_pause_and_resume(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    pco_transport_pause_reading(transport);
+    pco_transport_resume_reading(transport);
+}
+
+void recorder_close(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    pco_transport_close(transport);
+}
+
+void recorder_abort(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    pco_transport_abort(transport);
+}
+
 /* ---- Streams on the fake backend ---- */
 
 void connection_init(connection *self, bool buffered)
@@ -361,6 +401,14 @@ void connection_open(connection *self, pco_loop *loop)
 void connection_free(connection *self)
 {
     recorder_free(&self->protocol);
+}
+
+void connection_assert_data(const connection *self, const char *text)
+{
+    const void *data = self->protocol.data != NULL ? (const void *)self->protocol.data : "";
+
+    assert_int_equal(self->protocol.length, strlen(text));
+    assert_memory_equal(data, text, strlen(text));
 }
 
 bool connection_kept_the_rules(const connection *self)

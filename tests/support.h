@@ -97,6 +97,12 @@ struct recorder {
 void recorder_init(recorder *self, bool buffered);
 void recorder_free(recorder *self);
 
+/* What may happen inside a callback, for recorder.at. */
+void recorder_pause(recorder *self, pco_transport *transport);
+void recorder_pause_and_resume(recorder *self, pco_transport *transport);
+void recorder_close(recorder *self, pco_transport *transport);
+void recorder_abort(recorder *self, pco_transport *transport);
+
 /* The methods that recorder_init chooses from. */
 extern const pco_protocol_methods recorder_plain;
 extern const pco_protocol_methods recorder_buffered;
@@ -117,6 +123,9 @@ void connection_init(connection *self, bool buffered);
 /* Makes the stream. connection_made is called in the loop's next turn, which this runs. */
 void connection_open(connection *self, pco_loop *loop);
 void connection_free(connection *self);
+
+/* Fails the test unless this is all that its protocol has been given. */
+void connection_assert_data(const connection *self, const char *text);
 
 /* Whether its callbacks kept to the grammar; if not, says what happened. */
 bool connection_kept_the_rules(const connection *self);

@@ -25,16 +25,6 @@ static int begin(void **state)
 #undef TEST
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, world_end)
 
-/* A client whose connection has been made. */
-static peer *join_and_wait(void)
-{
-    unsigned before = at.made;
-    peer *client = join();
-    assert_true(reaches(&at.made, before + 1));
-    assert_true(reaches(&client->established, 1));
-    return client;
-}
-
 /* What connection_lost hears when the peer has gone without a word: to TLS that is a truncation. */
 static int gone(void)
 {
@@ -541,6 +531,15 @@ static void pausing_and_resuming_in_one_callback_changes_nothing(void **state)
     at.at[AT_MADE] = pause_and_resume_at_once;
     at.at[AT_DATA] = pause_and_resume_at_once;
     echo(LARGE);
+    assert_true(acted > 1);
+}
+
+static void pausing_and_resuming_in_every_get_buffer_changes_nothing(void **state)
+{
+    (void)state;
+    at.buffered = true;
+    at.at[AT_GET_BUFFER] = pause_and_resume_at_once;
+    echo(LARGE / 16);
     assert_true(acted > 1);
 }
 
@@ -1461,6 +1460,7 @@ static const struct CMUnitTest tests[] = {
     TEST(pausing_in_every_callback_loses_nothing),
     TEST(pausing_in_every_callback_of_a_buffered_protocol_loses_nothing),
     TEST(pausing_and_resuming_in_one_callback_changes_nothing),
+    TEST(pausing_and_resuming_in_every_get_buffer_changes_nothing),
     TEST(the_end_that_came_while_paused_is_delivered_after_the_data),
     TEST(a_paused_connection_can_be_written_to_and_closed),
     TEST(who_writes_too_much_is_paused_and_resumed),

@@ -365,14 +365,7 @@ static void clean_up(peer *one, peer *other)
         }
     }
     assert_true(all_are_lost());
-    if (at.server != NULL) {
-        unsigned before = at.closed_calls;
-        assert_int_equal(pco_server_wait_closed(at.server, count_closed, NULL), 0);
-        pco_server_close(at.server);
-        assert_true(reaches(&at.closed_calls, before + 1));
-        pco_server_free(at.server);
-        at.server = NULL;
-    }
+    end_server();
 }
 
 /*

@@ -54,15 +54,6 @@ static void soon(pco_callback callback)
     assert_int_equal(pco_loop_call_soon(at.loop, callback, NULL, NULL), 0);
 }
 
-/* A client whose connection has been made. */
-static peer *join_and_wait(void)
-{
-    unsigned before = at.made;
-    peer *client = join();
-    assert_true(reaches(&at.made, before + 1));
-    return client;
-}
-
 static int begin(void **state)
 {
     calls = 0;
@@ -884,14 +875,7 @@ static void live_through(moment when, deed what)
     assert_true(reaches(&other->ended, 1));
     assert_true(all_are_lost());
     assert_true(at.lost > lost_before || when == AT_FACTORY);
-    if (at.server != NULL) {
-        unsigned before = at.closed_calls;
-        assert_int_equal(pco_server_wait_closed(at.server, count_closed, NULL), 0);
-        pco_server_close(at.server);
-        assert_true(reaches(&at.closed_calls, before + 1));
-        pco_server_free(at.server);
-        at.server = NULL;
-    }
+    end_server();
 }
 
 static const moment common_moments[] = {AT_FACTORY, AT_MADE, AT_DATA, AT_EOF, AT_LOST};

@@ -37,19 +37,6 @@ static int tear_down(void **state)
     return memory_unwatch() == 0 && right ? 0 : -1;
 }
 
-static void pause(recorder *self, pco_transport *transport)
-{
-    (void)self;
-    pco_transport_pause_reading(transport);
-}
-
-static void assert_data(const connection *self, const char *text)
-{
-    assert_int_equal(self->protocol.length, strlen(text));
-    assert_memory_equal(self->protocol.data != NULL ? self->protocol.data : (const void *)"", text,
-                        strlen(text));
-}
-
 /* ---- The plain course ---- */
 
 static void a_connection_is_made_hears_data_and_the_end_and_is_lost(void **state)
@@ -63,7 +50,7 @@ static void a_connection_is_made_hears_data_and_the_end_and_is_lost(void **state
     fake_feed_eof(a.socket);
     run_turns(loop, 3);
     assert_string_equal(a.protocol.log, "made data:5 end lost");
-    assert_data(&a, "hello");
+    connection_assert_data(&a, "hello");
     assert_int_equal(a.protocol.error.code, 0);
     assert_true(a.socket->closed);
     assert_false(a.socket->reset);
@@ -223,14 +210,14 @@ static void nothing_is_delivered_while_paused_and_everything_on_resume(void **st
     assert_true(pco_transport_is_reading(a.transport));
     assert_string_equal(a.protocol.log, "made");
     run_turns(loop, 5);
-    assert_data(&a, "onetwo");
+    connection_assert_data(&a, "onetwo");
     assert_string_equal(a.protocol.log, "made data:6 end lost");
 }
 
 static void pausing_in_connection_made_holds_back_the_first_data(void **state)
 {
     (void)state;
-    a.protocol.at[MADE] = pause;
+    a.protocol.at[MADE] = recorder_pause;
     connection_open(&a, loop);
     fake_feed(a.socket, "x", 1);
     run_turns(loop, 5);
@@ -243,18 +230,18 @@ static void pausing_in_connection_made_holds_back_the_first_data(void **state)
 static void pausing_in_data_received_holds_back_the_rest(void **state)
 {
     (void)state;
-    a.protocol.at[DATA] = pause;
+    a.protocol.at[DATA] = recorder_pause;
     connection_open(&a, loop);
     a.socket->input_cut = 2;
     fake_feed(a.socket, "abcdef", 6);
     run_turns(loop, 5);
-    assert_data(&a, "ab");
+    connection_assert_data(&a, "ab");
     pco_transport_resume_reading(a.transport);
     run_turns(loop, 5);
-    assert_data(&a, "abcd");
+    connection_assert_data(&a, "abcd");
     pco_transport_resume_reading(a.transport);
     run_turns(loop, 5);
-    assert_data(&a, "abcdef");
+    connection_assert_data(&a, "abcdef");
 }
 
 /* The receive has ended before the cancel reaches it, as a completion port may have it. */
@@ -275,7 +262,7 @@ static void what_a_cancel_brings_is_kept_and_delivered_on_resume(void **state)
     pco_transport_resume_reading(a.transport);
     assert_string_equal(a.protocol.log, "made");
     run_turns(loop, 6);
-    assert_data(&a, "keptlater");
+    connection_assert_data(&a, "keptlater");
     assert_string_equal(a.protocol.log, "made data:4 data:5 end lost");
 }
 
@@ -304,9 +291,9 @@ static void resuming_before_the_cancel_has_ended_loses_nothing(void **state)
     assert_true(fake_is_canceled(a.socket, PCO__OP_RECV));
     assert_true(fake_decide(a.socket, PCO__OP_RECV, 0, 2));
     run_turns(loop, 1);
-    assert_data(&a, "la");
+    connection_assert_data(&a, "la");
     run_turns(loop, 2);
-    assert_data(&a, "late");
+    connection_assert_data(&a, "late");
 }
 
 static void resuming_when_the_cancel_ends_without_data_receives_again(void **state)
@@ -317,7 +304,7 @@ static void resuming_when_the_cancel_ends_without_data_receives_again(void **sta
     pco_transport_resume_reading(a.transport);
     fake_feed(a.socket, "late", 4);
     run_turns(loop, 3);
-    assert_data(&a, "late");
+    connection_assert_data(&a, "late");
 }
 
 static void pausing_again_before_what_was_kept_is_delivered_keeps_it(void **state)

@@ -29,31 +29,6 @@ static int tear_down(void **state)
     return memory_unwatch() == 0 && right ? 0 : -1;
 }
 
-static void pause(recorder *self, pco_transport *transport)
-{
-    (void)self;
-    pco_transport_pause_reading(transport);
-}
-
-static void close_it(recorder *self, pco_transport *transport)
-{
-    (void)self;
-    pco_transport_close(transport);
-}
-
-static void abort_it(recorder *self, pco_transport *transport)
-{
-    (void)self;
-    pco_transport_abort(transport);
-}
-
-static void assert_data(const connection *self, const char *text)
-{
-    assert_int_equal(self->protocol.length, strlen(text));
-    assert_memory_equal(self->protocol.data != NULL ? self->protocol.data : (const void *)"", text,
-                        strlen(text));
-}
-
 /* ---- Switching protocols ---- */
 
 static recorder second;
@@ -86,7 +61,7 @@ static void another_protocol_hears_of_the_next_event(void **state)
     fake_feed_eof(a.socket);
     run_turns(loop, 4);
     assert_string_equal(a.protocol.log, "made data:3 data:3 end");
-    assert_data(&a, "onetwo");
+    connection_assert_data(&a, "onetwo");
     assert_false(pco_transport_is_closing(a.transport)); /* so says the second */
 }
 
@@ -114,7 +89,7 @@ static void from_plain_to_buffered_while_a_receive_is_in_flight(void **state)
     fake_feed(a.socket, "abcdef", 6);
     run_turns(loop, 3);
     assert_string_equal(a.protocol.log, "made get updated:4 get updated:2");
-    assert_data(&a, "abcdef");
+    connection_assert_data(&a, "abcdef");
 }
 
 static void from_buffered_to_plain_while_a_receive_is_in_flight(void **state)
@@ -127,7 +102,7 @@ static void from_buffered_to_plain_while_a_receive_is_in_flight(void **state)
     fake_feed(a.socket, "abcdef", 6);
     run_turns(loop, 3);
     assert_string_equal(a.protocol.log, "made data:6");
-    assert_data(&a, "abcdef");
+    connection_assert_data(&a, "abcdef");
 }
 
 static void protocols_switch_in_every_callback_and_lose_nothing(void **state)
@@ -149,7 +124,7 @@ static void protocols_switch_in_every_callback_and_lose_nothing(void **state)
         fake_feed_eof(a.socket);
         run_turns(loop, 8);
         assert_null(a.protocol.violation);
-        assert_data(&a, "abcdefghij");
+        connection_assert_data(&a, "abcdefghij");
         assert_int_equal(a.protocol.counts[LOST], 1);
         connection_free(&a);
     }
@@ -168,7 +143,7 @@ static void a_buffered_protocol_receives_into_its_own_memory(void **state)
     fake_feed(a.socket, "abcdefghij", 10);
     run_turns(loop, 4);
     assert_string_equal(a.protocol.log, "made get updated:4 get updated:4 get updated:2");
-    assert_data(&a, "abcdefghij");
+    connection_assert_data(&a, "abcdefghij");
 }
 
 static void an_empty_buffer_ends_the_connection(void **state)
@@ -226,7 +201,8 @@ static void what_is_called_in_get_buffer_counts_at_once(void **state)
 {
     (void)state;
     for (unsigned i = 0; i < 6; i++) {
-        static void (*const actions[])(recorder *, pco_transport *) = {pause, close_it, abort_it};
+        static void (*const actions[])(recorder *, pco_transport *) = {
+            recorder_pause, recorder_close, recorder_abort};
         static const char *const stories[] = {"made get", "made get lost", "made get lost"};
         connection_init(&a, true);
         fake_of(loop)->receive_on_cancel = i >= 3;
@@ -239,7 +215,7 @@ static void what_is_called_in_get_buffer_counts_at_once(void **state)
             a.protocol.at[GET] = NULL;
             pco_transport_resume_reading(a.transport);
             run_turns(loop, 5);
-            assert_data(&a, "abc");
+            connection_assert_data(&a, "abc");
             pco_transport_abort(a.transport);
             run_turns(loop, 3);
         }
@@ -254,7 +230,7 @@ static void an_empty_buffer_while_pausing_is_no_failure(void **state)
     (void)state;
     connection_init(&a, true);
     a.protocol.buffer_size = 0;
-    a.protocol.at[GET] = pause;
+    a.protocol.at[GET] = recorder_pause;
     connection_open(&a, loop);
     fake_feed(a.socket, "abc", 3);
     run_turns(loop, 3);
@@ -271,7 +247,7 @@ static void kept_data_goes_through_a_small_buffer_piece_by_piece(void **state)
     (void)state;
     prepare_second(true);
     second.buffer_size = 3;
-    second.at[UPDATED] = pause;
+    second.at[UPDATED] = recorder_pause;
     connection_open(&a, loop);
     fake_feed(a.socket, "abcdefg", 7);
     fake_decide(a.socket, PCO__OP_RECV, 0, 7);
@@ -287,23 +263,47 @@ static void kept_data_goes_through_a_small_buffer_piece_by_piece(void **state)
     run_turns(loop, 4);
     pco_transport_resume_reading(a.transport);
     run_turns(loop, 4);
-    assert_data(&a, "abcdefgh");
+    connection_assert_data(&a, "abcdefgh");
     assert_int_equal(a.protocol.counts[END], 1);
     assert_int_equal(a.protocol.counts[LOST], 1);
 }
 
-static void pause_and_resume(recorder *self, pco_transport *transport)
+/* A pause that is taken back before get_buffer returns is none: the receive goes on. */
+static void pausing_and_resuming_in_every_get_buffer_changes_nothing(void **state)
 {
-    (void)self;
-    pco_transport_pause_reading(transport);
-    pco_transport_resume_reading(transport);
+    (void)state;
+    connection_init(&a, true);
+    a.protocol.buffer_size = 2;
+    a.protocol.at[GET] = recorder_pause_and_resume;
+    connection_open(&a, loop);
+    fake_feed(a.socket, "abcde", 5);
+    fake_feed_eof(a.socket);
+    run_turns(loop, 6);
+    assert_string_equal(a.protocol.log,
+                        "made get updated:2 get updated:2 get updated:1 get end lost");
+    connection_assert_data(&a, "abcde");
 }
 
-static void now_and_then_pause_and_resume(recorder *self, pco_transport *transport)
+static void pause_resume_and_pause(recorder *self, pco_transport *transport)
 {
-    if (self->book->counts[GET] % 2 != 0) {
-        pause_and_resume(self, transport);
-    }
+    recorder_pause_and_resume(self, transport);
+    recorder_pause(self, transport);
+}
+
+static void what_get_buffer_did_last_about_reading_counts(void **state)
+{
+    (void)state;
+    connection_init(&a, true);
+    a.protocol.at[GET] = pause_resume_and_pause;
+    connection_open(&a, loop);
+    fake_feed(a.socket, "abc", 3);
+    run_turns(loop, 4);
+    assert_string_equal(a.protocol.log, "made get");
+    assert_true(fake_is_in_flight(a.socket, PCO__OP_WATCH));
+    a.protocol.at[GET] = NULL;
+    pco_transport_resume_reading(a.transport);
+    run_turns(loop, 4);
+    assert_string_equal(a.protocol.log, "made get get updated:3");
 }
 
 static void pausing_and_resuming_in_the_middle_keeps_the_order(void **state)
@@ -311,8 +311,8 @@ static void pausing_and_resuming_in_the_middle_keeps_the_order(void **state)
     (void)state;
     prepare_second(true);
     second.buffer_size = 1;
-    second.at[UPDATED] = pause_and_resume;
-    second.at[GET] = now_and_then_pause_and_resume;
+    second.at[UPDATED] = recorder_pause_and_resume;
+    second.at[GET] = recorder_pause_and_resume;
     connection_open(&a, loop);
     pco_transport_set_protocol(a.transport, &second.protocol);
     fake_feed(a.socket, "abcdefg", 7);
@@ -321,7 +321,7 @@ static void pausing_and_resuming_in_the_middle_keeps_the_order(void **state)
     fake_feed(a.socket, "h", 1);
     fake_feed_eof(a.socket);
     run_turns(loop, 40);
-    assert_data(&a, "abcdefgh");
+    connection_assert_data(&a, "abcdefgh");
     assert_int_equal(a.protocol.counts[LOST], 1);
 }
 
@@ -342,6 +342,8 @@ int main(void)
         TEST(what_is_called_in_get_buffer_counts_at_once),
         TEST(an_empty_buffer_while_pausing_is_no_failure),
         TEST(kept_data_goes_through_a_small_buffer_piece_by_piece),
+        TEST(pausing_and_resuming_in_every_get_buffer_changes_nothing),
+        TEST(what_get_buffer_did_last_about_reading_counts),
         TEST(pausing_and_resuming_in_the_middle_keeps_the_order),
     };
 

@@ -542,18 +542,6 @@ typedef void (*action)(recorder *self, pco_transport *transport);
 static recorder second;
 static unsigned char large[100000];
 
-static void do_close(recorder *self, pco_transport *transport)
-{
-    (void)self;
-    pco_transport_close(transport);
-}
-
-static void do_abort(recorder *self, pco_transport *transport)
-{
-    (void)self;
-    pco_transport_abort(transport);
-}
-
 static void do_abort_reset(recorder *self, pco_transport *transport)
 {
     (void)self;
@@ -566,20 +554,6 @@ static void do_close_and_abort(recorder *self, pco_transport *transport)
     pco_transport_write(transport, large, sizeof large);
     pco_transport_close(transport);
     pco_transport_abort(transport);
-}
-
-static void do_pause(recorder *self, pco_transport *transport)
-{
-    (void)self;
-    pco_transport_pause_reading(transport);
-}
-
-static void do_pause_and_resume(recorder *self, pco_transport *transport)
-{
-    if (self->book->counts[GET] < 4) {
-        pco_transport_pause_reading(transport);
-        pco_transport_resume_reading(transport);
-    }
 }
 
 static void do_write(recorder *self, pco_transport *transport)
@@ -645,10 +619,21 @@ static void do_run(recorder *self, pco_transport *transport)
     }
 }
 
-static const action actions[] = {
-    do_close,      do_abort,           do_abort_reset,      do_close_and_abort,    do_pause,
-    do_write,      do_write_much,      do_write_owned,      do_write_eof,          do_switch,
-    do_set_limits, do_write_and_close, do_pause_and_resume, do_retain_and_release, do_run};
+static const action actions[] = {recorder_close,
+                                 recorder_abort,
+                                 do_abort_reset,
+                                 do_close_and_abort,
+                                 recorder_pause,
+                                 do_write,
+                                 do_write_much,
+                                 do_write_owned,
+                                 do_write_eof,
+                                 do_switch,
+                                 do_set_limits,
+                                 do_write_and_close,
+                                 recorder_pause_and_resume,
+                                 do_retain_and_release,
+                                 do_run};
 
 #define ACTIONS (sizeof actions / sizeof actions[0])
 
@@ -741,7 +726,7 @@ static bool live_without_memory(void)
         recorder_init(&second, true);
         second.book = &a.protocol;
         second.buffer_size = 3;
-        second.at[UPDATED] = do_pause;
+        second.at[UPDATED] = recorder_pause;
         pco_transport_set_protocol(a.transport, &second.protocol);
         pco_transport_resume_reading(a.transport);
         a.socket->room = SIZE_MAX;

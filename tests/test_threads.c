@@ -322,6 +322,7 @@ static void run_for_a_while(worker *self)
     pco_handle *handle;
 
     rounds = 0;
+    self->failures += pco_loop_run_once(self->loop, 0) != 0; /* so that it is this thread's */
     self->failures += pco_loop_call_later(self->loop, 0, end_round, NULL, NULL) != 0;
     self->failures += pco_loop_run_once(self->loop, 20) != 0;
     self->failures += pco_loop_call_soon_threadsafe(self->loop, end_round, NULL, &handle) != 0;
@@ -344,6 +345,44 @@ static void a_loop_belongs_to_the_thread_that_runs_it(void **state)
 {
     (void)state;
     with_each_backend(run_elsewhere);
+}
+
+static pco_protocol *refuse(void *context)
+{
+    (void)context;
+    return NULL;
+}
+
+static void stop_loop(void *context)
+{
+    pco_loop_stop(context);
+}
+
+static pco_server *served;
+
+static void serve(worker *self)
+{
+    self->failures += pco_server_serve_forever(served, NULL) != 0;
+    self->failures += !pco_server_is_serving(served);
+    pco_server_free(served);
+}
+
+/* In debug mode, too. */
+static void serve_elsewhere(pco_loop *loop)
+{
+    pco_server_options options = {
+        .size = sizeof options, .protocol_factory = refuse, .host = "127.0.0.1"};
+
+    assert_int_equal(pco_loop_create_server(loop, &options, &served, NULL), 0);
+    assert_int_equal(pco_loop_call_soon(loop, stop_loop, loop, NULL), 0);
+    begin(0, serve, loop);
+    join();
+}
+
+static void serving_for_ever_makes_the_loop_this_threads(void **state)
+{
+    (void)state;
+    with_each_backend(serve_elsewhere);
 }
 
 static void stop_self(void *context)
@@ -398,6 +437,7 @@ int main(void)
         TEST(another_thread_stops_the_loop),
         TEST(a_signal_handler_stops_the_loop),
         TEST(a_loop_belongs_to_the_thread_that_runs_it),
+        TEST(serving_for_ever_makes_the_loop_this_threads),
         TEST(loops_of_several_threads_do_not_disturb_each_other),
         TEST(a_handle_from_a_threadsafe_call_can_be_canceled),
     };

@@ -29,10 +29,10 @@ typedef struct pco_loop_options {
     const char *backend;
 
     /*
-     * Debug mode: slow callbacks are reported, calls from a wrong thread end the program with a
-     * sentence on stderr, and connections that are open and transports that were not released are
-     * reported when the loop is freed. Default: on if the environment variable PORTICO_DEBUG is
-     * set and not empty.
+     * Debug mode: slow callbacks are reported; every call from a wrong thread, of whatever belongs
+     * to the loop, ends the program with a sentence on stderr; and connections that are open and
+     * transports that were not released are reported when the loop is freed. Default: on if the
+     * environment variable PORTICO_DEBUG is set and not empty.
      */
     int debug;
 
@@ -45,8 +45,9 @@ typedef struct pco_loop_options {
 
 /*
  * Makes a loop. It belongs to the caller, who ends it with pco_loop_free; the thread that ran it
- * last is its thread (until then, the one that made it). A process made by fork() must not touch
- * the loops of its parent, not even to free them. `options` may be NULL.
+ * last is its thread (until then, the one that made it). So pco_loop_run_* and pco_loop_free are
+ * for any thread while the loop does not run. A process made by fork() must not touch the loops of
+ * its parent, not even to free them. `options` may be NULL.
  * PCO_EINVAL: an option out of range, or a backend that does not exist here. PCO_ENOTSUP: the
  * backend that was asked for exists but the system refuses it. PCO_ENOMEM, PCO_EMFILE.
  */
@@ -120,6 +121,11 @@ PCO_API int pco_loop_call_at(pco_loop *loop, double when, pco_callback callback,
  */
 PCO_API int pco_loop_call_soon_threadsafe(pco_loop *loop, pco_callback callback, void *context,
                                           pco_handle **handle);
+
+/*
+ * Handles are for the loop's thread, until the callback has returned or was dropped: from then on
+ * the loop does not know them any more, and they may be used on any thread, on one at a time.
+ */
 
 /* The callback will not run, unless it has begun. Idempotent; NULL is allowed. */
 PCO_API void pco_handle_cancel(pco_handle *handle);

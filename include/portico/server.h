@@ -167,6 +167,7 @@ PCO_API int pco_server_start_serving(pco_server *server, pco_error *error);
 /*
  * start_serving, then runs the loop until the server is closed and its last connection has ended,
  * or until pco_loop_stop; the server is then as it was, so close or shut it down. 0 in both cases.
+ * As pco_loop_run_*, it makes the loop this thread's.
  * PCO_EBUSY: the loop runs already. Errors of start_serving.
  */
 PCO_API int pco_server_serve_forever(pco_server *server, pco_error *error);

@@ -475,15 +475,20 @@ int pco__socket_open(int family, pco_socket *sock, pco_error *error)
     return 0;
 }
 
-void pco__socket_prepare_accepted(pco_socket sock, bool keep_alive)
+void pco__socket_prepare_accepted(pco_socket sock, bool keep_alive, bool adopted)
 {
 #if defined(__linux__)
-    /* Both were inherited from the listener (tcp(7), socket(7)), at the price of no system call. */
-    (void)sock;
-    (void)keep_alive;
+    /*
+     * A connection inherits both from the listener (tcp(7), socket(7)), at the price of no system
+     * call: from the listener as it is when the connection is established, not when it is accepted.
+     */
+    if (!adopted) {
+        return;
+    }
 #else
-    set_stream_options((int)sock, keep_alive);
+    (void)adopted;
 #endif
+    set_stream_options((int)sock, keep_alive);
 }
 
 void pco__socket_close(pco_socket sock, bool reset)

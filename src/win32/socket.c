@@ -106,8 +106,9 @@ static void set_inherited(SOCKET sock, bool keep_alive)
     }
 }
 
-void pco__socket_prepare_accepted(pco_socket sock, bool keep_alive)
+void pco__socket_prepare_accepted(pco_socket sock, bool keep_alive, bool adopted)
 {
+    (void)adopted;
     set_inherited((SOCKET)sock, keep_alive);
 }
 

@@ -79,6 +79,29 @@ static void a_sock_passes_the_options_on(void **state)
     assert_int_not_equal(fcntl((int)sock, F_GETFL) & O_NONBLOCK, 0);
 }
 
+/* The system gives options to a connection when it is established, which may be before the call. */
+static void a_client_that_was_there_before_the_server_has_its_options_too(void **state)
+{
+    (void)state;
+    pco_server_options options = server_options();
+    pco_address address;
+    options.host = NULL;
+    options.sock = bound_socket();
+    options.keep_alive = PCO_ON;
+    assert_int_equal(pco__socket_listen(options.sock, 1, NULL), 0);
+    assert_int_equal(pco__socket_sockname(options.sock, &address), 0);
+    int client = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(
+        connect(client, (const struct sockaddr *)address.storage, (socklen_t)address.length), 0);
+    serve_with(&options);
+    assert_true(reaches(&at.made, 1));
+    pco_socket sock = pco_transport_get_socket(newest()->transport);
+    assert_int_equal(option_of(sock, SOL_SOCKET, SO_KEEPALIVE), 1);
+    assert_int_equal(option_of(sock, IPPROTO_TCP, TCP_NODELAY), 1);
+    assert_int_equal(close(client), 0);
+    assert_true(all_are_lost());
+}
+
 static void nothing_is_inherited_by_a_program_that_is_started(void **state)
 {
     (void)state;
@@ -340,6 +363,7 @@ static const struct CMUnitTest tests[] = {
     TEST(keep_alive_is_set_on_every_accepted_socket),
     TEST(keep_alive_is_off_by_default),
     TEST(a_sock_passes_the_options_on),
+    TEST(a_client_that_was_there_before_the_server_has_its_options_too),
     TEST(nothing_is_inherited_by_a_program_that_is_started),
     TEST(no_descriptor_of_the_library_is_inherited),
     TEST(addresses_are_reused_by_default),

@@ -150,7 +150,7 @@ static void an_accepted_socket_is_non_blocking_and_sends_small_packets_at_once(v
     char byte;
     open_listener(&from);
     pco_socket accepted = connect_one(&from, &client);
-    pco__socket_prepare_accepted(accepted, true);
+    pco__socket_prepare_accepted(accepted, true, false);
     assert_true(no_delay_of(accepted));
     assert_true(no_delay_of(client.io.socket));
     assert_true(option_of(accepted, SO_KEEPALIVE));

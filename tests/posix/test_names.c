@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Goal: a name that stands for several addresses is served on those that this machine has.
+ * Method: getaddrinfo answers for one name as the test says, and as the system does for all others.
+ */
+#define _GNU_SOURCE 1
+
+#include "behaviour_create.h"
+
+#include <dlfcn.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#define NAME "several.test" /* never a real one (RFC 6761) */
+
+/* What NAME stands for, NULL after the last. */
+static const char *const *meaning;
+
+#define MOST 3
+
+static struct {
+    struct addrinfo found;
+    struct sockaddr_in address;
+} answers[MOST];
+
+/* ---- The system's calls, but for the name ---- */
+
+typedef int (*getaddrinfo_call)(const char *, const char *, const struct addrinfo *,
+                                struct addrinfo **);
+typedef void (*freeaddrinfo_call)(struct addrinfo *);
+
+/* C does not convert pointers to objects into pointers to functions; POSIX lets them be copied. */
+static void find_next(const char *name, void *call, size_t size)
+{
+    void *found = dlsym(RTLD_NEXT, name);
+
+    if (found == NULL) {
+        abort();
+    }
+    memcpy(call, &found, size);
+}
+
+static int system_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+                              struct addrinfo **found)
+{
+    getaddrinfo_call next;
+
+    find_next("getaddrinfo", &next, sizeof next);
+    return next(node, service, hints, found);
+}
+
+static void system_freeaddrinfo(struct addrinfo *found)
+{
+    freeaddrinfo_call next;
+
+    find_next("freeaddrinfo", &next, sizeof next);
+    next(found);
+}
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+                struct addrinfo **found)
+{
+    if (node == NULL || strcmp(node, NAME) != 0) {
+        return system_getaddrinfo(node, service, hints, found);
+    }
+    memset(answers, 0, sizeof answers);
+    for (size_t i = 0; i < MOST && meaning[i] != NULL; i++) {
+        struct addrinfo *numeric = NULL;
+        int status = system_getaddrinfo(meaning[i], service, hints, &numeric);
+        if (status != 0) {
+            return status;
+        }
+        memcpy(&answers[i].address, numeric->ai_addr, sizeof answers[i].address);
+        answers[i].found = *numeric;
+        answers[i].found.ai_addr = (struct sockaddr *)&answers[i].address;
+        answers[i].found.ai_next = meaning[i + 1] != NULL ? &answers[i + 1].found : NULL;
+        system_freeaddrinfo(numeric);
+    }
+    *found = &answers[0].found;
+    return 0;
+}
+
+void freeaddrinfo(struct addrinfo *found)
+{
+    if (found != &answers[0].found) {
+        system_freeaddrinfo(found);
+    }
+}
+
+/* ---- The tests ---- */
+
+static pco_server_options options_for(const char *const *addresses)
+{
+    pco_server_options options = server_options();
+
+    meaning = addresses;
+    options.host = NAME;
+    options.family = PCO_AF_INET;
+    return options;
+}
+
+static void assert_only_this_machine_is_served(const char *const *addresses)
+{
+    pco_server_options options = options_for(addresses);
+    serve_with(&options);
+    assert_int_equal(pco_server_get_socket_count(at.server), 1);
+    assert_host(at.server, 0, "127.0.0.1");
+    pco_address address = address_of(at.server, 0);
+    assert_client_comes_through(&address);
+    pco_server_free(at.server);
+    at.server = NULL;
+}
+
+static void an_address_of_a_name_that_is_not_this_machines_is_passed_over(void **state)
+{
+    static const char *const first[] = {FOREIGN_ADDRESS, "127.0.0.1", NULL};
+    static const char *const last[] = {"127.0.0.1", FOREIGN_ADDRESS, NULL};
+    static const char *const around[] = {FOREIGN_ADDRESS, "127.0.0.1", FOREIGN_ADDRESS, NULL};
+
+    (void)state;
+    assert_only_this_machine_is_served(first);
+    assert_only_this_machine_is_served(last);
+    assert_only_this_machine_is_served(around);
+}
+
+static void a_name_of_which_no_address_is_this_machines_is_refused(void **state)
+{
+    static const char *const foreign[] = {FOREIGN_ADDRESS, "203.0.113.78", NULL};
+
+    (void)state;
+    pco_server_options options = options_for(foreign);
+    assert_refused(&options, PCO_EADDRNOTAVAIL, "203.0.113.");
+}
+
+/* Each name must have one that works: the other one's does not count. */
+static void a_good_name_does_not_make_up_for_a_foreign_one(void **state)
+{
+    static const char *const foreign[] = {FOREIGN_ADDRESS, NULL};
+    static const char *const hosts[] = {"127.0.0.1", NAME};
+
+    (void)state;
+    pco_server_options options = options_for(foreign);
+    options.host = NULL;
+    options.hosts = hosts;
+    options.hosts_count = 2;
+    assert_refused(&options, PCO_EADDRNOTAVAIL, FOREIGN_ADDRESS);
+}
+
+static void an_address_that_a_name_has_twice_is_served_once(void **state)
+{
+    static const char *const twice[] = {"127.0.0.1", "127.0.0.1", FOREIGN_ADDRESS, NULL};
+
+    (void)state;
+    assert_only_this_machine_is_served(twice);
+}
+
+static const struct CMUnitTest tests[] = {
+    TEST(an_address_of_a_name_that_is_not_this_machines_is_passed_over),
+    TEST(a_name_of_which_no_address_is_this_machines_is_refused),
+    TEST(a_good_name_does_not_make_up_for_a_foreign_one),
+    TEST(an_address_that_a_name_has_twice_is_served_once),
+};
+
+int main(void)
+{
+    return run_here("names", tests, sizeof tests / sizeof tests[0]);
+}
