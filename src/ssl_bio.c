@@ -40,7 +40,7 @@ static int bio_write(BIO *bio, const char *from, size_t length, size_t *used)
     pco__ssl_loop *shared = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
     *used = 0;
-    int code = pco__stream_append(shared->stream, from, length);
+    int code = pco__stream_append(shared->stream, from, length, shared->ends);
     if (code != 0) {
         shared->error = code;
         return -1;

@@ -69,6 +69,7 @@ typedef struct pco__ssl {
     bool called;          /* its handshake has waited, and what it has received is its turn */
     bool delivering;      /* callbacks run that input has caused: what they do about reading counts
                              when that is over */
+    bool goes_on;         /* the callback that runs is not the last: answers leave together */
     bool broken;          /* OpenSSL has failed and must not be called any more */
     bool used;            /* since the last sweep */
 } pco__ssl;

@@ -100,6 +100,7 @@ static pco__ssl_loop *enter(pco__ssl *ssl, pco__ssl_input *input)
     shared->output = 0;
     shared->error = 0;
     shared->dry = false;
+    shared->ends = false;
     shared->warned = false;
     return shared;
 }
@@ -202,6 +203,7 @@ int pco__ssl_engine_write(pco__ssl *ssl, const unsigned char *data, size_t lengt
     int count = 1;
     while (length != 0 && count > 0) {
         size_t piece = length < PCO__SSL_RECORD_SIZE ? length : PCO__SSL_RECORD_SIZE;
+        shared->ends = piece == length && !ssl->goes_on;
         count = SSL_write(ssl->engine, data, (int)piece);
         if (count > 0) {
             data += count;

@@ -169,6 +169,7 @@ static bool deliver_lent(pco__ssl *ssl, pco__ssl_input *input)
         more = outcome > 0 && has_more(ssl, input);
     }
 
+    ssl->goes_on = more;
     pco_protocol *protocol = ssl->base.protocol;
     if (filled != 0 && protocol->methods->data_received != NULL) {
         protocol->methods->data_received(protocol, &ssl->base, memory, filled);
@@ -198,6 +199,7 @@ static bool deliver_buffered(pco__ssl *ssl, pco__ssl_input *input)
     }
     int outcome = pco__ssl_engine_read(ssl, input, memory, length);
     bool more = outcome > 0 && has_more(ssl, input);
+    ssl->goes_on = more;
     if (outcome > 0 && protocol->methods->buffer_updated != NULL) {
         protocol->methods->buffer_updated(protocol, &ssl->base, (size_t)outcome);
     }
@@ -243,8 +245,9 @@ static void use_input(pco__ssl *ssl, pco__ssl_input *input)
         discard(ssl, input);
     }
     ssl->delivering = false;
-    if (pco__ssl_is_open(ssl)) {
-        pco_transport *lower = &ssl->base.stream->base;
+    ssl->goes_on = false;
+    pco_transport *lower = &ssl->base.stream->base;
+    if (pco__ssl_is_open(ssl) && lower->reading_paused != ssl->base.reading_paused) {
         if (ssl->base.reading_paused) {
             pco_transport_pause_reading(lower);
         } else {

@@ -393,9 +393,15 @@ int pco__stream_write(pco_transport *transport, const void *data, size_t length)
     return 0;
 }
 
-int pco__stream_append(pco__stream *stream, const void *data, size_t length)
+int pco__stream_append(pco__stream *stream, const void *data, size_t length, bool ends)
 {
     pco_buffer buffer = {.data = data, .length = length};
+    if (ends && length >= LARGE_WRITE && stream->queue_head == NULL &&
+        stream->state == PCO__STREAM_OPEN) {
+        bool begun = false;
+        int code = write_group(stream, &buffer, 1, &begun);
+        return stream->state == PCO__STREAM_OPEN ? code : PCO_ECLOSED;
+    }
     if (reserve_cork(stream, length)) {
         append_to_cork(&stream->base.loop->cork, &buffer, 1);
         return 0;

@@ -208,10 +208,11 @@ int pco__stream_write_owned(pco__stream *stream, const pco_buffer *buffer, pco__
 
 /*
  * Appends to what leaves when the running callback returns, without calling pause_writing; for
- * TLS, inside whose engine no callback may run. Follow it with pco__stream_check_high_water.
- * PCO_ECLOSED, PCO_EPIPE, PCO_ENOMEM (the data was not taken).
+ * TLS, inside whose engine no callback may run. With `ends`, what is large is sent at once, and not
+ * copied. Follow it with pco__stream_check_high_water. PCO_ECLOSED, PCO_EPIPE, PCO_ENOMEM (the data
+ * was not taken).
  */
-int pco__stream_append(pco__stream *stream, const void *data, size_t length);
+int pco__stream_append(pco__stream *stream, const void *data, size_t length, bool ends);
 
 /* Sends at once what is over the high-water mark, and calls pause_writing if too much is left. */
 void pco__stream_check_high_water(pco__stream *stream);
