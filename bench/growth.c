@@ -4,7 +4,7 @@
  * of JSON: nanoseconds per operation, each the median of the repetitions.
  *
  *   growth cancel N REPEATS      a timer is set and canceled while N others are pending
- *   growth fire N REPEATS        N timers are set, and N fire
+ *   growth fire N REPEATS        N timers are set, time passes, and N fire
  *   growth callbacks N REPEATS   N callbacks are scheduled, and N run
  *
  * Times are drawn at random, the same on every run: timers that come in order would flatter any
@@ -22,6 +22,9 @@
 
 /* How many timers are set and canceled in one go while N are pending. */
 #define CANCELED 1000
+
+/* Seconds between the timers that fire. */
+#define SPACING 1e-6
 
 #define REPEATS_LIMIT 100000
 
@@ -129,17 +132,30 @@ static void run_all(size_t pending)
     }
 }
 
-/* Timers that are due already, in random order: all are set, then all fire. */
+static void wait_until(double when)
+{
+    for (double left; (left = when - pco_loop_time(loop)) > 0;) {
+        struct timespec time = {(time_t)left, (long)((left - (double)(time_t)left) * 1e9)};
+        nanosleep(&time, NULL);
+    }
+}
+
+/*
+ * Timers in random order, one per microsecond, which is about as fast as they can fire: all are
+ * set, and when the last is due, all fire. None is due before one that has fired already.
+ */
 static void set_and_fire(size_t pending)
 {
+    double span = SPACING * (double)pending;
     double now = pco_loop_time(loop);
     double began = nanoseconds();
 
     ran = 0;
     for (size_t i = 0; i < pending; i++) {
-        set_timer(now - draw(), count, NULL);
+        set_timer(now + span * draw(), count, NULL);
     }
     add(&first, "set", began, pending);
+    wait_until(now + span);
     began = nanoseconds();
     run_all(pending);
     add(&second, "fire", began, pending);

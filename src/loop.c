@@ -243,7 +243,7 @@ PCO__COLD void pco__complete_slowly(pco__backend *backend, pco__op *op, const pc
 
 static void run_due_timers(pco_loop *loop)
 {
-    if (loop->timers.root == NULL) {
+    if (loop->timers.first == NULL) {
         return;
     }
     uint64_t now = pco__loop_now(loop);
@@ -274,11 +274,11 @@ static uint64_t poll_timeout(pco_loop *loop, uint64_t limit)
     if (loop->ready.head != NULL) {
         return 0;
     }
-    if (loop->timers.root == NULL || limit == 0) {
+    if (loop->timers.first == NULL || limit == 0) {
         return limit;
     }
     uint64_t now = pco__loop_now(loop);
-    uint64_t when = loop->timers.root->when;
+    uint64_t when = loop->timers.first->when;
     uint64_t wait = when > now ? when - now : 0;
     return wait < limit ? wait : limit;
 }

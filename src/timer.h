@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * timer.h: timers embedded in what waits for them, in a pairing heap.
+ * timer.h: timers embedded in what waits for them.
  *
  * Starting and stopping allocate nothing and cannot fail, so that a time limit can always be set.
- * Starting takes constant time, and so does stopping a timer that never came to the top, as nearly
- * all timeouts do. Timers of equal time fire in the order in which they were started.
+ * They take constant time, and so does firing, however many timers there are; but for a logarithm
+ * of those that are due within the same 256 nanoseconds, or before one that has fired already, and
+ * for a stop of the very timer that is the first of its slot. Timers of equal time fire in the
+ * order in which they were started.
  */
 #ifndef PCO_TIMER_H
 #define PCO_TIMER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct pco__timer pco__timer;
@@ -23,9 +26,16 @@ struct pco__timer {
     void (*fire)(pco__timer *timer);
 };
 
+#define PCO__TIMER_LEVELS 7
+#define PCO__TIMER_SLOTS ((size_t)PCO__TIMER_LEVELS * 256)
+
+/* All zero when there is none. */
 typedef struct pco__timers {
-    pco__timer *root;
+    pco__timer *first; /* the next that is due, or NULL */
     uint64_t sequence;
+    uint64_t horizon;                       /* passed; see timer.c */
+    uint64_t filled[PCO__TIMER_SLOTS / 64]; /* a bit per slot: something is in it */
+    pco__timer *slots[PCO__TIMER_SLOTS];
 } pco__timers;
 
 /* Starts a timer, whose `fire` is set. It must not be running. */

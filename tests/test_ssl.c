@@ -773,7 +773,7 @@ static void an_idle_connection_gives_its_buffers_back(void **state)
     assert_true(openssl_bytes + 30000 < busy);
 
     /* The clock ticks no more, and the connection works as before. */
-    assert_null(loop->timers.root);
+    assert_null(loop->timers.first);
     peer_writes("world");
     tls_run(&peer, &server);
     assert_received(peer.received, peer.length, (const unsigned char *)"helloxxxxxxxxxxworld", 20);

@@ -2,7 +2,7 @@
 /*
  * Goal: timers fire in the order of their times, those of equal time in the order in which they
  * were made, never early, and not once they are stopped.
- * Method: the heap of timer.h against a plain list, by chance; then the loop's timers in the
+ * Method: the timers of timer.h against a plain list, by chance; then the loop's timers in the
  * virtual time of the fake backend.
  */
 #include "support.h"
@@ -155,6 +155,134 @@ static void whatever_is_started_and_stopped_the_order_is_right(void **state)
             pco__timer_start(&heap, &timers[i], times[i]);
         }
     }
+}
+
+/* A time around `now`, as close to the edge of a slot as any, or that of another timer. */
+static uint64_t any_time(uint64_t *luck, uint64_t now, uint64_t other)
+{
+    uint64_t distance = ((uint64_t)chance(luck, UINT32_MAX) << 31) >> chance(luck, 64);
+
+    switch (chance(luck, 8)) {
+    case 0:
+        return other;
+    case 1:
+        return distance < now ? now - distance : 0;
+    case 2:
+        return now;
+    case 3:
+        return ((now + distance) & ~(uint64_t)0 << 8 * chance(luck, 8)) - chance(luck, 2);
+    default:
+        return now + distance;
+    }
+}
+
+typedef struct model {
+    pco__timers heap;
+    pco__timer timers[CROWD];
+    uint64_t times[CROWD];
+    uint64_t since[CROWD];
+    uint64_t now;
+    uint64_t luck;
+} model;
+
+static void start_or_stop(model *m, uint64_t step)
+{
+    size_t i = chance(&m->luck, CROWD);
+
+    if (m->since[i] != 0) {
+        pco__timer_stop(&m->heap, &m->timers[i]);
+        m->since[i] = 0;
+    } else {
+        m->times[i] = any_time(&m->luck, m->now, m->times[chance(&m->luck, CROWD)]);
+        m->since[i] = step;
+        pco__timer_start(&m->heap, &m->timers[i], m->times[i]);
+    }
+}
+
+/* Lets time pass, often to just before or at the first timer's time, and takes what is due. */
+static void pass_time(model *m)
+{
+    size_t first = first_of(m->times, m->since, CROWD);
+    uint64_t until = m->now + chance(&m->luck, 1u << chance(&m->luck, 32));
+
+    if (first < CROWD && m->times[first] > m->now && chance(&m->luck, 2) != 0) {
+        until = m->times[first] - chance(&m->luck, 2);
+    }
+    m->now = until;
+    while (first < CROWD && m->times[first] <= m->now) {
+        assert_ptr_equal(pco__timers_take_due(&m->heap, m->now), &m->timers[first]);
+        assert_false(pco__timer_is_running(&m->timers[first]));
+        m->since[first] = 0;
+        first = first_of(m->times, m->since, CROWD);
+    }
+    assert_null(pco__timers_take_due(&m->heap, m->now));
+}
+
+static void run_model(model *m, uint64_t start, uint64_t luck, unsigned liveliness)
+{
+    memset(m, 0, sizeof *m);
+    prepare(m->timers, CROWD);
+    m->now = start;
+    m->luck = luck;
+    for (uint64_t step = 1; step <= 4000; step++) {
+        if (chance(&m->luck, liveliness) == 0) {
+            pass_time(m);
+        } else {
+            start_or_stop(m, step);
+        }
+        size_t first = first_of(m->times, m->since, CROWD);
+        assert_ptr_equal(m->heap.first, first < CROWD ? &m->timers[first] : NULL);
+    }
+}
+
+static void whenever_time_starts_and_however_it_jumps_the_order_is_right(void **state)
+{
+    static const uint64_t starts[] = {0,      1,      1u << 16, (1u << 16) - 1, (uint64_t)1 << 40,
+                                      123456, 999999, 1u << 24, UINT32_MAX,     UINT64_MAX / 4};
+    static model m;
+
+    (void)state;
+    for (unsigned i = 0; i < 20; i++) {
+        run_model(&m, starts[i % 10], 1 + i, i % 2 == 0 ? 3 : 30);
+    }
+}
+
+static void the_last_of_all_times_is_kept_like_any_other(void **state)
+{
+    pco__timers heap = {0};
+    pco__timer timers[3];
+
+    (void)state;
+    prepare(timers, 3);
+    pco__timer_start(&heap, &timers[0], UINT64_MAX);
+    pco__timer_start(&heap, &timers[1], 0);
+    pco__timer_start(&heap, &timers[2], UINT64_MAX);
+    assert_ptr_equal(pco__timers_take_due(&heap, 0), &timers[1]);
+    assert_null(pco__timers_take_due(&heap, UINT64_MAX - 1));
+    assert_ptr_equal(pco__timers_take_due(&heap, UINT64_MAX), &timers[0]);
+    assert_ptr_equal(pco__timers_take_due(&heap, UINT64_MAX), &timers[2]);
+    assert_null(pco__timers_take_due(&heap, UINT64_MAX));
+}
+
+static void a_timer_far_away_is_known_exactly_from_the_start(void **state)
+{
+    pco__timers heap = {0};
+    pco__timer timers[2];
+    uint64_t day = (uint64_t)86400 * 1000000000;
+
+    (void)state;
+    prepare(timers, 2);
+    pco__timer_start(&heap, &timers[0], 30 * day + 7);
+    assert_ptr_equal(heap.first, &timers[0]);
+    for (uint64_t i = 1; i <= 30; i++) {
+        assert_null(pco__timers_take_due(&heap, i * day));
+        pco__timer_start(&heap, &timers[1], i * day + 3);
+        assert_ptr_equal(heap.first, &timers[1]);
+        pco__timer_stop(&heap, &timers[1]);
+        assert_ptr_equal(heap.first, &timers[0]);
+    }
+    assert_null(pco__timers_take_due(&heap, 30 * day + 6));
+    assert_ptr_equal(pco__timers_take_due(&heap, 30 * day + 7), &timers[0]);
 }
 
 #define MILLION 1000000
@@ -495,6 +623,9 @@ int main(void)
         cmocka_unit_test(stopping_a_timer_that_does_not_run_does_nothing),
         cmocka_unit_test(a_stopped_timer_can_be_started_again),
         cmocka_unit_test(whatever_is_started_and_stopped_the_order_is_right),
+        cmocka_unit_test(whenever_time_starts_and_however_it_jumps_the_order_is_right),
+        cmocka_unit_test(the_last_of_all_times_is_kept_like_any_other),
+        cmocka_unit_test(a_timer_far_away_is_known_exactly_from_the_start),
         cmocka_unit_test(a_million_timers_are_kept_in_order),
         TEST(a_timer_fires_after_its_delay),
         TEST(a_turn_ends_at_its_limit_though_a_timer_waits),
