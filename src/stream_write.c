@@ -372,9 +372,28 @@ int pco__stream_writelines(pco__stream *stream, const pco_buffer *buffers, size_
     return code;
 }
 
+/* A large buffer with nothing before it. The stream is open. */
+static int write_large(pco__stream *stream, pco_buffer *buffer)
+{
+    size_t sent = send_at_once(stream, buffer, 1, 0);
+    if (sent == buffer->length || stream->state != PCO__STREAM_OPEN) {
+        return 0;
+    }
+    int code = enqueue_rest(stream, buffer, 1, sent);
+    if (code != 0 && sent != 0) {
+        pco__stream_fail(stream, code, 0, NULL);
+    }
+    pause_if_over(stream);
+    return code;
+}
+
 static PCO__COLD int write_otherwise(pco__stream *stream, const void *data, size_t length)
 {
     pco_buffer buffer = {.data = data, .length = length};
+    if (length >= LARGE_WRITE && stream->state == PCO__STREAM_OPEN && !stream->eof_asked &&
+        stream->queue_head == NULL && stream->base.loop->cork.owner != stream) {
+        return write_large(stream, &buffer);
+    }
     return pco__stream_writelines(stream, &buffer, 1);
 }
 
