@@ -419,11 +419,13 @@ void pco__stream_close(pco__stream *stream)
     if (stream->state != PCO__STREAM_CLOSING) {
         return;
     }
-    pco__loop_start_timer(loop, &stream->timer, stream->close_timeout);
     if (stream->queue_head == NULL) {
         pco__stream_flushed(stream);
     } else {
         update_reading(stream);
+    }
+    if (stream->state == PCO__STREAM_CLOSING) {
+        pco__loop_start_timer(loop, &stream->timer, stream->close_timeout);
     }
 }
 

@@ -104,18 +104,20 @@ static void set_slot(pco__timers *timers, size_t slot, pco__timer *root)
 {
     uint64_t bit = (uint64_t)1 << (slot % 64);
     uint64_t *filled = &timers->filled[slot / 64];
+    uint64_t word = (uint64_t)1 << (slot / 64);
     *filled = root != NULL ? *filled | bit : *filled & ~bit;
+    timers->filled_words =
+        *filled != 0 ? timers->filled_words | word : timers->filled_words & ~word;
     timers->slots[slot] = root;
 }
 
 static pco__timer *find_first(const pco__timers *timers)
 {
-    for (size_t i = 0; i < PCO__TIMER_SLOTS / 64; i++) {
-        if (timers->filled[i] != 0) {
-            return timers->slots[i * 64 + pco__lowest_bit(timers->filled[i])];
-        }
+    if (timers->filled_words == 0) {
+        return NULL;
     }
-    return NULL;
+    size_t word = pco__lowest_bit(timers->filled_words);
+    return timers->slots[word * 64 + pco__lowest_bit(timers->filled[word])];
 }
 
 /* Puts a tree, all of which belongs there, into the slot of its root. */

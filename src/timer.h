@@ -35,6 +35,7 @@ typedef struct pco__timers {
     uint64_t sequence;
     uint64_t horizon;                       /* passed; see timer.c */
     uint64_t filled[PCO__TIMER_SLOTS / 64]; /* a bit per slot: something is in it */
+    uint64_t filled_words;                  /* a bit per word of `filled`: it is not 0 */
     pco__timer *slots[PCO__TIMER_SLOTS];
 } pco__timers;
 
