@@ -156,10 +156,12 @@ static int class_writelines(pco_transport *transport, const pco_buffer *buffers,
                           : write_gathered(ssl, buffers, count);
     if (code == 0) {
         pco__stream_check_high_water(transport->stream);
-    } else {
-        pco__ssl_end_at_once(ssl, false);
+        return 0;
     }
-    return code;
+    /* That the connection failed while this was sent, connection_lost will tell. */
+    bool sending_failed = code == PCO_ECLOSED && !pco__stream_is_open(transport->stream);
+    pco__ssl_end_at_once(ssl, false);
+    return sending_failed ? 0 : code;
 }
 
 static int class_write(pco_transport *transport, const void *data, size_t length)

@@ -1051,6 +1051,26 @@ static void a_stream_cut_off_within_a_record_is_truncated_too(void **state)
     assert_log("made lost:PCO_ETRUNCATED");
 }
 
+static void a_write_that_meets_the_end_is_taken_and_connection_lost_tells(void **state)
+{
+    static const size_t lengths[] = {100, 5000, 16384, 50000};
+    unsigned char *data = pattern_of(50000);
+    (void)state;
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        tls_end_init(&server, false);
+        open_to_peer(0);
+        server.socket->send_error = PCO_ECONNRESET;
+        assert_int_equal(pco_transport_write(server.transport, data, lengths[i]), 0);
+        run_turns(loop, 3);
+        assert_log("made lost:PCO_ECONNRESET");
+        tls_peer_free(&peer);
+        tls_end_free(&server);
+    }
+    memset(&peer, 0, sizeof peer);
+    tls_end_init(&server, false);
+    free(data);
+}
+
 static void a_reset_is_told_with_the_systems_code(void **state)
 {
     (void)state;
@@ -1336,6 +1356,7 @@ int main(void)
         TEST(what_comes_behind_close_notify_is_ignored),
         TEST(a_stream_cut_off_is_told_apart_from_a_clean_end),
         TEST(a_stream_cut_off_within_a_record_is_truncated_too),
+        TEST(a_write_that_meets_the_end_is_taken_and_connection_lost_tells),
         TEST(a_reset_is_told_with_the_systems_code),
         TEST(a_failing_send_is_told),
         TEST(the_loop_may_be_freed_with_open_connections),

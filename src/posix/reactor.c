@@ -450,7 +450,7 @@ static void feed(pco__io *io)
     pco__list_remove(&io->private_.link);
 }
 
-/* Lets those that starve be tried in this poll(). */
+/* Lets those that starve be tried at the end of this poll(). */
 static void feed_starved(pco__reactor *reactor)
 {
     while (!pco__list_is_empty(&reactor->starved)) {
@@ -574,8 +574,8 @@ void pco__reactor_poll(pco__backend *backend, uint64_t timeout, bool *stop)
         timeout = STARVED_WAIT;
     }
     move_queue(&reactor->ready, &reactor->batch);
-    poller_of(reactor)->wait(reactor, timeout, stop);
     feed_starved(reactor);
+    poller_of(reactor)->wait(reactor, timeout, stop);
     while (!pco__list_is_empty(&reactor->batch)) {
         pco__link *link = reactor->batch.next;
         pco__io *io = PCO__CONTAINER(link, pco__io, private_.link);
