@@ -7,9 +7,9 @@
 #ifndef BACKEND_PROBE_H
 #define BACKEND_PROBE_H
 
-#include "backend.h"
-#include "memory.h"
-#include "platform.h"
+#include "system/backend.h"
+#include "support/memory.h"
+#include "system/platform.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -7,8 +7,8 @@
  */
 #include "behaviour.h"
 
-#include "memory.h"
-#include "platform.h"
+#include "support/memory.h"
+#include "system/platform.h"
 
 /* Sockets have small numbers, with gaps of other things; so many others mean that none follows. */
 #define SOCKETS_GAP 1024

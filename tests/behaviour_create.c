@@ -2,8 +2,8 @@
 /* behaviour_create.c: see behaviour_create.h. */
 #include "behaviour_create.h"
 
-#include "memory.h"
-#include "platform.h"
+#include "support/memory.h"
+#include "system/platform.h"
 
 void assert_refused(const pco_server_options *options, int code, const char *word)
 {

@@ -7,7 +7,7 @@
  */
 #include "behaviour_peer.h"
 
-#include "platform.h"
+#include "system/platform.h"
 
 #include <stdio.h>
 #include <stdlib.h>

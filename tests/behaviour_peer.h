@@ -9,8 +9,8 @@
 #ifndef BEHAVIOUR_PEER_H
 #define BEHAVIOUR_PEER_H
 
-#include "backend.h"
-#include "loop.h"
+#include "system/backend.h"
+#include "loop/loop.h"
 
 typedef struct peer_tls peer_tls;
 typedef struct peer peer;

@@ -9,9 +9,9 @@
  */
 #include "fake_backend.h"
 
-#include "complete.h"
-#include "error.h"
-#include "loop.h"
+#include "system/complete.h"
+#include "support/error.h"
+#include "loop/loop.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -25,8 +25,8 @@
 #ifndef FAKE_BACKEND_H
 #define FAKE_BACKEND_H
 
-#include "backend.h"
-#include "platform.h"
+#include "system/backend.h"
+#include "system/platform.h"
 
 #include <portico.h>
 

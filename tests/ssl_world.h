@@ -8,7 +8,7 @@
 #define SSL_WORLD_H
 
 #include "make_certificates.h"
-#include "ssl.h"
+#include "tls/tls.h"
 #include "support.h"
 
 #include <openssl/ssl.h>

@@ -13,9 +13,9 @@
 #include <portico.h>
 
 #include "fake_backend.h"
-#include "loop.h"
-#include "memory.h"
-#include "transport.h"
+#include "loop/loop.h"
+#include "support/memory.h"
+#include "transport/transport.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -7,7 +7,7 @@
  */
 #include "behaviour.h"
 
-#include "platform.h"
+#include "system/platform.h"
 
 /* More than the system's buffers hold, here. */
 #define LARGE ((size_t)1 << 20)

@@ -6,7 +6,7 @@
  */
 #include "behaviour_create.h"
 
-#include "platform.h"
+#include "system/platform.h"
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_begin, world_end)
 

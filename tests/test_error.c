@@ -4,8 +4,8 @@
  * can live with it. Also the allocator hook of memory.c, which everything stands on.
  * Method: calls, and what they return.
  */
-#include "error.h"
-#include "memory.h"
+#include "support/error.h"
+#include "support/memory.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -6,7 +6,7 @@
  */
 #include "support.h"
 
-#include "error.h"
+#include "support/error.h"
 
 static pco_loop *loop;
 static char story[128];

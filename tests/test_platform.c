@@ -4,8 +4,8 @@
  * Method: calls on the loopback and on files of the test's own, and what they return. Names are
  * resolved only where no server has to be asked.
  */
-#include "memory.h"
-#include "platform.h"
+#include "support/memory.h"
+#include "system/platform.h"
 
 #include <portico/server.h>
 

@@ -6,8 +6,8 @@
  */
 #include "behaviour.h"
 
-#include "platform.h"
-#include "resolver.h"
+#include "system/platform.h"
+#include "loop/resolver.h"
 
 enum { PIECES = 8 };
 

@@ -7,7 +7,7 @@
  */
 #include "support.h"
 
-#include "timer.h"
+#include "loop/timer.h"
 
 /* ---- The heap ---- */
 

@@ -6,7 +6,7 @@
 #ifndef PCO_BACKEND_PRIVATE_H
 #define PCO_BACKEND_PRIVATE_H
 
-#include "list.h"
+#include "support/list.h"
 
 #include <stdint.h>
 

@@ -15,10 +15,10 @@
  */
 #define _GNU_SOURCE 1
 
-#include "reactor.h"
+#include "posix/reactor.h"
 
-#include "error.h"
-#include "platform.h"
+#include "support/error.h"
+#include "system/platform.h"
 
 #include <errno.h>
 #include <limits.h>

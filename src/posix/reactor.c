@@ -11,12 +11,12 @@
  */
 #define _GNU_SOURCE 1
 
-#include "reactor.h"
+#include "posix/reactor.h"
 
-#include "complete.h"
-#include "error.h"
-#include "memory.h"
-#include "platform.h"
+#include "system/complete.h"
+#include "support/error.h"
+#include "support/memory.h"
+#include "system/platform.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -12,8 +12,8 @@
 #ifndef PCO_POSIX_REACTOR_H
 #define PCO_POSIX_REACTOR_H
 
-#include "backend.h"
-#include "list.h"
+#include "system/backend.h"
+#include "support/list.h"
 
 /*
  * What can be ready. A bit stays set until the reactor has used it up. The numbers are those of

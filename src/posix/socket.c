@@ -5,10 +5,10 @@
  */
 #define _GNU_SOURCE 1
 
-#include "error.h"
-#include "memory.h"
-#include "platform.h"
-#include "reactor.h"
+#include "support/error.h"
+#include "support/memory.h"
+#include "system/platform.h"
+#include "posix/reactor.h"
 
 #include <portico/server.h>
 

@@ -2,9 +2,9 @@
 /* system.c (POSIX): the table of errors, the clock, threads, and files. */
 #define _GNU_SOURCE 1
 
-#include "error.h"
-#include "memory.h"
-#include "platform.h"
+#include "support/error.h"
+#include "support/memory.h"
+#include "system/platform.h"
 
 #include <errno.h>
 #include <fcntl.h>

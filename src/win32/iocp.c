@@ -13,18 +13,18 @@
  * not set: it is only right if every layered provider hands out real file handles, and the sends
  * for which it would matter leave through try_send, which needs no packet.
  */
-#include "win32.h"
+#include "win32/win32.h"
 
 #include <assert.h>
 #include <limits.h>
 #include <string.h>
 
-#include "backend.h"
-#include "complete.h"
-#include "error.h"
-#include "list.h"
-#include "memory.h"
-#include "platform.h"
+#include "system/backend.h"
+#include "system/complete.h"
+#include "support/error.h"
+#include "support/list.h"
+#include "support/memory.h"
+#include "system/platform.h"
 
 /* Packets dequeued at once. */
 #define BATCH 128

@@ -7,7 +7,7 @@
  * without it: so by default neither it nor its opposite is set, and SO_REUSEPORT, which has no
  * counterpart, is refused.
  */
-#include "win32.h"
+#include "win32/win32.h"
 
 #include <afunix.h>
 #include <stddef.h>
@@ -16,9 +16,9 @@
 
 #include <portico/server.h>
 
-#include "error.h"
-#include "memory.h"
-#include "platform.h"
+#include "support/error.h"
+#include "support/memory.h"
+#include "system/platform.h"
 
 /* ---- Winsock ---- */
 

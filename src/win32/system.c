@@ -6,7 +6,7 @@
  * once, as a Win32 code by others, and as an NTSTATUS by an operation that fails later. The three
  * number ranges do not overlap, so one table serves all.
  */
-#include "win32.h"
+#include "win32/win32.h"
 
 #include <limits.h>
 #include <process.h>
@@ -14,9 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "error.h"
-#include "memory.h"
-#include "platform.h"
+#include "support/error.h"
+#include "support/memory.h"
+#include "system/platform.h"
 
 static const struct {
     int system_code;

@@ -10,7 +10,7 @@
 
 #include "backend_probe.h"
 
-#include "reactor.h"
+#include "posix/reactor.h"
 
 #include <dlfcn.h>
 #include <errno.h>

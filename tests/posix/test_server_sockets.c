@@ -8,7 +8,7 @@
 
 #include "behaviour_create.h"
 
-#include "platform.h"
+#include "system/platform.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>

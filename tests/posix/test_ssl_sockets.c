@@ -5,7 +5,7 @@
  * Method: pairs of connected TCP sockets; every byte is counted and compared.
  */
 #include "make_certificates.h"
-#include "ssl.h"
+#include "tls/tls.h"
 #include "support.h"
 
 #include <arpa/inet.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* behaviour_socket.c (Windows): what behaviour_peer.h needs of the system itself. */
-#include "win32.h"
+#include "win32/win32.h"
 
 #include "behaviour_peer.h"
 

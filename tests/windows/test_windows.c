@@ -6,7 +6,7 @@
  * Method: Winsock itself is asked about sockets that the library has made. Expected values are
  * those of Microsoft's documentation; Wine behaves alike wherever nothing else is said.
  */
-#include "win32.h"
+#include "win32/win32.h"
 
 #include "backend_probe.h"
 

@@ -3,7 +3,7 @@
  * transport.h (internal): what is behind a pco_transport.
  *
  * There are two classes of transports: the stream (stream.c), which moves bytes over a socket, and
- * the TLS transport (ssl_transport.c), which is a protocol to the stream below it and a transport
+ * the TLS transport (src/tls), which is a protocol to the stream below it and a transport
  * to the protocol above it. Public functions check their arguments in transport.c and go through
  * the class.
  */
@@ -14,10 +14,10 @@
 #include <portico/ssl.h>
 #include <portico/transport.h>
 
-#include "backend.h"
-#include "list.h"
-#include "loop.h"
-#include "timer.h"
+#include "system/backend.h"
+#include "support/list.h"
+#include "loop/loop.h"
+#include "loop/timer.h"
 
 typedef struct pco__stream pco__stream;
 

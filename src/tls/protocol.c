@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ssl_protocol.c: the side of a TLS connection that the stream below sees: the handshake, reading,
+ * protocol.c: the side of a TLS connection that the stream below sees: the handshake, reading,
  * and the end.
  *
  * A step of a handshake costs as much as hundreds of messages: a private key is used. So a loop
@@ -11,12 +11,12 @@
  * A failure of OpenSSL comes behind data that was good and is delivered first. So the outcome of
  * reading is only acted on when the user's callback has returned, and with what holds then.
  */
-#include "ssl_connection.h"
+#include "tls/connection.h"
 
 #include <openssl/x509_vfy.h>
 #include <string.h>
 
-#include "memory.h"
+#include "support/memory.h"
 
 /*
  * Steps of handshakes per turn of a loop. A step takes 0.1 to 1.5 ms, by the kind of the key, and

@@ -35,7 +35,7 @@
  * pco__io_private. src/posix and src/win32 have one each; the build's include path chooses.
  */
 #include "backend_private.h"
-#include "compiler.h"
+#include "support/compiler.h"
 
 typedef struct pco__backend pco__backend;
 typedef struct pco__io pco__io;

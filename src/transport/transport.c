@@ -2,12 +2,12 @@
 /*
  * transport.c: the public functions of transports: they check the arguments, and ask the class.
  */
-#include "transport.h"
+#include "transport/transport.h"
 
 #include <assert.h>
 #include <string.h>
 
-#include "memory.h"
+#include "support/memory.h"
 
 void pco__transport_init(pco_transport *transport, const pco__transport_class *class_,
                          pco_loop *loop, pco_protocol *protocol, pco__stream *stream)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ssl_none.c: the library without TLS. No context can be made, so nothing else is ever reached
+ * none.c: the library without TLS. No context can be made, so nothing else is ever reached
  * with one.
  */
-#include "error.h"
-#include "ssl.h"
+#include "support/error.h"
+#include "tls/tls.h"
 
 static int not_supported(pco_error *error)
 {

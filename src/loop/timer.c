@@ -20,12 +20,12 @@
  * When a root leaves, its children are merged in pairs, which keeps the cost logarithmic on average
  * over many operations.
  */
-#include "timer.h"
+#include "loop/timer.h"
 
 #include <assert.h>
 #include <stddef.h>
 
-#include "compiler.h"
+#include "support/compiler.h"
 
 /* ---- A heap ---- */
 

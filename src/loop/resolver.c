@@ -7,12 +7,12 @@
  * freed leaves the thread behind. What both sides touch is in pco__resolver, under its mutex, and
  * whoever leaves last frees it.
  */
-#include "resolver.h"
+#include "loop/resolver.h"
 
 #include <assert.h>
 
-#include "error.h"
-#include "memory.h"
+#include "support/error.h"
+#include "support/memory.h"
 
 typedef struct pco__resolver {
     pco__mutex *mutex;

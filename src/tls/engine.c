@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ssl_engine.c: OpenSSL's part of a connection. Every call that moves data goes through here:
+ * engine.c: OpenSSL's part of a connection. Every call that moves data goes through here:
  * enter() says for whom it is, and what it may read; leave() takes that back.
  *
  * OpenSSL has the outcome of a call depend on its queue of errors, which must therefore be empty
@@ -9,7 +9,7 @@
  * succeeded, whether the BIO ran dry, which is the one thing that can hold a call up, and what
  * alert it read. The queue is asked for the reason of a failure alone, at once.
  */
-#include "ssl_connection.h"
+#include "tls/connection.h"
 
 #include <assert.h>
 #include <openssl/err.h>

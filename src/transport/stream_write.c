@@ -14,8 +14,8 @@
 #include <assert.h>
 #include <string.h>
 
-#include "memory.h"
-#include "transport.h"
+#include "support/memory.h"
+#include "transport/transport.h"
 
 /* A single write from this size on is not copied into the cork but tried at once. */
 #define LARGE_WRITE ((size_t)4 * 1024)

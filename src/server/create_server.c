@@ -7,10 +7,10 @@
 #include <assert.h>
 #include <string.h>
 
-#include "error.h"
-#include "memory.h"
-#include "resolver.h"
-#include "server.h"
+#include "support/error.h"
+#include "support/memory.h"
+#include "loop/resolver.h"
+#include "server/server.h"
 
 #define BACKLOG 100
 #define HANDSHAKE_TIMEOUT 60.0

@@ -8,10 +8,10 @@
 
 #include <portico/server.h>
 
-#include "backend.h"
-#include "list.h"
-#include "loop.h"
-#include "timer.h"
+#include "system/backend.h"
+#include "support/list.h"
+#include "loop/loop.h"
+#include "loop/timer.h"
 
 typedef struct pco__listener pco__listener;
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ssl_setup.c: from pco_ssl_context_options to an SSL_CTX.
+ * setup.c: from pco_ssl_context_options to an SSL_CTX.
  *
  * Files are read whole and then take the same way as memory, so that both get the same checks and
  * every sentence can say which of the things that were given is wrong. OpenSSL's readers ask for
  * the password of what is encrypted on the terminal, unless told otherwise: each of them is given a
  * function that answers.
  */
-#include "ssl_bio.h"
+#include "tls/bio.h"
 
 #include <assert.h>
 #include <limits.h>
@@ -18,9 +18,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "loop.h"
-#include "memory.h"
-#include "platform.h"
+#include "loop/loop.h"
+#include "support/memory.h"
+#include "system/platform.h"
 
 /* The most that a PEM file, or PEM memory, may hold. */
 #define PEM_MOST ((size_t)1024 * 1024)

@@ -6,20 +6,20 @@
  * timers that are due join the queue of tasks; then exactly the tasks that are in the queue at that
  * moment run. What they schedule waits for the next turn.
  */
-#include "loop.h"
+#include "loop/loop.h"
 
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "complete.h"
-#include "error.h"
-#include "memory.h"
-#include "resolver.h"
-#include "server.h"
-#include "ssl.h"
-#include "transport.h"
+#include "system/complete.h"
+#include "support/error.h"
+#include "support/memory.h"
+#include "loop/resolver.h"
+#include "server/server.h"
+#include "tls/tls.h"
+#include "transport/transport.h"
 
 #define NANOSECONDS 1e9
 #define SLOW_CALLBACK 0.1

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ssl_bio.h: what the TLS connections of a loop share: the BIO through which OpenSSL reads and
+ * bio.h: what the TLS connections of a loop share: the BIO through which OpenSSL reads and
  * writes ciphertext, and the memory for plaintext on its way to the user. So a connection has none
  * of its own.
  *
@@ -12,7 +12,7 @@
 #ifndef PCO_SSL_BIO_H
 #define PCO_SSL_BIO_H
 
-#include "ssl_internal.h"
+#include "tls/internal.h"
 
 /* Plaintext that one data_received may bring. */
 #define PCO__SSL_PLAINTEXT_SIZE ((size_t)64 * 1024)
@@ -52,7 +52,7 @@ typedef struct pco__ssl_loop {
     pco__link busy;
     pco__timer sweep;
 
-    /* How many handshakes may go on in a turn: see ssl_protocol.c. */
+    /* How many handshakes may go on in a turn: see tls/protocol.c. */
     unsigned steps;    /* of this turn, made or promised; not 0: `turn` is queued */
     pco__link waiting; /* pco__ssl.waiting, first to last; somebody waits: `steps` is used up */
     pco__task turn;    /* begins the next turn's count */

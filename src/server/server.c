@@ -6,16 +6,16 @@
  * accept in flight, a connection, or the user, who may free it at any time. settle() is the one
  * place that moves a closing server on, and it runs as a task, when no callback is on the stack.
  */
-#include "server.h"
+#include "server/server.h"
 
 #include <assert.h>
 #include <math.h>
 #include <string.h>
 
-#include "error.h"
-#include "memory.h"
-#include "ssl.h"
-#include "transport.h"
+#include "support/error.h"
+#include "support/memory.h"
+#include "tls/tls.h"
+#include "transport/transport.h"
 
 /* Seconds to wait after accepting failed (asyncio: ACCEPT_RETRY_DELAY). */
 #define BACK_OFF 1.0

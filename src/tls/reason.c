@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ssl_error.c: what OpenSSL's error queue says, as a pco_error.
+ * reason.c: what OpenSSL's error queue says, as a pco_error.
  *
  * A failure leaves one or more entries in the queue, behind those that others may have left there.
  * The newest that the TLS layer made says best what happened; without one, the newest of all does.
  */
-#include "ssl_internal.h"
+#include "tls/internal.h"
 
 #include <openssl/err.h>
 #include <openssl/sslerr.h>

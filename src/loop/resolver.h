@@ -5,7 +5,7 @@
 #ifndef PCO_RESOLVER_H
 #define PCO_RESOLVER_H
 
-#include "loop.h"
+#include "loop/loop.h"
 
 /*
  * A piece of work, embedded in what it is for. The memory must stay until `discard`.

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ssl_bio.c: one BIO for all TLS connections of a loop.
+ * bio.c: one BIO for all TLS connections of a loop.
  *
  * OpenSSL knows of no sockets here. When a function of it is called, the loop's part says for which
  * stream, and what that has received: reading copies from the received bytes, and writing appends
  * to what the stream sends when the running callback returns. So one recv is good for many records,
  * and all their answers leave in one send. Writing never has to wait; it can only fail.
  */
-#include "ssl_bio.h"
+#include "tls/bio.h"
 
 #include <openssl/bio.h>
 #include <string.h>
 
-#include "memory.h"
+#include "support/memory.h"
 
 static int bio_read(BIO *bio, char *to, size_t length, size_t *used)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ssl_connection.h: one TLS connection, for the three files that make it up:
+ * connection.h: one TLS connection, for the three files that make it up:
  *
- *   ssl_engine.c     OpenSSL's part: encrypting, decrypting, what it says when it fails
- *   ssl_protocol.c   the protocol to the stream below: handshake, reading, the end
- *   ssl_transport.c  the transport to the protocol above: writing, closing, what was agreed on
+ *   tls/engine.c     OpenSSL's part: encrypting, decrypting, what it says when it fails
+ *   tls/protocol.c   the protocol to the stream below: handshake, reading, the end
+ *   tls/tls_transport.c  the transport to the protocol above: writing, closing, what was agreed on
  *
  * The one hard idea is that OpenSSL is never waited for and never waits. What the stream has
  * received is decrypted until it is used up, and what OpenSSL writes is appended to the stream's
@@ -16,7 +16,7 @@
 
 #include <limits.h>
 
-#include "ssl_bio.h"
+#include "tls/bio.h"
 
 /*
  *     HANDSHAKING -> OPEN           the peer has proved what it had to
@@ -74,7 +74,7 @@ typedef struct pco__ssl {
     bool used;            /* since the last sweep */
 } pco__ssl;
 
-/* ---- ssl_engine.c ---- */
+/* ---- tls/engine.c ---- */
 
 /* Makes OpenSSL's part for the setup of the handshake. */
 int pco__ssl_engine_new(pco__ssl *ssl, const pco__ssl_options *options, pco__ssl_loop *shared,
@@ -108,7 +108,7 @@ void pco__ssl_set_error(pco__ssl *ssl, int code, int system_code, const char *se
 /* The timer of pco__ssl_loop. */
 void pco__ssl_sweep(pco__timer *timer);
 
-/* ---- ssl_protocol.c ---- */
+/* ---- tls/protocol.c ---- */
 
 /* What the stream sees until the handshake is done. */
 extern const pco_protocol_methods pco__ssl_handshake_methods;
@@ -125,7 +125,7 @@ void pco__ssl_timed_out(pco__timer *timer);
 /* Gives back what only the handshake needed. */
 void pco__ssl_drop_handshake(pco__ssl *ssl);
 
-/* ---- ssl_transport.c ---- */
+/* ---- tls/tls_transport.c ---- */
 
 void pco__ssl_set_state(pco__ssl *ssl, pco__ssl_state state);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ssl_context.c: the context that servers, threads and names of SNI share.
+ * context.c: the context that servers, threads and names of SNI share.
  *
  * A context is in two parts. The slot holds the setup of the moment, which reloading replaces, and
  * refers to nothing else. The context holds a slot and the names, each of which refers to the slot
@@ -15,9 +15,9 @@
 #include <openssl/x509_vfy.h>
 #include <string.h>
 
-#include "memory.h"
-#include "platform.h"
-#include "ssl_bio.h"
+#include "support/memory.h"
+#include "system/platform.h"
+#include "tls/bio.h"
 
 /* The longest host name (RFC 1035) and its longest label. */
 #define NAME_MOST 253

@@ -5,7 +5,7 @@
 
 #include <assert.h>
 
-#include "loop.h"
+#include "loop/loop.h"
 
 /* As pco__complete, with the clock before and after in debug mode; and without a loop, in tests. */
 void pco__complete_slowly(pco__backend *backend, pco__op *op, const pco__result *result,

@@ -3,7 +3,7 @@
  * error.c: the names and sentences of the error codes, and filling in a pco_error. A message that
  * does not fit is cut between two characters of UTF-8, never inside one.
  */
-#include "error.h"
+#include "support/error.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ssl_transport.c: the side of a TLS connection that the user sees: writing, closing, pausing, and
+ * tls_transport.c: the side of a TLS connection that the user sees: writing, closing, pausing, and
  * what was agreed on; and how a connection is made and brought to its end.
  *
  * The stream below counts what is written and calls for pauses: there is no queue of plaintext.
  * Who ends a connection moves its state to CLOSED and tells the stream how to go; all else follows
  * from the stream's connection_lost.
  */
-#include "ssl_connection.h"
+#include "tls/connection.h"
 
 #include <assert.h>
 #include <math.h>
 #include <openssl/x509.h>
 #include <string.h>
 
-#include "memory.h"
+#include "support/memory.h"
 
 /*
  * Seconds that a peer whose connection has failed is given to read the alert, while what it still

@@ -7,10 +7,10 @@
 
 #include <portico/loop.h>
 
-#include "backend.h"
-#include "list.h"
-#include "platform.h"
-#include "timer.h"
+#include "system/backend.h"
+#include "support/list.h"
+#include "system/platform.h"
+#include "loop/timer.h"
 
 struct pco__stream;
 struct pco__resolver;

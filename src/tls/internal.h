@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ssl_internal.h: what the files of the TLS layer share. Only they know OpenSSL.
+ * internal.h: what the files of the TLS layer share. Only they know OpenSSL.
  *
- *   ssl_setup.c      options and PEM -> SSL_CTX
- *   ssl_context.c    the context that servers and threads share, and the names of SNI
- *   ssl_bio.c        what the connections of a loop share: the BIO and the buffers
- *   ssl_transport.c  one connection
- *   ssl_error.c      what OpenSSL's error queue says, as a pco_error
+ *   tls/setup.c      options and PEM -> SSL_CTX
+ *   tls/context.c    the context that servers and threads share, and the names of SNI
+ *   tls/bio.c        what the connections of a loop share: the BIO and the buffers
+ *   tls/tls_transport.c  one connection
+ *   tls/reason.c      what OpenSSL's error queue says, as a pco_error
  */
 #ifndef PCO_SSL_INTERNAL_FILES_H
 #define PCO_SSL_INTERNAL_FILES_H
 
 #include <openssl/ssl.h>
 
-#include "error.h"
-#include "ssl.h"
+#include "support/error.h"
+#include "tls/tls.h"
 
-/* ---- ssl_setup.c ---- */
+/* ---- tls/setup.c ---- */
 
 #define PCO__SSL_ID_SIZE 16
 
@@ -42,7 +42,7 @@ int pco__ssl_setup_from_ssl_ctx(SSL_CTX *ctx, pco__ssl_setup **setup, pco_error 
 
 void pco__ssl_setup_free(pco__ssl_setup *setup);
 
-/* ---- ssl_context.c ---- */
+/* ---- tls/context.c ---- */
 
 /* The setup of this moment, to be given back while the context is still held. */
 pco__ssl_setup *pco__ssl_context_take(pco_ssl_context *context);
@@ -51,7 +51,7 @@ void pco__ssl_context_give(pco_ssl_context *context, pco__ssl_setup *setup);
 /* OpenSSL calls it with each ClientHello: shows the certificate of the name that is asked for. */
 int pco__ssl_client_hello(SSL *engine, int *alert, void *unused);
 
-/* ---- ssl_error.c ---- */
+/* ---- tls/reason.c ---- */
 
 /* Why OpenSSL failed. The sentence is OpenSSL's and static. */
 typedef struct pco__ssl_reason {

@@ -11,15 +11,15 @@
  *
  * abort and failures skip CLOSING. Only finish() ends a stream, and no callback is running then.
  */
-#include "transport.h"
+#include "transport/transport.h"
 
 #include <assert.h>
 #include <math.h>
 #include <string.h>
 
-#include "error.h"
-#include "memory.h"
-#include "server.h"
+#include "support/error.h"
+#include "support/memory.h"
+#include "server/server.h"
 
 static const pco__transport_class stream_class;
 

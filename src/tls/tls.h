@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * ssl.h (internal): what the server asks of TLS. The files ssl_*.c implement it with OpenSSL;
- * ssl_none.c where the library is built without.
+ * tls/none.c where the library is built without.
  */
 #ifndef PCO_SSL_INTERNAL_H
 #define PCO_SSL_INTERNAL_H
@@ -9,7 +9,7 @@
 #include <portico/protocol.h>
 #include <portico/ssl.h>
 
-#include "transport.h"
+#include "transport/transport.h"
 
 /*
  * As pco_ssl_context_new, for the client's end: the certificate may be missing; the server's is

@@ -3,7 +3,7 @@
  * memory.c: the allocator hook, the one piece of global state. It is set before anything else of
  * the library exists, so that no lock is needed to read it.
  */
-#include "memory.h"
+#include "support/memory.h"
 
 #include <portico/base.h>
 #include <portico/error.h>
