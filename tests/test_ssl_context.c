@@ -8,6 +8,7 @@
 #include "tls/internal.h"
 #include "support.h"
 
+#include <openssl/conf.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -133,6 +134,107 @@ static void a_chain_is_sent_as_it_is_given(void **state)
     assert_int_equal(sk_X509_num(chain), 1);
     assert_int_equal(X509_cmp(sk_X509_value(chain, 0), certificates_get()->intermediate.x509), 0);
     pco__ssl_setup_free(setup);
+}
+
+/* ---- What is not said ---- */
+
+/* Makes a setup with these lists and the good options otherwise. */
+static pco__ssl_setup *setup_with(const char *ciphers, const char *ciphersuites, bool client)
+{
+    pco_ssl_context_options options = good();
+    pco__ssl_setup *setup = NULL;
+    pco_error error;
+    options.ciphers = ciphers;
+    options.ciphersuites = ciphersuites;
+    if (pco__ssl_setup_new(&options, client, &setup, &error) != 0) {
+        fail_msg("%s", error.message);
+    }
+    return setup;
+}
+
+/* Ephemeral keys and authenticated encryption; of TLS 1.3 and of 1.2, three suites and six. */
+static void assert_modern(const pco__ssl_setup *setup)
+{
+    STACK_OF(SSL_CIPHER) *all = SSL_CTX_get_ciphers(setup->ctx);
+    unsigned of_1_3 = 0;
+    unsigned of_1_2 = 0;
+    for (int i = 0; i < sk_SSL_CIPHER_num(all); i++) {
+        const SSL_CIPHER *one = sk_SSL_CIPHER_value(all, i);
+        int exchange = SSL_CIPHER_get_kx_nid(one);
+        bool any = exchange == NID_kx_any;
+        if (!SSL_CIPHER_is_aead(one) || !(any || exchange == NID_kx_ecdhe) ||
+            SSL_CIPHER_get_bits(one, NULL) < 128) {
+            fail_msg("%s is offered", SSL_CIPHER_get_name(one));
+        }
+        of_1_3 += any;
+        of_1_2 += !any;
+    }
+    assert_int_equal(of_1_3, 3);
+    assert_int_equal(of_1_2, 6);
+    assert_int_equal(SSL_CTX_get_security_level(setup->ctx), 2);
+}
+
+static void by_default_there_is_forward_secrecy_and_authenticated_encryption_alone(void **state)
+{
+    (void)state;
+    for (int client = 0; client <= 1; client++) {
+        pco__ssl_setup *setup = setup_with(NULL, NULL, client != 0);
+        assert_modern(setup);
+        pco__ssl_setup_free(setup);
+    }
+}
+
+static void the_defaults_do_not_depend_on_how_openssl_is_configured(void **state)
+{
+    static const char lax[] = "openssl_conf = all\n[all]\nssl_conf = tls\n"
+                              "[tls]\nsystem_default = lax\n"
+                              "[lax]\nCipherString = ALL:@SECLEVEL=0\nMinProtocol = TLSv1\n"
+                              "Ciphersuites = TLS_AES_128_CCM_8_SHA256\n";
+    (void)state;
+    write_file(FILE_NAME, lax, sizeof lax - 1);
+    assert_int_equal(CONF_modules_load_file(FILE_NAME, NULL, 0), 1);
+    remove(FILE_NAME);
+
+    SSL_CTX *plain = SSL_CTX_new(TLS_server_method());
+    assert_int_equal(SSL_CTX_get_security_level(plain), 0);
+    SSL_CTX_free(plain);
+    pco__ssl_setup *setup = setup_with(NULL, NULL, false);
+    assert_modern(setup);
+    assert_int_equal(SSL_CTX_get_min_proto_version(setup->ctx), TLS1_2_VERSION);
+    pco__ssl_setup_free(setup);
+    CONF_modules_finish();
+}
+
+static void lists_of_the_users_are_taken_and_their_level_wins(void **state)
+{
+    (void)state;
+    pco__ssl_setup *setup = setup_with("AES128-SHA:@SECLEVEL=0", "TLS_AES_128_CCM_8_SHA256", false);
+    STACK_OF(SSL_CIPHER) *all = SSL_CTX_get_ciphers(setup->ctx);
+    assert_int_equal(SSL_CTX_get_security_level(setup->ctx), 0);
+    assert_int_equal(sk_SSL_CIPHER_num(all), 2);
+    assert_string_equal(SSL_CIPHER_get_name(sk_SSL_CIPHER_value(all, 0)),
+                        "TLS_AES_128_CCM_8_SHA256");
+    assert_string_equal(SSL_CIPHER_get_name(sk_SSL_CIPHER_value(all, 1)), "AES128-SHA");
+    pco__ssl_setup_free(setup);
+
+    setup = setup_with("AES128-SHA", NULL, false);
+    assert_int_equal(SSL_CTX_get_security_level(setup->ctx), 2);
+    pco__ssl_setup_free(setup);
+}
+
+static void nothing_is_set_in_a_ready_ssl_ctx(void **state)
+{
+    pco__ssl_setup *setup;
+    SSL_CTX *ready = SSL_CTX_new(TLS_server_method());
+    (void)state;
+    SSL_CTX_set_security_level(ready, 1);
+    assert_int_equal(SSL_CTX_set_cipher_list(ready, "AES128-SHA"), 1);
+    int suites = sk_SSL_CIPHER_num(SSL_CTX_get_ciphers(ready));
+    assert_int_equal(pco__ssl_setup_from_ssl_ctx(ready, &setup, NULL), 0);
+    assert_int_equal(SSL_CTX_get_security_level(ready), 1);
+    assert_int_equal(sk_SSL_CIPHER_num(SSL_CTX_get_ciphers(ready)), suites);
+    pco__ssl_setup_free(setup);
+    SSL_CTX_free(ready);
 }
 
 /* ---- What is bad ---- */
@@ -636,6 +738,10 @@ int main(void)
         cmocka_unit_test(an_encrypted_key_is_opened_with_its_password),
         cmocka_unit_test(a_shorter_struct_of_an_older_program_is_understood),
         cmocka_unit_test(a_chain_is_sent_as_it_is_given),
+        cmocka_unit_test(by_default_there_is_forward_secrecy_and_authenticated_encryption_alone),
+        cmocka_unit_test(the_defaults_do_not_depend_on_how_openssl_is_configured),
+        cmocka_unit_test(lists_of_the_users_are_taken_and_their_level_wins),
+        cmocka_unit_test(nothing_is_set_in_a_ready_ssl_ctx),
         cmocka_unit_test(missing_options_are_refused),
         cmocka_unit_test(doubled_and_half_given_material_is_refused),
         cmocka_unit_test(unreadable_files_are_told_by_name),

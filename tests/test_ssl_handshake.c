@@ -116,6 +116,58 @@ static void tls_1_2_is_spoken(void **state)
     check_version(TLS1_2_VERSION, "TLSv1.2");
 }
 
+/* A client of TLS 1.2 that offers one suite meets a server with these `ciphers`. */
+static void meet_with_one_suite(tls_peer *peer, const char *offered, const char *ciphers)
+{
+    pco_ssl_context_options options = tls_options(&certificates_get()->server);
+    SSL_CTX *ctx = tls_peer_ctx(TLS1_2_VERSION);
+    assert_int_equal(SSL_CTX_set_cipher_list(ctx, offered), 1);
+    options.ciphers = ciphers;
+    shake(tls_context(&options), peer, ctx, "localhost");
+}
+
+static void
+a_client_without_authenticated_encryption_is_served_only_if_the_server_says_so(void **state)
+{
+    tls_peer peer;
+    (void)state;
+    meet_with_one_suite(&peer, "ECDHE-ECDSA-AES128-SHA256", NULL);
+    assert_failed(&server, PCO_ETLS, "TLS handshake: no shared cipher");
+    assert_int_equal(peer.failure, SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE);
+    tls_peer_free(&peer);
+    run_turns(loop, 3);
+    tls_end_free(&server);
+
+    tls_end_init(&server, false);
+    meet_with_one_suite(&peer, "ECDHE-ECDSA-AES128-SHA256", "ECDHE-ECDSA-AES128-SHA256");
+    assert_opened(&server);
+    assert_string_equal(info_of(&server).cipher, "ECDHE-ECDSA-AES128-SHA256");
+    tls_peer_free(&peer);
+}
+
+/* RFC 8446 and draft-kwiatkowski-tls-ecdhe-mlkem: 0x11EC; OpenSSL knows it from 3.5 on. */
+#define X25519MLKEM768 0x11EC
+#define OPENSSL_3_5 0x30500000UL
+
+static void the_hybrid_group_is_used_where_openssl_has_it(void **state)
+{
+    (void)state;
+    if (OpenSSL_version_num() < OPENSSL_3_5) {
+        print_message("skipped: X25519MLKEM768 comes with OpenSSL 3.5, this is %s\n",
+                      OpenSSL_version(OPENSSL_VERSION_STRING));
+        skip();
+    }
+    start_server(tls_server_context());
+    pco_ssl_context *context = tls_client_context();
+    tls_end_start_client(&client, loop, context, "localhost");
+    pco_ssl_context_release(context);
+    tls_run_ends(&server, &client);
+    assert_opened(&server);
+    assert_opened(&client);
+    long group = SSL_get_negotiated_group(pco_transport_get_ssl_object(server.transport));
+    assert_int_equal(group, TLSEXT_nid_unknown | X25519MLKEM768);
+}
+
 static void a_shorter_info_struct_of_an_older_program_is_filled(void **state)
 {
     tls_peer peer;
@@ -1079,6 +1131,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(tls_1_3_is_spoken),
         TEST(tls_1_2_is_spoken),
+        TEST(a_client_without_authenticated_encryption_is_served_only_if_the_server_says_so),
+        TEST(the_hybrid_group_is_used_where_openssl_has_it),
         TEST(a_shorter_info_struct_of_an_older_program_is_filled),
         TEST(both_ends_of_the_library_understand_each_other),
         TEST(data_behind_the_clients_last_flight_comes_after_connection_made),

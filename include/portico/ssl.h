@@ -54,7 +54,13 @@ typedef struct pco_ssl_context_options {
     int minimum_version;
     int maximum_version;
 
-    /* OpenSSL's lists, for TLS up to 1.2 and for 1.3. NULL: OpenSSL's defaults. */
+    /*
+     * OpenSSL's lists, for TLS 1.2 and for 1.3, the best first: the server's order counts. NULL:
+     * forward secrecy and authenticated encryption alone, which is ECDHE with AES-GCM or
+     * ChaCha20-Poly1305. Keys and signatures below OpenSSL's security level 2 (RSA of 2048 bits)
+     * are refused, however OpenSSL was built and configured; "@SECLEVEL=1" in ciphers lowers that.
+     * Groups for the exchange of keys are OpenSSL's default: from 3.5 on X25519MLKEM768 first.
+     */
     const char *ciphers;
     const char *ciphersuites;
 

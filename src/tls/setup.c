@@ -28,6 +28,21 @@
 /* The most that the ALPN extension can hold (RFC 7301). */
 #define ALPN_MOST ((size_t)65535)
 
+/*
+ * What is spoken unless the options say otherwise: forward secrecy and authenticated encryption
+ * alone (RFC 9325, 4.2), best first. Finite-field Diffie-Hellman is not among it, which costs the
+ * server much and clients of today do without.
+ */
+#define DEFAULT_CIPHERS                                                                            \
+    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"                                   \
+    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"                                   \
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256"
+#define DEFAULT_CIPHERSUITES                                                                       \
+    "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256"
+
+/* OpenSSL's security level: keys and signatures of at least 112 bits. */
+#define SECURITY_LEVEL 2
+
 /* ---- PEM ---- */
 
 /* A thing that was given as a file or as memory. */
@@ -439,14 +454,21 @@ static int set_versions(SSL_CTX *ctx, const pco_ssl_context_options *options, pc
     return 0;
 }
 
+/*
+ * All is said here, and nothing left to how OpenSSL was built and configured, which differs from
+ * one distribution to the next. The level comes first: an "@SECLEVEL" in the list sets it anew.
+ */
 static int set_ciphers(SSL_CTX *ctx, const pco_ssl_context_options *options, pco_error *error)
 {
-    if (options->ciphers != NULL && SSL_CTX_set_cipher_list(ctx, options->ciphers) != 1) {
-        return pco__ssl_error(error, PCO_EINVAL, "ciphers '%.80s'", options->ciphers);
+    const char *ciphers = options->ciphers != NULL ? options->ciphers : DEFAULT_CIPHERS;
+    const char *suites =
+        options->ciphersuites != NULL ? options->ciphersuites : DEFAULT_CIPHERSUITES;
+    SSL_CTX_set_security_level(ctx, SECURITY_LEVEL);
+    if (SSL_CTX_set_cipher_list(ctx, ciphers) != 1) {
+        return pco__ssl_error(error, PCO_EINVAL, "ciphers '%.80s'", ciphers);
     }
-    if (options->ciphersuites != NULL &&
-        SSL_CTX_set_ciphersuites(ctx, options->ciphersuites) != 1) {
-        return pco__ssl_error(error, PCO_EINVAL, "ciphersuites '%.80s'", options->ciphersuites);
+    if (SSL_CTX_set_ciphersuites(ctx, suites) != 1) {
+        return pco__ssl_error(error, PCO_EINVAL, "ciphersuites '%.80s'", suites);
     }
     return 0;
 }
