@@ -1188,6 +1188,8 @@ static void a_retained_transport_answers_that_it_is_closed(void **state)
     assert_int_equal(pco_transport_pause_reading(transport), PCO_ECLOSED);
     assert_int_equal(pco_transport_resume_reading(transport), PCO_ECLOSED);
     assert_int_equal(pco_transport_set_protocol(transport, &newest()->protocol), PCO_ECLOSED);
+    assert_null(pco_transport_get_protocol(transport));
+    assert_int_equal(pco_transport_can_write_eof(transport), !at.tls);
     assert_int_equal(pco_transport_set_write_buffer_limits(transport, 2, 1), PCO_ECLOSED);
     pco_transport_get_write_buffer_limits(transport, &high, &low);
     assert_int_equal(pco_transport_get_write_buffer_size(transport), 0);

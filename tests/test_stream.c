@@ -430,6 +430,8 @@ static void a_retained_shell_answers_closed(void **state)
 {
     pco_address address;
     pco_buffer buffer = {.data = "x", .length = 1};
+    size_t high = 0;
+    size_t low = 0;
 
     (void)state;
     released = 0;
@@ -449,7 +451,13 @@ static void a_retained_shell_answers_closed(void **state)
     assert_false(pco_transport_is_reading(a.transport));
     assert_true(pco_transport_is_closing(a.transport));
     assert_int_equal(pco_transport_set_protocol(a.transport, &b.protocol.protocol), PCO_ECLOSED);
+    assert_null(pco_transport_get_protocol(a.transport));
+    assert_true(pco_transport_can_write_eof(a.transport));
+    assert_ptr_equal(pco_transport_get_loop(a.transport), loop);
     assert_int_equal(pco_transport_set_write_buffer_limits(a.transport, 2, 1), PCO_ECLOSED);
+    pco_transport_get_write_buffer_limits(a.transport, &high, &low);
+    assert_int_equal(high, 65536);
+    assert_int_equal(low, 16384);
     assert_int_equal(pco_transport_get_write_buffer_size(a.transport), 0);
     assert_int_equal(pco_transport_get_socket(a.transport), PCO_NO_SOCKET);
     assert_int_equal(pco_transport_get_sockname(a.transport, &address), PCO_ECLOSED);
@@ -475,6 +483,7 @@ static void a_shell_outlives_the_loop(void **state)
     loop = NULL;
     assert_string_equal(a.protocol.log, "made lost");
     assert_null(pco_transport_get_loop(shell));
+    assert_null(pco_transport_get_protocol(shell));
     assert_int_equal(pco_transport_write(shell, "x", 1), PCO_ECLOSED);
     assert_true(pco_transport_is_closing(shell));
     pco_transport_close(shell);

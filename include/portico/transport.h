@@ -3,8 +3,9 @@
  * transport.h: one connection, as your protocol sees it. The same for plain TCP and for TLS.
  *
  * The library makes transports and frees them. A transport is valid from connection_made until
- * connection_lost returns; pco_transport_retain keeps the shell longer, on which every call then
- * answers PCO_ECLOSED. Everything here may be called from every callback, on the loop's thread.
+ * connection_lost returns; pco_transport_retain keeps the shell longer, on which every call that
+ * can fail then answers PCO_ECLOSED; the others say below what they answer. Everything here may be
+ * called from every callback, on the loop's thread.
  * (asyncio: transports.py.)
  */
 #ifndef PORTICO_TRANSPORT_H
@@ -49,6 +50,8 @@ PCO_API int pco_transport_write_owned(pco_transport *transport, const void *data
  * happens on a closing transport. PCO_ENOTSUP with TLS (asyncio: NotImplementedError). PCO_ECLOSED.
  */
 PCO_API int pco_transport_write_eof(pco_transport *transport);
+
+/* Whether this kind of transport has pco_transport_write_eof; the same for as long as it exists. */
 PCO_API bool pco_transport_can_write_eof(const pco_transport *transport);
 
 /*
@@ -65,13 +68,14 @@ PCO_API void pco_transport_abort(pco_transport *transport);
 /* As abort, and the peer sees a reset (SO_LINGER with a time of 0). */
 PCO_API void pco_transport_abort_reset(pco_transport *transport);
 
-/* Whether the transport is closing or closed. */
+/* Whether the transport is closing or closed: true after connection_lost. */
 PCO_API bool pco_transport_is_closing(const pco_transport *transport);
 
 /*
  * Reading stops: no data_received, get_buffer or eof_received until it is resumed. What had
  * arrived meanwhile is delivered then, in order. A peer's reset is noticed all the same, where the
- * system can tell (not on Windows). Both are idempotent; PCO_ECLOSED on a closing transport.
+ * system can tell (not on Windows). Both are idempotent; PCO_ECLOSED on a closing transport, which
+ * is never reading.
  */
 PCO_API int pco_transport_pause_reading(pco_transport *transport);
 PCO_API int pco_transport_resume_reading(pco_transport *transport);
@@ -80,7 +84,7 @@ PCO_API bool pco_transport_is_reading(const pco_transport *transport);
 /*
  * The protocol whose callbacks are called. Setting takes effect with the next event; the new one's
  * connection_made is not called. PCO_EINVAL: NULL, or a methods table with a wrong size. The old
- * one is the caller's. PCO_ECLOSED.
+ * one is the caller's. PCO_ECLOSED. Once connection_lost has returned, getting answers NULL.
  */
 PCO_API pco_protocol *pco_transport_get_protocol(const pco_transport *transport);
 PCO_API int pco_transport_set_protocol(pco_transport *transport, pco_protocol *protocol);
@@ -90,7 +94,7 @@ PCO_API int pco_transport_set_protocol(pco_transport *transport, pco_protocol *p
  * resume_writing when it has shrunk to `low`. PCO_LIMIT_DEFAULT for one derives it from the other
  * (high = 4 * low, low = high / 4); for both: 64 KiB and 16 KiB. Setting may call pause_writing at
  * once; resume_writing waits for data to leave. With TLS the marks count encrypted bytes.
- * PCO_EINVAL: low above high. PCO_ECLOSED.
+ * PCO_EINVAL: low above high. PCO_ECLOSED. After connection_lost getting answers the defaults.
  */
 #define PCO_LIMIT_DEFAULT SIZE_MAX
 PCO_API int pco_transport_set_write_buffer_limits(pco_transport *transport, size_t high,
@@ -98,7 +102,10 @@ PCO_API int pco_transport_set_write_buffer_limits(pco_transport *transport, size
 PCO_API void pco_transport_get_write_buffer_limits(const pco_transport *transport, size_t *high,
                                                    size_t *low);
 
-/* Bytes written that have not been handed to the system, those of the running callback included. */
+/*
+ * Bytes written that have not been handed to the system, those of the running callback included. 0
+ * after connection_lost.
+ */
 PCO_API size_t pco_transport_get_write_buffer_size(const pco_transport *transport);
 
 /* The loop; NULL once the transport is closed and the loop freed. */

@@ -23,6 +23,7 @@ void pco__transport_end(pco_transport *transport)
 {
     pco__list_remove(&transport->link);
     transport->stream = NULL;
+    transport->protocol = NULL;
     if (transport->references > 1) {
         pco__list_append(&transport->loop->shells, &transport->link);
     }

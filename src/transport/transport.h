@@ -59,7 +59,7 @@ typedef struct pco__transport_class {
 struct pco_transport {
     const pco__transport_class *class_;
     pco_loop *loop;         /* NULL once the loop is freed */
-    pco_protocol *protocol; /* never NULL while the transport lives */
+    pco_protocol *protocol; /* the user's; NULL when closed */
     pco__stream *stream;    /* a stream: itself; TLS: the stream below; NULL when closed */
     pco__link link;         /* a stream: in its server's or loop's list; closed: in loop->shells */
     uint32_t references;
@@ -75,8 +75,8 @@ void pco__transport_init(pco_transport *transport, const pco__transport_class *c
                          pco_loop *loop, pco_protocol *protocol, pco__stream *stream);
 
 /*
- * The transport has ended, its connection_lost has returned: its stream becomes NULL and the
- * library's reference is given up.
+ * The transport has ended, its connection_lost has returned: its stream and its protocol, which the
+ * user may have freed, become NULL, and the library's reference is given up.
  */
 void pco__transport_end(pco_transport *transport);
 
