@@ -235,6 +235,28 @@ static void async_is_canceled_when_the_loop_is_freed(void **state)
     assert_true(count_sockets() < sockets + 1);
 }
 
+static int start_code;
+
+static void start_the_other(pco_server *server, const pco_error *error, void *other)
+{
+    (void)server;
+    (void)error;
+    start_code = pco_server_start_serving(other, NULL);
+}
+
+static void nothing_begins_to_serve_while_the_loop_is_freed(void **state)
+{
+    (void)state;
+    pco_server_options options = server_options();
+    options.start_serving = PCO_OFF;
+    serve_with(&options);
+    start_code = 1;
+    assert_int_equal(
+        pco_loop_create_server_async(at.loop, &options, start_the_other, at.server, NULL), 0);
+    world_free_loop();
+    assert_int_equal(start_code, PCO_ECLOSED);
+}
+
 static void many_at_once_are_all_made(void **state)
 {
     (void)state;
@@ -415,6 +437,7 @@ static const struct CMUnitTest tests[] = {
     TEST(async_takes_a_sock_over_when_it_succeeds),
     TEST(async_leaves_the_sock_to_the_caller_when_the_loop_is_freed),
     TEST(async_is_canceled_when_the_loop_is_freed),
+    TEST(nothing_begins_to_serve_while_the_loop_is_freed),
     TEST(many_at_once_are_all_made),
     TEST(every_allocation_may_fail),
     TEST(every_allocation_may_fail_with_many_hosts),

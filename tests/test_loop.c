@@ -374,7 +374,7 @@ static void a_condition_that_holds_counts_more_than_a_stop(void **state)
 
 /* ---- Running inside of running ---- */
 
-static int codes[5];
+static int codes[6];
 
 static void run_inside(void *context)
 {
@@ -783,6 +783,7 @@ static void call_while_freeing(recorder *self, pco_transport *transport)
     codes[2] = pco_loop_call_soon_threadsafe(mine, tell, "a", NULL);
     codes[3] = pco_loop_free(mine);
     codes[4] = pco_loop_run_once(mine, 0);
+    codes[5] = pco_loop_call_at(mine, 0, tell, "a", NULL);
 }
 
 static void a_loop_that_is_being_freed_takes_no_more_calls(void **state)
@@ -799,6 +800,7 @@ static void a_loop_that_is_being_freed_takes_no_more_calls(void **state)
     }
     assert_int_equal(codes[3], PCO_EBUSY);
     assert_int_equal(codes[4], PCO_EBUSY);
+    assert_int_equal(codes[5], PCO_ECLOSED);
     assert_string_equal(story, "");
 }
 

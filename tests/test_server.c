@@ -1101,6 +1101,8 @@ static void never_created(pco_server *server, const pco_error *error, void *cont
     violate("a server was created on a loop that is being freed");
 }
 
+static int wait_code;
+
 static void do_all_in_lost(record *self, pco_transport *transport)
 {
     (void)self;
@@ -1114,6 +1116,7 @@ static void do_all_in_lost(record *self, pco_transport *transport)
     pco_transport_abort(transport);
     pco_server_close_clients(at.server);
     pco_server_abort_clients(at.server);
+    wait_code = pco_server_wait_closed(at.server, count_closed, NULL);
     pco_server_shutdown(at.server, 5);
     pco_server_close(at.server);
     leave_call();
@@ -1129,8 +1132,28 @@ static void while_the_loop_is_freed_callbacks_may_call_everything(void **state)
     join_and_wait();
     world_free_loop();
     assert_int_equal(at.lost, 2);
-    assert_true(create_code != 0);
-    assert_true(create_async_code != 0);
+    assert_int_equal(create_code, PCO_ECLOSED);
+    assert_int_equal(create_async_code, PCO_ECLOSED);
+    assert_int_equal(wait_code, PCO_ECLOSED);
+    assert_int_equal(at.closed_calls, 0);
+    assert_is_an_orphan(at.server);
+}
+
+static void always_wait_again(pco_server *server, void *context)
+{
+    (void)context;
+    at.closed_calls++;
+    wait_code = pco_server_wait_closed(server, always_wait_again, NULL);
+}
+
+static void who_always_waits_again_does_not_keep_the_loop(void **state)
+{
+    (void)state;
+    serve();
+    assert_int_equal(pco_server_wait_closed(at.server, always_wait_again, NULL), 0);
+    world_free_loop();
+    assert_int_equal(at.closed_calls, 1);
+    assert_int_equal(wait_code, PCO_ECLOSED);
     assert_is_an_orphan(at.server);
 }
 
@@ -1202,6 +1225,7 @@ static const struct CMUnitTest tests[] = {
     TEST(who_is_still_in_the_queue_when_the_loop_is_freed_is_closed),
     TEST(the_loop_is_not_freed_from_a_callback),
     TEST(while_the_loop_is_freed_callbacks_may_call_everything),
+    TEST(who_always_waits_again_does_not_keep_the_loop),
     TEST(the_server_may_be_freed_while_the_loop_is),
 };
 

@@ -55,9 +55,10 @@ PCO_API int pco_loop_new(const pco_loop_options *options, pco_loop **loop, pco_e
 
 /*
  * Frees the loop. What is left is closed: servers stop listening, every connection is aborted and
- * its connection_lost is called; callbacks that have not run are dropped. Objects of the loop that
- * you still own (servers, handles, retained transports) stay valid, answer PCO_ECLOSED, and are
- * freed by you as usual. NULL is allowed. PCO_EBUSY while the loop runs, and nothing is done.
+ * its connection_lost is called; callbacks that have not run are dropped. Nothing new can be made
+ * on it meanwhile: such calls answer PCO_ECLOSED. Objects of the loop that you still own (servers,
+ * handles, retained transports) stay valid, answer PCO_ECLOSED, and are freed by you as usual. NULL
+ * is allowed. PCO_EBUSY while the loop runs, and nothing is done.
  */
 PCO_API int pco_loop_free(pco_loop *loop);
 
@@ -107,7 +108,8 @@ PCO_API int pco_loop_call_soon(pco_loop *loop, pco_callback callback, void *cont
 /*
  * Runs `callback(context)` after `delay` seconds, or at the time `when` of pco_loop_time. Never
  * early; timers of equal time run in the order in which they were made. PCO_EINVAL: no callback, a
- * delay that is NaN, negative or infinite, a time that is NaN or infinite. PCO_ENOMEM.
+ * delay that is NaN, negative or infinite, a time that is NaN or infinite. PCO_ENOMEM. PCO_ECLOSED:
+ * the loop is being freed.
  */
 PCO_API int pco_loop_call_later(pco_loop *loop, double delay, pco_callback callback, void *context,
                                 pco_handle **handle);
@@ -130,10 +132,10 @@ PCO_API int pco_loop_call_soon_threadsafe(pco_loop *loop, pco_callback callback,
 /* The callback will not run, unless it has begun. Idempotent; NULL is allowed. */
 PCO_API void pco_handle_cancel(pco_handle *handle);
 
-/* Whether pco_handle_cancel was called on it. */
+/* Whether pco_handle_cancel was called on it; also when that was too late. */
 PCO_API bool pco_handle_cancelled(const pco_handle *handle);
 
-/* When a timer is due, in pco_loop_time's seconds; 0 for a callback without a time. */
+/* When a timer is due, or was, in pco_loop_time's seconds; 0 for a callback without a time. */
 PCO_API double pco_handle_when(const pco_handle *handle);
 
 /* Gives the handle back; the callback still runs unless it was canceled. NULL is allowed. */

@@ -159,7 +159,8 @@ PCO_API pco_socket pco_server_get_socket(const pco_server *server, size_t index)
 PCO_API int pco_server_get_sockname(const pco_server *server, size_t index, pco_address *address);
 
 /*
- * Listens and accepts; nothing happens if it does already. PCO_ECLOSED: the server is closed.
+ * Listens and accepts; nothing happens if it does already. PCO_ECLOSED: the server is closed, or
+ * its loop is being freed.
  * PCO_EADDRINUSE and what else listen() has; the server is then as it was.
  */
 PCO_API int pco_server_start_serving(pco_server *server, pco_error *error);
@@ -172,7 +173,7 @@ PCO_API int pco_server_start_serving(pco_server *server, pco_error *error);
  */
 PCO_API int pco_server_serve_forever(pco_server *server, pco_error *error);
 
-/* Whether the server accepts connections. */
+/* Whether the server accepts connections; never once it is closed or its loop freed. */
 PCO_API bool pco_server_is_serving(const pco_server *server);
 
 /*
@@ -190,7 +191,7 @@ typedef void (*pco_server_callback)(pco_server *server, void *context);
 /*
  * Calls `callback` once the server is closed and its last connection has ended, in a turn of its
  * own; any number may wait. Not called any more once the server is freed. PCO_EINVAL: no callback.
- * PCO_ENOMEM. PCO_ECLOSED: the loop is gone.
+ * PCO_ENOMEM. PCO_ECLOSED: the loop is gone, or is being freed.
  */
 PCO_API int pco_server_wait_closed(pco_server *server, pco_server_callback callback, void *context);
 
@@ -214,7 +215,10 @@ typedef struct pco_server_counters {
     uint64_t accept_errors;      /* failures of accepting itself, such as PCO_EMFILE */
 } pco_server_counters;
 
-/* Fills in *counters, whose size you have set. PCO_EINVAL: a wrong size. */
+/*
+ * Fills in *counters, whose size you have set; also of a server that is closed, or whose loop is
+ * gone. PCO_EINVAL: a wrong size.
+ */
 PCO_API int pco_server_get_counters(const pco_server *server, pco_server_counters *counters);
 
 /*

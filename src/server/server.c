@@ -300,6 +300,9 @@ int pco_server_start_serving(pco_server *server, pco_error *error)
     if (!is_alive(server) || server->state >= PCO__SERVER_CLOSING) {
         return pco__error_set(error, PCO_ECLOSED, 0, "the server is closed");
     }
+    if (server->loop->freeing) {
+        return pco__error_set(error, PCO_ECLOSED, 0, "the loop is being freed");
+    }
     return pco__server_start(server, error);
 }
 
@@ -495,7 +498,7 @@ int pco_server_wait_closed(pco_server *server, pco_server_callback callback, voi
     if (callback == NULL) {
         return PCO_EINVAL;
     }
-    if (!is_alive(server)) {
+    if (!is_alive(server) || server->loop->freeing) {
         return PCO_ECLOSED;
     }
     pco__waiter *waiter = pco__malloc(sizeof *waiter);
