@@ -9,8 +9,10 @@
  *             Results leave through an out-parameter, untouched on failure unless said otherwise.
  *             A last parameter `pco_error *error` (NULL if you do not care) receives the sentence.
  *   Options   are plain structs whose first field is their own size. Zero is the documented
- *             default of every field, so `{.size = sizeof options}` is a good start. A size of 0,
- *             or one larger than this library knows, is PCO_EINVAL: nothing is silently ignored.
+ *             default of every field, so `{.size = sizeof options}` is a good start. A program that
+ *             was compiled against an older header has fewer fields. A size of 0, one larger than
+ *             this library knows, or one that cuts a field in two, is PCO_EINVAL: nothing is
+ *             silently ignored.
  *   Time      is a double in seconds.
  *   Threads   A loop and all that belongs to it live on one thread. Only pco_loop_stop and
  *             pco_loop_call_soon_threadsafe may be called from others. What outlives its loop

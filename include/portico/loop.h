@@ -165,7 +165,7 @@ typedef void (*pco_exception_handler)(pco_loop *loop, const pco_exception_contex
 PCO_API void pco_loop_set_exception_handler(pco_loop *loop, pco_exception_handler handler,
                                             void *context);
 
-/* Calls the exception handler, if there is one. PCO_EINVAL: no message. */
+/* Calls the exception handler, if there is one. PCO_EINVAL: no message, or a wrong size. */
 PCO_API int pco_loop_call_exception_handler(pco_loop *loop, const pco_exception_context *what);
 
 PCO_API bool pco_loop_get_debug(const pco_loop *loop);

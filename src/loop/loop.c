@@ -16,6 +16,7 @@
 #include "system/complete.h"
 #include "support/error.h"
 #include "support/memory.h"
+#include "support/options.h"
 #include "loop/resolver.h"
 #include "server/server.h"
 #include "tls/tls.h"
@@ -37,46 +38,6 @@ struct pco_handle {
     unsigned references; /* the loop's while it is pending, and the user's */
     bool canceled;
 };
-
-/* ---- Options ---- */
-
-int pco__check_size(size_t size, size_t known, const char *name, pco_error *error)
-{
-    if (size == 0) {
-        return pco__error_set(error, PCO_EINVAL, 0, "%s.size is 0: set it to sizeof(%s)", name,
-                              name);
-    }
-    if (size > known) {
-        return pco__error_set(error, PCO_EINVAL, 0,
-                              "%s.size is %zu, this library knows %zu bytes: it is older than the "
-                              "header",
-                              name, size, known);
-    }
-    return 0;
-}
-
-int pco__check_seconds(double seconds, bool infinite_allowed, const char *name, pco_error *error)
-{
-    if (isnan(seconds)) {
-        return pco__error_set(error, PCO_EINVAL, 0, "%s is not a number", name);
-    }
-    if (seconds < 0) {
-        return pco__error_set(error, PCO_EINVAL, 0, "%s is negative", name);
-    }
-    if (isinf(seconds) && !infinite_allowed) {
-        return pco__error_set(error, PCO_EINVAL, 0, "%s is infinite", name);
-    }
-    return 0;
-}
-
-int pco__check_switch(int value, const char *name, pco_error *error)
-{
-    if (value != PCO_DEFAULT && value != PCO_ON && value != PCO_OFF) {
-        return pco__error_set(error, PCO_EINVAL, 0,
-                              "%s is %d, neither PCO_DEFAULT, PCO_ON nor PCO_OFF", name, value);
-    }
-    return 0;
-}
 
 /* ---- Time ---- */
 
@@ -541,14 +502,24 @@ void pco_loop_set_exception_handler(pco_loop *loop, pco_exception_handler handle
     loop->exception_context = context;
 }
 
+static const pco__field context_fields[] = {
+    PCO__FIELD(pco_exception_context, message),   PCO__FIELD(pco_exception_context, error),
+    PCO__FIELD(pco_exception_context, transport), PCO__FIELD(pco_exception_context, protocol),
+    PCO__FIELD(pco_exception_context, server),    PCO__FIELD(pco_exception_context, duration),
+};
+static const pco__layout context_layout =
+    PCO__LAYOUT(pco_exception_context, sizeof(size_t), context_fields);
+
 int pco_loop_call_exception_handler(pco_loop *loop, const pco_exception_context *what)
 {
     pco__loop_check_thread(loop);
-    if (what == NULL || what->message == NULL) {
+    pco_exception_context whole;
+    if (what == NULL || pco__options_read(&context_layout, what, &whole, NULL) != 0 ||
+        whole.message == NULL) {
         return PCO_EINVAL;
     }
     if (loop->exception_handler != NULL) {
-        loop->exception_handler(loop, what, loop->exception_context);
+        loop->exception_handler(loop, &whole, loop->exception_context);
     }
     return 0;
 }
@@ -586,17 +557,23 @@ const char *pco_loop_backend(const pco_loop *loop)
 
 /* ---- Making ---- */
 
+static const pco__field option_fields[] = {
+    PCO__FIELD(pco_loop_options, backend),
+    PCO__FIELD(pco_loop_options, debug),
+    PCO__FIELD(pco_loop_options, slow_callback_duration),
+    PCO__FIELD(pco_loop_options, receive_buffer_size),
+};
+static const pco__layout option_layout =
+    PCO__LAYOUT(pco_loop_options, sizeof(size_t), option_fields);
+
 static int check_options(const pco_loop_options *given, pco_loop_options *options, pco_error *error)
 {
-    memset(options, 0, sizeof *options);
-    if (given != NULL) {
-        int code = pco__check_size(given->size, sizeof *options, "pco_loop_options", error);
-        if (code != 0) {
-            return code;
-        }
-        memcpy(options, given, given->size);
+    static const pco_loop_options defaults = {.size = sizeof defaults};
+    int code = pco__options_read(&option_layout, given != NULL ? given : &defaults, options, error);
+    if (code != 0) {
+        return code;
     }
-    int code = pco__check_switch(options->debug, "debug", error);
+    code = pco__check_switch(options->debug, "debug", error);
     if (code == 0) {
         code = pco__check_seconds(options->slow_callback_duration, true, "slow_callback_duration",
                                   error);
@@ -669,18 +646,16 @@ fail:
     return code;
 }
 
-/* The backend that the user names, which must work, or NULL where the library may choose. */
-static const char *wanted_backend(const pco_loop_options *options)
+int pco_loop_new(const pco_loop_options *given, pco_loop **loop, pco_error *error)
 {
-    bool given = options != NULL && options->size > offsetof(pco_loop_options, backend) &&
-                 options->backend != NULL;
-    return given ? options->backend : pco__getenv("PORTICO_BACKEND");
-}
-
-int pco_loop_new(const pco_loop_options *options, pco_loop **loop, pco_error *error)
-{
-    const char *wanted = wanted_backend(options);
-    int code = PCO_ENOTSUP;
+    pco_loop_options options;
+    int code = check_options(given, &options, error);
+    if (code != 0) {
+        return code;
+    }
+    /* What the user names must work; where nothing is named the library may choose. */
+    const char *wanted = options.backend != NULL ? options.backend : pco__getenv("PORTICO_BACKEND");
+    code = PCO_ENOTSUP;
     if (wanted != NULL) {
         code =
             pco__error_set(error, PCO_EINVAL, 0, "there is no backend '%s' on this system", wanted);
@@ -689,7 +664,7 @@ int pco_loop_new(const pco_loop_options *options, pco_loop **loop, pco_error *er
         if (wanted != NULL && strcmp(pco__backends[i]->name, wanted) != 0) {
             continue;
         }
-        code = pco__loop_new(options, pco__backends[i], loop, error);
+        code = pco__loop_new(&options, pco__backends[i], loop, error);
         if (code != PCO_ENOTSUP) {
             return code;
         }

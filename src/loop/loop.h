@@ -126,13 +126,4 @@ static inline void pco__loop_check_thread(const pco_loop *loop)
 /* In debug mode: reports a callback that began at that time of the backend's, if it was slow. */
 void pco__loop_report_slow(pco_loop *loop, uint64_t began);
 
-/* Checks an options struct's size field: 0 and larger than known are PCO_EINVAL. */
-int pco__check_size(size_t size, size_t known, const char *name, pco_error *error);
-
-/* Checks a time in seconds of an option. PCO_EINVAL: NaN, negative, infinite unless allowed. */
-int pco__check_seconds(double seconds, bool infinite_allowed, const char *name, pco_error *error);
-
-/* Checks a PCO_DEFAULT, PCO_ON, PCO_OFF of an option. PCO_EINVAL. */
-int pco__check_switch(int value, const char *name, pco_error *error);
-
 #endif

@@ -11,6 +11,7 @@
 #include "support/memory.h"
 #include "loop/resolver.h"
 #include "server/server.h"
+#include "support/options.h"
 
 #define BACKLOG 100
 #define HANDSHAKE_TIMEOUT 60.0
@@ -118,6 +119,33 @@ static int check_place(const pco_server_options *options, pco_error *error)
     return 0;
 }
 
+static const pco__field option_fields[] = {
+    PCO__FIELD(pco_server_options, protocol_factory),
+    PCO__FIELD(pco_server_options, context),
+    PCO__FIELD(pco_server_options, host),
+    PCO__FIELD(pco_server_options, hosts),
+    PCO__FIELD(pco_server_options, hosts_count),
+    PCO__FIELD(pco_server_options, port),
+    PCO__FIELD(pco_server_options, same_port),
+    PCO__FIELD(pco_server_options, family),
+    PCO__FIELD(pco_server_options, flags),
+    PCO__FIELD(pco_server_options, sock),
+    PCO__FIELD(pco_server_options, backlog),
+    PCO__FIELD(pco_server_options, ssl),
+    PCO__FIELD(pco_server_options, reuse_address),
+    PCO__FIELD(pco_server_options, reuse_port),
+    PCO__FIELD(pco_server_options, keep_alive),
+    PCO__FIELD(pco_server_options, ssl_handshake_timeout),
+    PCO__FIELD(pco_server_options, ssl_shutdown_timeout),
+    PCO__FIELD(pco_server_options, start_serving),
+    PCO__FIELD(pco_server_options, max_connections),
+    PCO__FIELD(pco_server_options, close_timeout),
+    PCO__FIELD(pco_server_options, lingering_close),
+    PCO__FIELD(pco_server_options, handshake_failed),
+};
+static const pco__layout option_layout =
+    PCO__LAYOUT(pco_server_options, sizeof(size_t), option_fields);
+
 static int check_options(const pco_server_options *given, pco_server_options *options,
                          pco_error *error)
 {
@@ -125,12 +153,10 @@ static int check_options(const pco_server_options *given, pco_server_options *op
     if (given == NULL) {
         return pco__error_set(error, PCO_EINVAL, 0, "options is NULL");
     }
-    int code = pco__check_size(given->size, sizeof *options, "pco_server_options", error);
+    int code = pco__options_read(&option_layout, given, options, error);
     if (code != 0) {
         return code;
     }
-    memcpy(options, given, given->size);
-    options->size = sizeof *options;
     if (options->protocol_factory == NULL) {
         return pco__error_set(error, PCO_EINVAL, 0, "protocol_factory is required");
     }

@@ -14,6 +14,7 @@
 
 #include "support/error.h"
 #include "support/memory.h"
+#include "support/options.h"
 #include "tls/tls.h"
 #include "transport/transport.h"
 
@@ -581,16 +582,21 @@ int pco_server_get_sockname(const pco_server *server, size_t index, pco_address 
     return sock != PCO_NO_SOCKET ? pco__socket_sockname(sock, address) : PCO_EINVAL;
 }
 
+static const pco__field counter_fields[] = {
+    PCO__FIELD(pco_server_counters, accepted),
+    PCO__FIELD(pco_server_counters, active),
+    PCO__FIELD(pco_server_counters, handshaking),
+    PCO__FIELD(pco_server_counters, refused),
+    PCO__FIELD(pco_server_counters, handshake_failures),
+    PCO__FIELD(pco_server_counters, accept_errors),
+};
+static const pco__layout counter_layout =
+    PCO__LAYOUT(pco_server_counters, sizeof(size_t), counter_fields);
+
 int pco_server_get_counters(const pco_server *server, pco_server_counters *counters)
 {
     check_thread(server);
-    size_t size = counters->size;
-    if (size == 0 || size > sizeof *counters) {
-        return PCO_EINVAL;
-    }
-    memcpy(counters, &server->counters, size);
-    counters->size = size;
-    return 0;
+    return pco__options_fill(&counter_layout, &server->counters, counters);
 }
 
 /* ---- Making, and the loop's end ---- */

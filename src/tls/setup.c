@@ -18,8 +18,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "loop/loop.h"
 #include "support/memory.h"
+#include "support/options.h"
 #include "system/platform.h"
 
 /* The most that a PEM file, or PEM memory, may hold. */
@@ -544,18 +544,41 @@ static int fill(pco__ssl_setup *setup, const pco_ssl_context_options *options, b
     return code;
 }
 
+static const pco__field option_fields[] = {
+    PCO__FIELD(pco_ssl_context_options, certificate_file),
+    PCO__FIELD(pco_ssl_context_options, certificate_pem),
+    PCO__FIELD(pco_ssl_context_options, certificate_pem_length),
+    PCO__FIELD(pco_ssl_context_options, key_file),
+    PCO__FIELD(pco_ssl_context_options, key_pem),
+    PCO__FIELD(pco_ssl_context_options, key_pem_length),
+    PCO__FIELD(pco_ssl_context_options, key_password),
+    PCO__FIELD(pco_ssl_context_options, verify),
+    PCO__FIELD(pco_ssl_context_options, ca_file),
+    PCO__FIELD(pco_ssl_context_options, ca_pem),
+    PCO__FIELD(pco_ssl_context_options, ca_pem_length),
+    PCO__FIELD(pco_ssl_context_options, minimum_version),
+    PCO__FIELD(pco_ssl_context_options, maximum_version),
+    PCO__FIELD(pco_ssl_context_options, ciphers),
+    PCO__FIELD(pco_ssl_context_options, ciphersuites),
+    PCO__FIELD(pco_ssl_context_options, alpn_protocols),
+    PCO__FIELD(pco_ssl_context_options, alpn_protocols_count),
+    PCO__FIELD(pco_ssl_context_options, alpn_required),
+    PCO__FIELD(pco_ssl_context_options, session_resumption),
+};
+static const pco__layout option_layout =
+    PCO__LAYOUT(pco_ssl_context_options, sizeof(size_t), option_fields);
+
 int pco__ssl_setup_new(const pco_ssl_context_options *given, bool client, pco__ssl_setup **setup,
                        pco_error *error)
 {
-    pco_ssl_context_options options = {.size = 0};
+    pco_ssl_context_options options;
     if (given == NULL) {
         return pco__error_set(error, PCO_EINVAL, 0, "pco_ssl_context_options are missing");
     }
-    int code = pco__check_size(given->size, sizeof options, "pco_ssl_context_options", error);
+    int code = pco__options_read(&option_layout, given, &options, error);
     if (code != 0) {
         return code;
     }
-    memcpy(&options, given, given->size);
 
     ERR_clear_error();
     pco__ssl_setup *made = new_setup();

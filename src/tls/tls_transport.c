@@ -257,8 +257,8 @@ static int class_get_ssl_info(pco_transport *transport, pco_ssl_info *info)
     if (known == NULL) {
         return PCO_ENOMEM;
     }
-    pco_ssl_info full = {
-        .size = info->size,
+    *info = (pco_ssl_info){
+        .size = sizeof *info,
         .version = SSL_get_version(ssl->engine),
         .cipher = SSL_get_cipher_name(ssl->engine),
         .cipher_bits = SSL_get_cipher_bits(ssl->engine, NULL),
@@ -268,7 +268,6 @@ static int class_get_ssl_info(pco_transport *transport, pco_ssl_info *info)
         .peer_certificate = known->certificate_length != 0 ? known->certificate : NULL,
         .peer_certificate_length = known->certificate_length,
     };
-    memcpy(info, &full, full.size);
     return 0;
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "support/memory.h"
+#include "support/options.h"
 
 void pco__transport_init(pco_transport *transport, const pco__transport_class *class_,
                          pco_loop *loop, pco_protocol *protocol, pco__stream *stream)
@@ -56,10 +57,26 @@ void pco_transport_release(pco_transport *transport)
     }
 }
 
+/* These callbacks every table has, and they are called without asking for its size. */
+#define METHODS_LEAST (offsetof(pco_protocol_methods, buffer_updated) + sizeof(void (*)(void)))
+
+static const pco__field method_fields[] = {
+    PCO__FIELD(pco_protocol_methods, connection_made),
+    PCO__FIELD(pco_protocol_methods, data_received),
+    PCO__FIELD(pco_protocol_methods, eof_received),
+    PCO__FIELD(pco_protocol_methods, connection_lost),
+    PCO__FIELD(pco_protocol_methods, pause_writing),
+    PCO__FIELD(pco_protocol_methods, resume_writing),
+    PCO__FIELD(pco_protocol_methods, get_buffer),
+    PCO__FIELD(pco_protocol_methods, buffer_updated),
+};
+static const pco__layout method_layout =
+    PCO__LAYOUT(pco_protocol_methods, METHODS_LEAST, method_fields);
+
 bool pco__protocol_is_valid(const pco_protocol *protocol)
 {
     return protocol != NULL && protocol->methods != NULL &&
-           protocol->methods->size == sizeof(pco_protocol_methods);
+           pco__size_check(&method_layout, protocol->methods->size, NULL) == 0;
 }
 
 /* In debug mode checks the thread. Returns whether the transport is still there. */
@@ -339,12 +356,25 @@ int pco_transport_get_peername(const pco_transport *transport, pco_address *addr
     return 0;
 }
 
+static const pco__field info_fields[] = {
+    PCO__FIELD(pco_ssl_info, version),          PCO__FIELD(pco_ssl_info, cipher),
+    PCO__FIELD(pco_ssl_info, cipher_bits),      PCO__FIELD(pco_ssl_info, alpn),
+    PCO__FIELD(pco_ssl_info, server_name),      PCO__FIELD(pco_ssl_info, session_reused),
+    PCO__FIELD(pco_ssl_info, peer_certificate), PCO__FIELD(pco_ssl_info, peer_certificate_length),
+};
+static const pco__layout info_layout = PCO__LAYOUT(pco_ssl_info, sizeof(size_t), info_fields);
+
 int pco_transport_get_ssl_info(pco_transport *transport, pco_ssl_info *info)
 {
-    if (info == NULL || info->size == 0 || info->size > sizeof *info) {
+    if (info == NULL || pco__size_check(&info_layout, info->size, NULL) != 0) {
         return PCO_EINVAL;
     }
-    return is_alive(transport) ? transport->class_->get_ssl_info(transport, info) : PCO_ECLOSED;
+    if (!is_alive(transport)) {
+        return PCO_ECLOSED;
+    }
+    pco_ssl_info whole = {.size = sizeof whole};
+    int code = transport->class_->get_ssl_info(transport, &whole);
+    return code == 0 ? pco__options_fill(&info_layout, &whole, info) : code;
 }
 
 struct ssl_st *pco_transport_get_ssl_object(const pco_transport *transport)

@@ -47,7 +47,9 @@ typedef struct pco__transport_class {
     /* Called when `reading_paused` has just changed, on a transport that is not closing. */
     void (*reading_changed)(pco_transport *transport);
 
+    /* Fills in all of *info, except its size. */
     int (*get_ssl_info)(pco_transport *transport, pco_ssl_info *info);
+
     struct ssl_st *(*get_ssl_object)(const pco_transport *transport);
 
     /* Frees the shell: the last reference is gone. */
