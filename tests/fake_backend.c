@@ -5,7 +5,8 @@
  *
  * The one hard idea is that done() may do anything: submit, cancel, and close any socket. So poll()
  * keeps no pointer to an operation across a done(), and records of sockets are only freed at the
- * end. What was submitted or decided after poll() began has a higher order, and waits for the next.
+ * end. What was submitted or decided after poll() began has a higher order, and waits for the next;
+ * what was canceled meanwhile does not.
  */
 #include "fake_backend.h"
 
@@ -13,6 +14,7 @@
 #include "support/error.h"
 #include "loop/loop.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -193,6 +195,9 @@ static void finish(fake_socket *sock, fake_flight *flight, const pco__result *re
     check_unchanged(flight);
     free(flight->bytes);
     memset(flight, 0, sizeof *flight);
+    if (sock->closed && flights_of(sock) == 0) {
+        sock->io = NULL;
+    }
     pco__complete(&sock->backend->base, op, result, submit);
 }
 
@@ -404,7 +409,8 @@ static bool finish_possible(fake_backend *fake, unsigned long after, unsigned lo
     return any;
 }
 
-static bool finish_canceled(fake_backend *fake, unsigned long until)
+/* What was canceled up to `until`; whether there was anything. */
+static bool finish_canceled_once(fake_backend *fake, unsigned long until)
 {
     bool any = false;
 
@@ -412,11 +418,22 @@ static bool finish_canceled(fake_backend *fake, unsigned long until)
         for (size_t i = 0; i <= FAKE_ACCEPTS; i++) {
             fake_flight *flight = nth_flight(sock, i);
             if (flight->op != NULL && flight->op->canceled && !flight->decided &&
-                flight->order <= until && !fake->hold_cancels) {
+                flight->canceled <= until && !fake->hold_cancels) {
                 any = true;
                 fail(sock, flight, PCO_ECANCELED, 0);
             }
         }
+    }
+    return any;
+}
+
+/* `until` is when poll() began. By default what ends here may cancel more, which ends here, too. */
+static bool finish_canceled(fake_backend *fake, unsigned long until)
+{
+    bool any = false;
+
+    while (finish_canceled_once(fake, fake->cancels_wait ? until : ULONG_MAX)) {
+        any = true;
     }
     return any;
 }
@@ -469,12 +486,10 @@ static void poll_fake(pco__backend *backend, uint64_t timeout, bool *stop)
     if (!fake->manual) {
         worked |= finish_possible(fake, 0, until);
     }
-    if (!fake->cancels_first) {
-        worked |= finish_canceled(fake, until);
-    }
     if (fake->eager) {
         worked |= finish_possible(fake, until, fake->order);
     }
+    worked |= finish_canceled(fake, until);
     if (!worked) {
         pass_time(fake, timeout);
     }
@@ -515,7 +530,7 @@ static fake_socket *owner_of(const fake_backend *fake, const pco__io *io, const 
 {
     for (fake_socket *sock = fake->sockets; sock != NULL; sock = sock->next) {
         if (sock->io == io) {
-            if (sock->number != io->socket) {
+            if (!sock->closed && sock->number != io->socket) {
                 die("%s: the number of an attached socket has changed", action);
             }
             return sock;
@@ -612,6 +627,9 @@ static void check_submit(const fake_socket *sock, const pco__op *op)
 {
     bool listens = sock->role == PCO__IO_LISTENER;
 
+    if (sock->closed) {
+        die("submit: a %s of a listener that is closed", kind_names[op->kind]);
+    }
     if (op->in_flight) {
         die("rule Once: a %s was submitted that is in flight", kind_names[op->kind]);
     }
@@ -655,11 +673,15 @@ static void submit(pco__backend *backend, pco__op *op)
 static void cancel(pco__backend *backend, pco__op *op)
 {
     fake_socket *sock = owner_of(of(backend), op->io, "cancel");
+    fake_flight *flight = flight_of(sock, op);
 
-    if (!op->in_flight || flight_of(sock, op) == NULL) {
+    if (!op->in_flight || flight == NULL) {
         die("cancel: the operation is not in flight");
     }
-    op->canceled = true;
+    if (!op->canceled) {
+        op->canceled = true;
+        flight->canceled = ++of(backend)->order;
+    }
 }
 
 static pco__sent try_send(pco__backend *backend, pco__io *io, const pco_buffer *buffers,
@@ -710,10 +732,20 @@ static void close_socket(pco__backend *backend, pco__io *io, bool reset)
 {
     fake_socket *sock = owner_of(of(backend), io, "close");
 
-    if (flights_of(sock) != 0) {
+    if (flights_of(sock) != 0 && sock->role != PCO__IO_LISTENER) {
         die("rule Drained: a socket was closed with an operation in flight");
     }
-    sock->io = NULL;
+    if (sock->closed) {
+        die("close: the listener is closed already");
+    }
+    for (size_t i = 0; i < FAKE_ACCEPTS; i++) {
+        if (sock->in[i].op != NULL) {
+            cancel(backend, sock->in[i].op);
+        }
+    }
+    if (flights_of(sock) == 0) {
+        sock->io = NULL;
+    }
     sock->closed = true;
     sock->reset = reset;
     if (sock->number < FAKE_FIRST_SOCKET) {

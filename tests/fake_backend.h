@@ -19,8 +19,10 @@
  *     fake_feed(fake_socket_of(loop, sock), "hello", 5);
  *     pco_loop_run_once(loop, 0);                 data_received
  *
- * Servers work on it as well: their listeners are real sockets, on which nobody calls. fake_connect
- * invents a client. All of this is for the loop's thread; only the backend's wake is for any.
+ * By default canceled operations come back as on epoll, before poll() returns; with `cancels_wait`
+ * as on completion ports. Servers work on it as well: their listeners are real sockets, on which
+ * nobody calls. fake_connect invents a client. All of this is for the loop's thread; only the
+ * backend's wake is for any.
  */
 #ifndef FAKE_BACKEND_H
 #define FAKE_BACKEND_H
@@ -48,8 +50,9 @@ typedef struct fake_flight {
     pco__op given;        /* a copy: nothing of it may change */
     unsigned char *bytes; /* of a SEND: what its segments hold */
     size_t length;
-    unsigned long order; /* when it was submitted or decided, among all others */
-    bool decided;        /* waits for poll(), with what fake_decide said: */
+    unsigned long order;    /* when it was submitted or decided, among all others */
+    unsigned long canceled; /* when it was canceled */
+    bool decided;           /* waits for poll(), with what fake_decide said: */
     int error;
     size_t limit;
 } fake_flight;
@@ -71,9 +74,9 @@ struct fake_socket {
     fake_socket *next;
     struct fake_backend *backend;
     pco_socket number;
-    pco__io *io; /* NULL: not attached, or closed */
+    pco__io *io; /* NULL: not attached, or closed and nothing in flight */
     pco__io_role role;
-    fake_flight in[FAKE_ACCEPTS]; /* ACCEPT, RECV or WATCH */
+    fake_flight in[FAKE_ACCEPTS]; /* ACCEPT, RECV or WATCH; ACCEPTs stay when it is closed */
     fake_flight out;              /* CONNECT or SEND */
 
     /* What the peer has sent and nobody has received. */
@@ -119,7 +122,8 @@ typedef struct fake_backend {
     bool manual;            /* nothing completes but what fake_decide picked */
     bool eager;             /* what is submitted during a poll() may complete in the same one */
     bool hold_cancels;      /* what was canceled stays until it is decided, or this is false */
-    bool cancels_first;     /* cancels end before other operations; otherwise after them */
+    bool cancels_first;     /* cancels end before other operations, too; otherwise after them */
+    bool cancels_wait;      /* what is canceled during a poll() stays until the next one */
     bool receive_on_cancel; /* a RECV canceled from its get_buffer brings its data all the same */
     bool sends_what_came_later; /* a SEND includes what its chain was given after submit() */
     int attach_error;           /* the next attach fails with it */

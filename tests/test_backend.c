@@ -563,6 +563,159 @@ static void sending_to_a_peer_that_has_reset_fails(void **state)
     close_end(&server);
 }
 
+/* ---- Closing a listener ---- */
+
+#define MOST_ACCEPTS 5
+
+/* In memory of its own, freed in its last done(), so that a use after that is seen. */
+typedef struct closed_listener {
+    listener base;
+    probe accepts[MOST_ACCEPTS];
+    unsigned in_flight;
+    unsigned canceled;
+    unsigned late; /* brought a socket */
+} closed_listener;
+
+static struct {
+    unsigned gone;
+    unsigned canceled;
+    unsigned late;
+} closed_listeners;
+
+static void accept_has_come_back(probe *self, const pco__result *result)
+{
+    closed_listener *all = self->context;
+
+    if (result->error == 0) {
+        closed_listeners.late++;
+        pco__socket_close(result->socket, false);
+    } else if (result->error == PCO_ECANCELED) {
+        closed_listeners.canceled++;
+    }
+    if (--all->in_flight == 0) {
+        free(all);
+        closed_listeners.gone++;
+    }
+}
+
+static closed_listener *listen_with_many_accepts(void)
+{
+    closed_listener *all = calloc(1, sizeof *all);
+
+    assert_non_null(all);
+    memset(&closed_listeners, 0, sizeof closed_listeners);
+    open_listener(&all->base);
+    all->in_flight = tested->accepts < MOST_ACCEPTS ? (unsigned)tested->accepts : MOST_ACCEPTS;
+    for (unsigned i = 0; i < all->in_flight; i++) {
+        all->accepts[i].then = accept_has_come_back;
+        all->accepts[i].context = all;
+        submit(&all->accepts[i], &all->base.io, PCO__OP_ACCEPT);
+    }
+    return all;
+}
+
+static void a_listener_may_be_closed_with_its_accepts_in_flight(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 3; round++) {
+        closed_listener *all = listen_with_many_accepts();
+        unsigned accepts = all->in_flight;
+
+        if (round >= 1) {
+            poll_for(0);
+        }
+        if (round == 2) {
+            cancel(&all->accepts[0]);
+        }
+        at.in_call = true;
+        close_io(&all->base.io, false);
+        at.in_call = false;
+        assert_int_equal(all->base.io.socket, PCO_NO_SOCKET);
+        assert_int_equal(all->in_flight, accepts);
+        cancel(&all->accepts[0]); /* does nothing */
+        assert_true(reaches(&closed_listeners.gone, 1));
+        poll_for(0);
+        assert_int_equal(closed_listeners.canceled, accepts);
+    }
+}
+
+static void a_closed_listener_gives_its_port_back_before_its_accepts_come_back(void **state)
+{
+    closed_listener *all = listen_with_many_accepts();
+    unsigned accepts = all->in_flight;
+    pco_address address = all->base.address;
+    pco__listener_options options = {0};
+    listener next;
+    end client;
+
+    (void)state;
+    poll_for(0);
+    close_io(&all->base.io, false);
+    memset(&next, 0, sizeof next);
+    assert_int_equal(pco__socket_bind(&address, &options, &next.io.socket, NULL), 0);
+    start_connecting(&client, &address); /* nobody listens */
+    assert_true(completes(&client.out));
+    assert_int_equal(client.out.error, PCO_ECONNREFUSED);
+    close_end(&client);
+    assert_int_equal(pco__socket_listen(next.io.socket, 100, NULL), 0);
+    attach(&next.io, PCO__IO_LISTENER);
+    next.address = address;
+    pco__socket_close(connect_one(&next, &client), false);
+    close_end(&client);
+    close_listener(&next);
+    assert_true(reaches(&closed_listeners.gone, 1));
+    assert_int_equal(closed_listeners.canceled, accepts);
+}
+
+static void a_client_that_has_come_when_the_listener_is_closed_is_let_go(void **state)
+{
+    closed_listener *all = listen_with_many_accepts();
+    unsigned accepts = all->in_flight;
+    end client;
+
+    (void)state;
+    start_connecting(&client, &all->base.address);
+    close_io(&all->base.io, false);
+    assert_true(reaches(&closed_listeners.gone, 1));
+    assert_int_equal(closed_listeners.canceled + closed_listeners.late, accepts);
+    assert_true(completes(&client.out));
+    if (client.out.error == 0) {
+        submit(&client.in, &client.io, PCO__OP_RECV);
+        assert_true(completes(&client.in));
+        assert_true(client.in.error == PCO_ECONNRESET || client.in.length == 0);
+    }
+    close_end(&client);
+}
+
+/* The first accept to end closes the listener with the others in flight. */
+static void close_my_listener(probe *self, const pco__result *result)
+{
+    closed_listener *all = self->context;
+
+    if (all->base.io.socket != PCO_NO_SOCKET) {
+        close_io(&all->base.io, false);
+    }
+    accept_has_come_back(self, result);
+}
+
+static void an_accepts_done_may_close_its_listener(void **state)
+{
+    closed_listener *all = listen_with_many_accepts();
+    unsigned accepts = all->in_flight;
+    end client;
+
+    (void)state;
+    for (unsigned i = 0; i < accepts; i++) {
+        all->accepts[i].then = close_my_listener;
+    }
+    start_connecting(&client, &all->base.address);
+    assert_true(reaches(&closed_listeners.gone, 1));
+    assert_int_equal(closed_listeners.late, 1);
+    assert_int_equal(closed_listeners.canceled, accepts - 1);
+    assert_true(completes(&client.out));
+    close_end(&client);
+}
+
 /* ---- Canceling ---- */
 
 static void operations_that_wait_end_when_they_are_canceled(void **state)
@@ -714,6 +867,45 @@ static void done_may_cancel_another_operation_that_is_due(void **state)
     }
 }
 
+/* Completion ports have to wait until the system has given an operation back. */
+static bool cancels_come_back_in_the_same_poll(void)
+{
+    return strcmp(tested->name, "iocp") != 0;
+}
+
+static void what_was_canceled_before_poll_ends_in_that_poll(void **state)
+{
+    end clients[2];
+    end servers[2];
+
+    (void)state;
+    make_pairs(clients, servers, 2);
+    fill_up(&servers[0]);
+    servers[0].out.op.with.chain = &(pco__segment){.data = (const void *)"x", .length = 1};
+    submit(&servers[0].out, &servers[0].io, PCO__OP_SEND);
+    submit(&servers[0].in, &servers[0].io, PCO__OP_RECV);
+    submit(&servers[1].in, &servers[1].io, PCO__OP_WATCH);
+    poll_for(0);
+    cancel(&servers[0].out);
+    cancel(&servers[0].in);
+    cancel(&servers[1].in);
+    if (cancels_come_back_in_the_same_poll()) {
+        poll_for(PATIENCE);
+    }
+    assert_true(completes(&servers[0].in));
+    assert_true(completes(&servers[0].out));
+    assert_true(completes(&servers[1].in));
+    if (cancels_come_back_in_the_same_poll()) {
+        assert_int_equal(servers[0].in.error, PCO_ECANCELED);
+        assert_int_equal(servers[0].out.error, PCO_ECANCELED);
+        assert_int_equal(servers[1].in.error, PCO_ECANCELED);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        close_end(&clients[i]);
+        close_end(&servers[i]);
+    }
+}
+
 /* ---- Closing inside done() ---- */
 
 #define CROWD 8
@@ -783,6 +975,40 @@ static void done_may_close_and_free_its_own_socket_and_end_the_others(void **sta
     }
     assert_true(reaches(&all.finished, CROWD));
     poll_for(0);
+    assert_int_equal(all.finished, CROWD);
+    disperse(&all);
+}
+
+/* Cancels the next of the crowd, closes and frees my own socket. */
+static void cancel_the_next_and_close_myself(probe *self, const pco__result *result)
+{
+    crowd *all = self->context;
+    unsigned number = all->finished++;
+
+    (void)result;
+    assert_ptr_equal(self, &all->servers[number]->in);
+    if (number + 1 < CROWD) {
+        cancel(&all->servers[number + 1]->in);
+    }
+    close_io(&all->servers[number]->io, false);
+    free(all->servers[number]);
+    all->servers[number] = NULL;
+}
+
+static void what_is_canceled_during_poll_ends_in_that_poll(void **state)
+{
+    static crowd all;
+    unsigned goal;
+
+    (void)state;
+    gather(&all, "x");
+    for (size_t i = 0; i < CROWD; i++) {
+        all.servers[i]->in.then = cancel_the_next_and_close_myself;
+        all.servers[i]->in.context = &all;
+        submit(&all.servers[i]->in, &all.servers[i]->io, i == 0 ? PCO__OP_RECV : PCO__OP_WATCH);
+    }
+    goal = cancels_come_back_in_the_same_poll() ? 1 : CROWD;
+    assert_true(reaches(&all.finished, goal));
     assert_int_equal(all.finished, CROWD);
     disperse(&all);
 }
@@ -1090,12 +1316,18 @@ static const struct CMUnitTest tests[] = {
     TEST(try_send_takes_many_buffers_in_order),
     TEST(a_send_into_a_full_connection_completes_when_the_peer_reads),
     TEST(sending_to_a_peer_that_has_reset_fails),
+    TEST(a_listener_may_be_closed_with_its_accepts_in_flight),
+    TEST(a_closed_listener_gives_its_port_back_before_its_accepts_come_back),
+    TEST(a_client_that_has_come_when_the_listener_is_closed_is_let_go),
+    TEST(an_accepts_done_may_close_its_listener),
     TEST(operations_that_wait_end_when_they_are_canceled),
     TEST(a_send_that_waits_ends_when_it_is_canceled),
     TEST(a_connect_that_is_canceled_ends_once),
     TEST(canceling_twice_is_canceling_once),
     TEST(canceling_loses_no_data_that_has_arrived),
     TEST(done_may_cancel_another_operation_that_is_due),
+    TEST(what_was_canceled_before_poll_ends_in_that_poll),
+    TEST(what_is_canceled_during_poll_ends_in_that_poll),
     TEST(done_may_close_and_free_its_own_socket_and_end_the_others),
     TEST(a_read_started_and_canceled_in_one_done_leaves_nothing_behind),
     TEST(done_may_close_and_free_idle_sockets_with_news_in_the_same_batch),

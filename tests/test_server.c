@@ -232,12 +232,41 @@ static void close_frees_the_port_and_refuses_clients(void **state)
     assert_int_equal(pco_server_get_socket(at.server, 0), PCO_NO_SOCKET);
     pco_address unknown;
     assert_int_equal(pco_server_get_sockname(at.server, 0, &unknown), PCO_EINVAL);
+    assert_int_equal(count_sockets(), sockets - 1); /* before the loop has turned */
     let_pass(3);
     assert_int_equal(count_sockets(), sockets - 1);
     peer *client = join_at(&address);
     assert_true(reaches(&client->ended, 1));
     assert_int_equal(client->error, PCO_ECONNREFUSED);
     assert_int_equal(at.factory_calls, 0);
+}
+
+static int code_of_successor;
+
+/* Frees the server and serves at the same address. */
+static void free_and_serve_again(void *context)
+{
+    pco_server_options options = server_options();
+    (void)context;
+    calls++;
+    pco_address address = address_of(at.server, 0);
+    options.port = pco_address_port(&address);
+    pco_server_free(at.server);
+    code_of_successor = pco_loop_create_server(at.loop, &options, &at.server, NULL);
+}
+
+static void the_port_of_a_freed_server_serves_the_next_at_once(void **state)
+{
+    (void)state;
+    serve();
+    join_and_wait();
+    free_and_serve_again(NULL);
+    assert_int_equal(code_of_successor, 0);
+    join_and_wait();
+    soon(free_and_serve_again);
+    assert_true(reaches(&calls, 2));
+    assert_int_equal(code_of_successor, 0);
+    join_and_wait();
 }
 
 static void close_twice_is_as_once(void **state)
@@ -1183,6 +1212,7 @@ static const struct CMUnitTest tests[] = {
     TEST(serve_forever_of_a_freed_server_waits_for_the_last_connection),
     TEST(serve_forever_with_the_loop_freed_behind_it_is_closed),
     TEST(close_frees_the_port_and_refuses_clients),
+    TEST(the_port_of_a_freed_server_serves_the_next_at_once),
     TEST(close_twice_is_as_once),
     TEST(connections_go_on_when_the_server_is_closed),
     TEST(who_was_in_the_queue_when_the_server_closed_never_reaches_the_factory),

@@ -370,7 +370,8 @@ static void a_failure_while_the_server_closes_is_nobodys_business(void **state)
     assert_true(sock->closed);
 }
 
-static void the_listener_is_closed_when_its_last_accept_has_come_back(void **state)
+static void
+the_listener_is_closed_at_once_and_the_server_when_its_accepts_have_come_back(void **state)
 {
     (void)state;
     fake_backend *fake = fake_of(at.loop);
@@ -379,14 +380,13 @@ static void the_listener_is_closed_when_its_last_accept_has_come_back(void **sta
     fake->hold_cancels = true;
     assert_int_equal(pco_server_wait_closed(at.server, count_closed, NULL), 0);
     pco_server_close(at.server);
+    assert_true(sock->closed);
     let_pass(5);
     assert_true(fake_is_canceled(sock, PCO__OP_ACCEPT));
-    assert_false(sock->closed); /* rule Drained */
     assert_int_equal(at.closed_calls, 0);
     assert_false(pco_server_is_serving(at.server));
     fake->hold_cancels = false;
     let_pass(5);
-    assert_true(sock->closed);
     assert_int_equal(at.closed_calls, 1);
 }
 
@@ -402,10 +402,29 @@ static void a_server_freed_while_it_closes_stays_until_its_accepts_have_come_bac
     pco_server_free(at.server);
     at.server = NULL;
     let_pass(5);
-    assert_false(sock->closed);
+    assert_true(fake_is_in_flight(sock, PCO__OP_ACCEPT));
     fake->hold_cancels = false;
     let_pass(5);
-    assert_true(sock->closed);
+    assert_false(fake_is_in_flight(sock, PCO__OP_ACCEPT));
+}
+
+static void a_client_that_comes_late_to_a_closed_listener_is_refused(void **state)
+{
+    (void)state;
+    fake_backend *fake = fake_of(at.loop);
+    serve();
+    fake_socket *sock = fake_socket_of(at.loop, listener());
+    fake->hold_cancels = true;
+    assert_int_equal(pco_server_wait_closed(at.server, count_closed, NULL), 0);
+    pco_server_close(at.server);
+    fake_connect(at.loop, sock->number, NULL);
+    assert_true(fake_decide(sock, PCO__OP_ACCEPT, 0, SIZE_MAX));
+    fake->hold_cancels = false;
+    let_pass(5);
+    assert_int_equal(counters_of(at.server).accepted, 1);
+    assert_int_equal(counters_of(at.server).refused, 1);
+    assert_int_equal(at.made, 0);
+    assert_int_equal(at.closed_calls, 1);
 }
 
 static void nobody_waits_for_a_listener_whose_connections_have_ended_first(void **state)
@@ -811,8 +830,9 @@ static const struct CMUnitTest tests[] = {
     TEST(the_server_may_be_freed_when_trouble_is_reported),
     TEST(what_is_accepted_while_the_server_closes_is_refused),
     TEST(a_failure_while_the_server_closes_is_nobodys_business),
-    TEST(the_listener_is_closed_when_its_last_accept_has_come_back),
+    TEST(the_listener_is_closed_at_once_and_the_server_when_its_accepts_have_come_back),
     TEST(a_server_freed_while_it_closes_stays_until_its_accepts_have_come_back),
+    TEST(a_client_that_comes_late_to_a_closed_listener_is_refused),
     TEST(nobody_waits_for_a_listener_whose_connections_have_ended_first),
     TEST(who_is_too_many_is_served_when_another_has_ended),
     TEST(who_is_too_many_waits_in_the_backlog_as_far_as_the_backend_allows),

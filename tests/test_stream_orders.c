@@ -478,6 +478,7 @@ static void choose_backend(void)
     fake->eager = any(3) == 0;
     fake->hold_cancels = any(3) == 0;
     fake->cancels_first = any(2) == 0;
+    fake->cancels_wait = any(2) == 0;
     fake->receive_on_cancel = any(2) == 0;
     fake->sends_what_came_later = any(2) == 0;
 }

@@ -177,8 +177,10 @@ PCO_API int pco_server_serve_forever(pco_server *server, pco_error *error);
 PCO_API bool pco_server_is_serving(const pco_server *server);
 
 /*
- * Stops listening and closes the listening sockets. Connections go on. Idempotent. A connection
- * that is accepted meanwhile is closed at once and counted as refused.
+ * Closes the listening sockets: when it returns, the port is free, whether the loop runs or not,
+ * and who connects is refused. They are closed, never shut down: where another process or server
+ * holds duplicates of their descriptors, it goes on listening. Connections go on. Idempotent. A
+ * connection that was accepted already, but not handed over, is closed and counted as refused.
  */
 PCO_API void pco_server_close(pco_server *server);
 
@@ -222,9 +224,9 @@ typedef struct pco_server_counters {
 PCO_API int pco_server_get_counters(const pco_server *server, pco_server_counters *counters);
 
 /*
- * Frees the server, in any state, from any callback: it stops listening. Connections that exist
- * go on without it; those that are still in the TLS handshake are aborted when it is done, since
- * the protocol factory is called no more. NULL is allowed.
+ * Frees the server, in any state, from any callback: it is closed as by pco_server_close.
+ * Connections that exist go on without it; those that are still in the TLS handshake are aborted
+ * when it is done, since the protocol factory is called no more. NULL is allowed.
  */
 PCO_API void pco_server_free(pco_server *server);
 

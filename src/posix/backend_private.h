@@ -13,7 +13,7 @@
 struct pco__op;
 
 typedef struct pco__io_private {
-    pco__link link;      /* in the ready queue */
+    pco__link link;      /* in one of the reactor's queues */
     struct pco__op *in;  /* ACCEPT, RECV or WATCH in flight */
     struct pco__op *out; /* CONNECT or SEND in flight */
     uint32_t generation; /* tells this socket from an earlier one of its number (epoll.c) */

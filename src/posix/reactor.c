@@ -346,8 +346,7 @@ static void start_connect(pco__reactor *reactor, pco__io *io)
     bool is_unix = pco_address_family(address) == PCO_AF_UNIX;
     pco__result result = {0};
 
-    io->private_.ready &= PCO__READY_CANCELED;
-    io->private_.ready |= is_unix ? PCO__READY_END : 0;
+    io->private_.ready = is_unix ? PCO__READY_END : 0;
     io->private_.error = 0;
     if (connect(descriptor_of(io), (const struct sockaddr *)address->storage,
                 (socklen_t)address->length) == 0) {
@@ -510,37 +509,12 @@ static inline void try_in(pco__reactor *reactor, pco__io *io)
     }
 }
 
-static void finish_if_canceled(pco__reactor *reactor, pco__op *op)
+static PCO__COLD void try_out(pco__reactor *reactor, pco__io *io)
 {
-    pco__result result = {.error = PCO_ECANCELED, .socket = PCO_NO_SOCKET};
-
-    if (op != NULL && op->canceled) {
-        finish(reactor, op, &result);
-    }
-}
-
-/* A canceled operation is not tried any more, so it has no result but this one. */
-static void finish_canceled(pco__reactor *reactor, pco__io *io)
-{
-    clear(io, PCO__READY_CANCELED);
-    finish_if_canceled(reactor, io->private_.in);
-    if (reactor->current == io) {
-        finish_if_canceled(reactor, io->private_.out);
-    }
-}
-
-/* What there is besides input. */
-static PCO__COLD void try_rest(pco__reactor *reactor, pco__io *io)
-{
-    if ((due_of(io) & PCO__READY_CANCELED) != 0) {
-        finish_canceled(reactor, io);
-    }
-    if (reactor->current == io && (due_of(io) & WANTS_OUT) != 0) {
-        if (io->private_.out->kind == PCO__OP_CONNECT) {
-            try_connect(reactor, io);
-        } else {
-            try_send_operation(reactor, io);
-        }
+    if (io->private_.out->kind == PCO__OP_CONNECT) {
+        try_connect(reactor, io);
+    } else {
+        try_send_operation(reactor, io);
     }
 }
 
@@ -554,8 +528,8 @@ void pco__reactor_try(pco__reactor *reactor, pco__io *io, unsigned due)
     if ((due & WANTS_IN) != 0) {
         try_in(reactor, io);
     }
-    if (reactor->current == io && (due_of(io) & (WANTS_OUT | PCO__READY_CANCELED)) != 0) {
-        try_rest(reactor, io);
+    if (reactor->current == io && (due_of(io) & WANTS_OUT) != 0) {
+        try_out(reactor, io);
     }
     if (reactor->current == io && due_of(io) != 0) {
         pco__reactor_enqueue(reactor, io);
@@ -563,11 +537,46 @@ void pco__reactor_try(pco__reactor *reactor, pco__io *io, unsigned due)
     reactor->current = NULL;
 }
 
+/* A canceled operation is not tried any more, so it has no result but this one. */
+static void finish_if_canceled(pco__reactor *reactor, pco__op *op)
+{
+    pco__result result = {.error = PCO_ECANCELED, .socket = PCO_NO_SOCKET};
+
+    if (op != NULL && op->canceled) {
+        finish(reactor, op, &result);
+    }
+}
+
+/* The last done() of a listener that was closed is its end: nobody will close it once more. */
+static void finish_canceled(pco__reactor *reactor, pco__io *io)
+{
+    reactor->current = io->socket != PCO_NO_SOCKET ? io : NULL;
+    finish_if_canceled(reactor, io->private_.in);
+    if (reactor->current == io) {
+        finish_if_canceled(reactor, io->private_.out);
+    }
+    if (reactor->current == io && due_of(io) != 0) {
+        pco__reactor_enqueue(reactor, io);
+    }
+    reactor->current = NULL;
+}
+
+/* Ends what was canceled before and during this poll(), and what these ends cancel. */
+static PCO__COLD void end_canceled(pco__reactor *reactor)
+{
+    while (!pco__list_is_empty(&reactor->canceled)) {
+        pco__link *link = reactor->canceled.next;
+
+        pco__list_remove(link);
+        finish_canceled(reactor, PCO__CONTAINER(link, pco__io, private_.link));
+    }
+}
+
 void pco__reactor_poll(pco__backend *backend, uint64_t timeout, bool *stop)
 {
     pco__reactor *reactor = reactor_of(backend);
 
-    if (!pco__list_is_empty(&reactor->ready)) {
+    if (!pco__list_is_empty(&reactor->ready) || !pco__list_is_empty(&reactor->canceled)) {
         timeout = 0;
     }
     if (!pco__list_is_empty(&reactor->starved) && timeout > STARVED_WAIT) {
@@ -582,6 +591,9 @@ void pco__reactor_poll(pco__backend *backend, uint64_t timeout, bool *stop)
 
         pco__list_remove(link);
         pco__reactor_try(reactor, io, due_of(io));
+    }
+    if (!pco__list_is_empty(&reactor->canceled)) {
+        end_canceled(reactor);
     }
 }
 
@@ -625,6 +637,7 @@ int pco__reactor_init(const pco__backend_class *self, const pco__backend_options
     pco__list_init(&reactor->ready);
     pco__list_init(&reactor->batch);
     pco__list_init(&reactor->starved);
+    pco__list_init(&reactor->canceled);
     reactor->scratch = pco__malloc_pages(reactor->scratch_size);
     if (reactor->scratch == NULL || make_room(reactor, 0) != 0) {
         code = pco__error_describe(error, PCO_ENOMEM, 0, "the receive buffer");
@@ -649,7 +662,8 @@ void pco__reactor_fini(pco__backend *backend)
     pco__reactor *reactor = reactor_of(backend);
 
     assert(reactor->attached == 0);
-    assert(pco__list_is_empty(&reactor->ready) && pco__list_is_empty(&reactor->starved));
+    assert(pco__list_is_empty(&reactor->ready) && pco__list_is_empty(&reactor->starved) &&
+           pco__list_is_empty(&reactor->canceled));
     poller_of(reactor)->close(reactor);
     if (reactor->reserve >= 0) {
         close(reactor->reserve);
@@ -699,8 +713,7 @@ int pco__reactor_attach(pco__backend *backend, pco__io *io, pco__io_role role, p
         return pco__error_describe(error, PCO_ENOMEM, 0, "watch a socket");
     }
     reactor->generation += reactor->generation == UINT32_MAX ? 2 : 1;
-    io->private_ = (pco__io_private){
-        .generation = reactor->generation, .wants = PCO__READY_CANCELED, .role = (uint8_t)role};
+    io->private_ = (pco__io_private){.generation = reactor->generation, .role = (uint8_t)role};
     if (is_unix(reactor, io, role)) {
         io->private_.ready = PCO__READY_END;
     }
@@ -722,7 +735,7 @@ void pco__reactor_submit(pco__backend *backend, pco__op *op)
     pco__io_private *state = &io->private_;
     unsigned wants = PCO__READY_IN;
 
-    assert(!op->in_flight);
+    assert(!op->in_flight && io->socket != PCO_NO_SOCKET);
     op->in_flight = true;
     op->canceled = false;
     if (op->kind == PCO__OP_SEND || op->kind == PCO__OP_CONNECT) {
@@ -758,13 +771,11 @@ void pco__reactor_cancel(pco__backend *backend, pco__op *op)
     }
     op->canceled = true;
     stop_wanting(op);
-    io->private_.ready |= PCO__READY_CANCELED;
     if ((io->private_.ready & PCO__READY_STARVED) != 0) {
         feed(io);
     }
-    if (reactor->current != io) {
-        pco__reactor_enqueue(reactor, io);
-    }
+    pco__list_remove(&io->private_.link);
+    pco__list_append(&reactor->canceled, &io->private_.link);
 }
 
 static PCO__COLD pco__sent try_send_many(pco__io *io, const pco_buffer *buffers, size_t count)
@@ -816,8 +827,13 @@ void pco__reactor_close(pco__backend *backend, pco__io *io, bool reset)
 {
     pco__reactor *reactor = reactor_of(backend);
 
-    assert(io->private_.in == NULL && io->private_.out == NULL);
-    pco__list_remove(&io->private_.link);
+    assert(io->private_.out == NULL);
+    if (io->private_.in != NULL) {
+        assert(io->private_.role == PCO__IO_LISTENER);
+        pco__reactor_cancel(backend, io->private_.in);
+    } else {
+        pco__list_remove(&io->private_.link);
+    }
     if (reactor->current == io) {
         reactor->current = NULL;
     }

@@ -30,17 +30,17 @@ enum {
     PCO__READY_END = 0x10,
     PCO__READY_COUNTED = 0x40, /* io->private_.available counts what is left to read */
     /* The reactor's own: */
-    PCO__READY_START = 0x20,    /* a CONNECT has not been tried yet */
-    PCO__READY_CANCELED = 0x80, /* an operation was canceled, and can end */
-    PCO__READY_STARVED = 0x02   /* the socket is in the list of those that starve */
+    PCO__READY_START = 0x20,  /* a CONNECT has not been tried yet */
+    PCO__READY_STARVED = 0x02 /* the socket is in the list of those that starve */
 };
 
 typedef struct pco__reactor {
     pco__backend base;
-    pco__link ready;   /* the ready queue */
-    pco__link batch;   /* that part of it that this poll() goes through */
-    pco__link starved; /* sockets whose data the system had no memory for */
-    pco__io *current;  /* the socket whose operations are being tried; NULL once it is closed */
+    pco__link ready;    /* the ready queue */
+    pco__link batch;    /* that part of it that this poll() goes through */
+    pco__link starved;  /* sockets whose data the system had no memory for */
+    pco__link canceled; /* sockets with canceled operations, which end before poll() returns */
+    pco__io *current;   /* the socket whose operations are being tried; NULL once it is closed */
     unsigned char *scratch; /* the memory of lent reads */
     size_t scratch_size;
     pco__io **sockets; /* by descriptor, 0 at least; NULL where none is attached */

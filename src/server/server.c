@@ -359,7 +359,6 @@ static void close_listeners(pco_server *server, pco_socket kept)
     for (size_t i = 0; i < server->listeners_count; i++) {
         close_listener(server, &server->listeners[i], kept);
     }
-    set_state(server, PCO__SERVER_CLOSED);
 }
 
 static void free_listeners(pco_server *server)
@@ -415,7 +414,7 @@ static void settle(pco__task *task)
 {
     pco_server *server = PCO__CONTAINER(task, pco_server, task);
     if (server->state == PCO__SERVER_CLOSING && !is_accepting(server)) {
-        close_listeners(server, PCO_NO_SOCKET);
+        set_state(server, PCO__SERVER_CLOSED);
     }
     if (!is_over(server)) {
         return;
@@ -428,19 +427,16 @@ static void settle(pco__task *task)
     }
 }
 
-/* Closes what waits for its turn and cancels the accepts. */
-static void stop_listener(pco_server *server, pco__listener *listener)
+/* Closes what waits for its turn. */
+static void close_parked(pco_server *server, pco__listener *listener)
 {
-    pco__backend *backend = server->loop->backend;
-    for (size_t i = 0; listener->accepts != NULL && i < backend->class_->accepts; i++) {
+    size_t accepts = server->loop->backend->class_->accepts;
+    for (size_t i = 0; listener->accepts != NULL && i < accepts; i++) {
         pco__accept *accept = &listener->accepts[i];
         if (accept->parked != PCO_NO_SOCKET) {
             pco__socket_close(accept->parked, false);
             accept->parked = PCO_NO_SOCKET;
             server->counters.refused++;
-        }
-        if (accept->op.in_flight) {
-            backend->class_->cancel(backend, &accept->op);
         }
     }
 }
@@ -453,10 +449,11 @@ void pco_server_close(pco_server *server)
     set_state(server, PCO__SERVER_CLOSING);
     pco__loop_stop_timer(server->loop, &server->back_off);
     for (size_t i = 0; i < server->listeners_count; i++) {
-        stop_listener(server, &server->listeners[i]);
+        close_parked(server, &server->listeners[i]);
     }
+    close_listeners(server, PCO_NO_SOCKET);
     if (!is_accepting(server)) {
-        close_listeners(server, PCO_NO_SOCKET);
+        set_state(server, PCO__SERVER_CLOSED);
     }
     pco__loop_schedule(server->loop, &server->task);
 }
@@ -628,6 +625,7 @@ pco_server *pco__server_new(pco_loop *loop, const pco_server_options *options,
 
 void pco__server_discard(pco_server *server, pco_socket kept)
 {
+    assert(!is_accepting(server));
     close_listeners(server, kept);
     destroy(server);
 }

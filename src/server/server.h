@@ -28,7 +28,7 @@ typedef struct pco__accept {
 
 struct pco__listener {
     pco_server *server;
-    pco__io io; /* io.socket is PCO_NO_SOCKET once it is closed */
+    pco__io io; /* stays until its last accept has come back, though it may be closed long since */
     bool attached;
     size_t in_flight;     /* of its accepts */
     pco__accept *accepts; /* as many as the backend likes; NULL before it serves */
@@ -38,8 +38,8 @@ struct pco__listener {
 typedef enum pco__server_state {
     PCO__SERVER_BOUND,   /* sockets are bound, nobody listens */
     PCO__SERVER_SERVING, /* accepting, unless full or backing off */
-    PCO__SERVER_CLOSING, /* accepts are canceled, waiting for each one's done() */
-    PCO__SERVER_CLOSED   /* the listening sockets are closed; connections may go on */
+    PCO__SERVER_CLOSING, /* the listening sockets are closed; waiting for each accept's done() */
+    PCO__SERVER_CLOSED   /* nothing is accepted any more; connections may go on */
 } pco__server_state;
 
 typedef struct pco__waiter pco__waiter;

@@ -14,8 +14,14 @@
  *             One thing is allowed meanwhile: a chain that is being sent may grow at its end, by
  *             segments or by bytes behind its last one; what was there does not change or move.
  *   Cancel    is a request. done() still follows, with PCO_ECANCELED, or with the real result
- *             where that came first.
- *   Drained.  A socket is closed only when it has no operation in flight.
+ *             where that came first. On epoll and kqueue what is canceled before or during a poll()
+ *             has its done() before that poll() returns. Where the system still holds an operation
+ *             (completion ports), it follows as soon as that has come back.
+ *   Drained.  A socket is closed only when it has no operation in flight. A listener is the
+ *             exception: it may be closed with ACCEPTs in flight. Its descriptor is closed at once
+ *             and never used again. Each ACCEPT's done() still follows, as if canceled: with
+ *             PCO_ECANCELED or, late, with a socket, which is good for nothing but to be closed by
+ *             the owner. Until the last of them the pco__io stays where it is.
  *
  * A socket has at most one operation of each direction in flight: one of ACCEPT (of which a
  * listener may have as many as the backend's `accepts`), RECV and WATCH, and one of CONNECT and
@@ -141,7 +147,7 @@ typedef struct pco__backend_class {
     int (*init)(const struct pco__backend_class *self, const pco__backend_options *options,
                 pco__backend **backend, pco_error *error);
 
-    /* Frees it. No socket is attached any more. */
+    /* Frees it. No socket is attached any more, and no operation in flight. */
     void (*fini)(pco__backend *backend);
 
     /* The monotonic clock, in nanoseconds. */
@@ -183,7 +189,11 @@ typedef struct pco__backend_class {
     /* Says to the peer that no more will be sent (FIN). */
     int (*shutdown_send)(pco__backend *backend, pco__io *io);
 
-    /* Closes the socket, with a reset if `reset`. No operation is in flight. */
+    /*
+     * Closes the socket, with a reset if `reset`; io->socket is PCO_NO_SOCKET then. No operation is
+     * in flight, but perhaps ACCEPTs of a listener (rule Drained). A socket is closed, never shut
+     * down: a duplicate of a listener's descriptor goes on accepting.
+     */
     void (*close)(pco__backend *backend, pco__io *io, bool reset);
 } pco__backend_class;
 

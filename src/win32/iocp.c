@@ -75,6 +75,7 @@ typedef struct iocp {
 typedef struct pco__accept_state accept_state;
 struct pco__accept_state {
     accept_state *next; /* in the pool */
+    pco__op *op;        /* whose it is; NULL: in the pool */
     SOCKET socket;
     unsigned char addresses[2 * ADDRESS_ROOM];
 };
@@ -110,15 +111,32 @@ static SOCKET socket_of(const pco__io *io)
     return (SOCKET)io->socket;
 }
 
+/* Of a listener, with accepts in flight that come back one by one. */
+static bool is_closed(const pco__io *io)
+{
+    return io->socket == PCO_NO_SOCKET;
+}
+
 /* ---- Completing ---- */
 
 static void iocp_submit(pco__backend *backend, pco__op *op);
+
+/* The socket is closed, and nothing of it is in flight any more. */
+static void forget(iocp *self, pco__io *io)
+{
+    pco__free(io->private_.accepts);
+    io->private_.accepts = NULL;
+    self->attached--;
+}
 
 static void complete(iocp *self, pco__op *op, const pco__result *result)
 {
     assert(op->io->private_.in_flight > 0);
     op->io->private_.in_flight--;
     op->private_.state = IDLE;
+    if (is_closed(op->io) && op->io->private_.in_flight == 0) {
+        forget(self, op->io);
+    }
     pco__complete(&self->base, op, result, iocp_submit);
 }
 
@@ -224,6 +242,7 @@ static accept_pool *new_accept_pool(void)
     }
     pool->unused = NULL;
     for (size_t i = 0; i < ACCEPTS; ++i) {
+        pool->all[i].op = NULL;
         pool->all[i].next = pool->unused;
         pool->unused = &pool->all[i];
     }
@@ -235,12 +254,14 @@ static void take_accept_state(pco__op *op)
     accept_pool *pool = op->io->private_.accepts;
     assert(pool != NULL && pool->unused != NULL);
     op->private_.accept = pool->unused;
+    op->private_.accept->op = op;
     pool->unused = pool->unused->next;
 }
 
 static void drop_accept_state(pco__op *op)
 {
     accept_pool *pool = op->io->private_.accepts;
+    op->private_.accept->op = NULL;
     op->private_.accept->next = pool->unused;
     pool->unused = op->private_.accept;
     op->private_.accept = NULL;
@@ -379,7 +400,9 @@ static void start_again(iocp *self, pco__op *op)
 static void on_known(iocp *self, pco__op *op)
 {
     int error = op->private_.error;
-    if (op->kind == PCO__OP_ACCEPT && client_gave_up(error)) {
+    if (is_closed(op->io)) {
+        error = PCO_ECANCELED;
+    } else if (op->kind == PCO__OP_ACCEPT && client_gave_up(error)) {
         if (!op->canceled) {
             start_again(self, op);
             return;
@@ -391,18 +414,10 @@ static void on_known(iocp *self, pco__op *op)
 
 /* ---- Packets ---- */
 
-/*
- * Makes the accepted socket a usable one. It may be gone again, which is no failure of accepting;
- * the address is taken from what AcceptEx left, since the system forgets that of a lost connection.
- */
-static bool finish_accept(iocp *self, pco__op *op, pco_address *peer)
+/* The peer's address is in what AcceptEx left; the system forgets that of a lost connection. */
+static void find_peer(iocp *self, const pco__op *op, pco_address *peer)
 {
     accept_state *accept = op->private_.accept;
-    SOCKET listener = socket_of(op->io);
-    if (setsockopt(accept->socket, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, (const char *)&listener,
-                   sizeof listener) != 0) {
-        return false;
-    }
     struct sockaddr *local_address = NULL;
     struct sockaddr *remote_address = NULL;
     int local_length = 0;
@@ -411,8 +426,23 @@ static bool finish_accept(iocp *self, pco__op *op, pco_address *peer)
         ->accept_addresses(accept->addresses, 0, ADDRESS_ROOM, ADDRESS_ROOM, &local_address,
                            &local_length, &remote_address, &remote_length);
     pco__sockaddr_to(remote_address, remote_length, peer);
+}
+
+/*
+ * Makes the accepted socket a usable one. It may be gone again, which is no failure of accepting.
+ * That of a closed listener will be closed, too, and there is no listener to make it usable with.
+ */
+static bool finish_accept(iocp *self, pco__op *op, pco_address *peer)
+{
+    SOCKET sock = op->private_.accept->socket;
+    SOCKET listener = socket_of(op->io);
+    if (!is_closed(op->io) && setsockopt(sock, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT,
+                                         (const char *)&listener, sizeof listener) != 0) {
+        return false;
+    }
+    find_peer(self, op, peer);
     /* The context brought the listener's settings along, so the mode is set after it. */
-    return pco__winsock_unblock(accept->socket);
+    return pco__winsock_unblock(sock);
 }
 
 static void on_accept(iocp *self, pco__op *op, int error, int system_code)
@@ -525,6 +555,9 @@ static int packet_error(pco__op *op, int *system_code)
     *system_code = 0;
     if (status >= 0) {
         return 0;
+    }
+    if (is_closed(op->io)) {
+        return PCO_ECANCELED;
     }
     /* Users know Winsock's codes, not NTSTATUS; the table knows both. */
     DWORD length = 0;
@@ -734,7 +767,7 @@ static void iocp_cancel(pco__backend *backend, pco__op *op)
         return;
     }
     op->canceled = true;
-    if (op->private_.state == STARTED) {
+    if (op->private_.state == STARTED && !is_closed(op->io)) {
         /* ERROR_NOT_FOUND: it has ended already. Its packet comes in either case. */
         CancelIoEx((HANDLE)op->io->socket, overlapped_of(op));
     } else if (op->private_.state == HELD) {
@@ -774,14 +807,30 @@ static int iocp_shutdown_send(pco__backend *backend, pco__io *io)
     return shutdown(socket_of(io), SD_SEND) == 0 ? 0 : pco__error_from_system(WSAGetLastError());
 }
 
+/*
+ * Closing ends the accepts only with the socket's last handle, and somebody may have a duplicate.
+ * One by one, since the duplicate's accepts are none of ours.
+ */
+static void cancel_accepts(pco__backend *backend, accept_pool *pool)
+{
+    for (size_t i = 0; i < ACCEPTS; ++i) {
+        if (pool->all[i].op != NULL) {
+            iocp_cancel(backend, pool->all[i].op);
+        }
+    }
+}
+
 static void iocp_close(pco__backend *backend, pco__io *io, bool reset)
 {
-    assert(io->private_.in_flight == 0);
+    assert(io->private_.in_flight == 0 || io->private_.accepts != NULL);
+    if (io->private_.accepts != NULL) {
+        cancel_accepts(backend, io->private_.accepts);
+    }
     pco__socket_close(io->socket, reset);
     io->socket = PCO_NO_SOCKET;
-    pco__free(io->private_.accepts);
-    io->private_.accepts = NULL;
-    iocp_of(backend)->attached--;
+    if (io->private_.in_flight == 0) {
+        forget(iocp_of(backend), io);
+    }
 }
 
 /* ---- The backend itself ---- */

@@ -245,6 +245,27 @@ static void a_duplicate_of_a_closed_listener_wakes_nobody(void **state)
     close(duplicate);
 }
 
+static void a_duplicate_of_a_closed_listener_goes_on_accepting(void **state)
+{
+    listener from;
+    listener duplicate = {.io = {.socket = PCO_NO_SOCKET}};
+    end client;
+
+    (void)state;
+    open_listener(&from);
+    submit(&from.accept, &from.io, PCO__OP_ACCEPT);
+    poll_for(0);
+    duplicate.io.socket = dup((int)from.io.socket);
+    duplicate.address = from.address;
+    close_io(&from.io, false);
+    assert_true(completes(&from.accept));
+    assert_int_equal(from.accept.error, PCO_ECANCELED);
+    attach(&duplicate.io, PCO__IO_LISTENER);
+    pco__socket_close(connect_one(&duplicate, &client), false);
+    close_end(&client);
+    close_listener(&duplicate);
+}
+
 static void descriptors_with_large_numbers_work(void **state)
 {
     end client;
@@ -492,6 +513,7 @@ static const struct CMUnitTest tests[] = {
     TEST(a_duplicate_of_a_freed_socket_does_no_harm),
     TEST(a_duplicate_can_be_attached_under_the_old_number),
     TEST(a_duplicate_of_a_closed_listener_wakes_nobody),
+    TEST(a_duplicate_of_a_closed_listener_goes_on_accepting),
     TEST(descriptors_with_large_numbers_work),
     TEST(what_is_no_socket_cannot_be_attached),
     TEST(data_behind_urgent_data_is_read),
