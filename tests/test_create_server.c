@@ -391,6 +391,72 @@ static void a_sock_that_does_not_serve_yet_is_closed_with_the_server(void **stat
     assert_false(is_open(sock));
 }
 
+static void with_has_sock_any_number_is_a_socket(void **state)
+{
+    (void)state;
+    pco_server_options options = server_options();
+    options.host = NULL;
+    options.has_sock = PCO_ON;
+    options.sock = PCO_NO_SOCKET;
+    assert_refused(&options, PCO_ENOTSOCK, "sock");
+    pco_socket sock = bound_socket();
+    options.sock = sock;
+    serve_with(&options);
+    assert_int_equal(pco_server_get_socket(at.server, 0), sock);
+}
+
+static void has_sock_and_what_contradicts_it_are_refused(void **state)
+{
+    (void)state;
+    pco_server_options options = server_options();
+    options.has_sock = PCO_ON; /* of 0, and there is a host */
+    assert_refused(&options, PCO_EINVAL, "sock");
+    options.host = NULL;
+    options.service = "80";
+    assert_refused(&options, PCO_EINVAL, "service");
+    options.service = NULL;
+    options.has_sock = 3;
+    assert_refused(&options, PCO_EINVAL, "has_sock");
+    options.has_sock = PCO_OFF;
+    options.sock = 5;
+    assert_refused(&options, PCO_EINVAL, "has_sock");
+    options.sock = PCO_NO_SOCKET;
+    options.host = "127.0.0.1";
+    serve_with(&options);
+}
+
+static void null_among_the_hosts_is_refused(void **state)
+{
+    (void)state;
+    const char *hosts[] = {"127.0.0.1", NULL};
+    pco_server_options options = server_options();
+    options.host = NULL;
+    options.hosts = hosts;
+    options.hosts_count = 2;
+    assert_refused(&options, PCO_EINVAL, "hosts[1]");
+    hosts[0] = NULL;
+    options.hosts_count = 1;
+    assert_refused(&options, PCO_EINVAL, "hosts[0]");
+}
+
+static void services_that_do_not_exist_are_refused(void **state)
+{
+    (void)state;
+    const char *const unknown[] = {"no-such-service.test", "", "http and more", "80 ", "-1"};
+    pco_server_options options = server_options();
+    for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
+        options.service = unknown[i];
+        assert_refused(&options, PCO_ENONAME, unknown[i]);
+    }
+    options.service = "65536";
+    assert_refused(&options, PCO_EINVAL, "65536");
+    options.service = "00000000000000000000000000000000000000000000000000000000000080";
+    assert_refused(&options, PCO_EINVAL, "service");
+    options.service = "80";
+    options.port = 80;
+    assert_refused(&options, PCO_EINVAL, "service");
+}
+
 static void no_sock_is_zero_or_minus_one(void **state)
 {
     (void)state;
@@ -518,6 +584,10 @@ static const struct CMUnitTest tests[] = {
     TEST(a_sock_of_the_callers_is_taken_over),
     TEST(a_sock_that_listens_already_is_taken_over),
     TEST(a_sock_that_does_not_serve_yet_is_closed_with_the_server),
+    TEST(with_has_sock_any_number_is_a_socket),
+    TEST(has_sock_and_what_contradicts_it_are_refused),
+    TEST(null_among_the_hosts_is_refused),
+    TEST(services_that_do_not_exist_are_refused),
     TEST(no_sock_is_zero_or_minus_one),
     TEST(a_sock_with_a_host_or_a_port_is_refused_and_stays_the_callers),
     TEST(the_sock_stays_the_callers_after_every_refusal),

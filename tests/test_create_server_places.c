@@ -66,10 +66,10 @@ static void an_empty_host_means_all_interfaces(void **state)
     assert_everywhere(at.server);
 }
 
-static void among_hosts_none_and_an_empty_one_mean_all_interfaces(void **state)
+static void among_hosts_an_empty_one_means_all_interfaces(void **state)
 {
     (void)state;
-    const char *const hosts[] = {NULL, ""};
+    const char *const hosts[] = {"", ""};
     pco_server_options options = server_options();
     options.host = NULL;
     options.hosts = hosts;
@@ -104,16 +104,39 @@ static void the_family_chooses_among_the_interfaces(void **state)
 static void without_passive_no_host_means_loopback(void **state)
 {
     (void)state;
-    pco_server_options options = server_options();
-    options.host = NULL;
-    options.flags = PCO_AI_NUMERICHOST;
-    serve_with(&options);
-    assert_true(pco_server_get_socket_count(at.server) >= 1);
-    for (size_t i = 0; i < pco_server_get_socket_count(at.server); i++) {
-        pco_address address = address_of(at.server, i);
-        bool is_six = pco_address_family(&address) == PCO_AF_INET6;
-        assert_host(at.server, i, is_six ? "::1" : "127.0.0.1");
+    const int flags[] = {PCO_AI_NUMERICHOST, PCO_AI_NONE, PCO_AI_NONE | PCO_AI_NUMERICHOST};
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        pco_server_options options = server_options();
+        options.host = NULL;
+        options.flags = flags[i];
+        serve_with(&options);
+        assert_true(pco_server_get_socket_count(at.server) >= 1);
+        for (size_t j = 0; j < pco_server_get_socket_count(at.server); j++) {
+            pco_address address = address_of(at.server, j);
+            bool is_six = pco_address_family(&address) == PCO_AF_INET6;
+            assert_host(at.server, j, is_six ? "::1" : "127.0.0.1");
+        }
+        pco_server_free(at.server);
+        at.server = NULL;
     }
+}
+
+static void a_service_in_digits_is_a_port(void **state)
+{
+    (void)state;
+    char digits[8];
+    pco_server_options options = server_options();
+    int port = find_free_port();
+    snprintf(digits, sizeof digits, "%d", port);
+    options.host = quiet_host();
+    options.service = digits;
+    serve_with(&options);
+    assert_int_equal(port_of(at.server, 0), port);
+    pco_server_free(at.server);
+    options.service = "0";
+    options.same_port = PCO_ON; /* which chooses one, as it does for the port of 0 */
+    serve_with(&options);
+    assert_true(port_of(at.server, 0) != 0);
 }
 
 static void known_flags_are_accepted(void **state)
@@ -467,8 +490,9 @@ static const struct CMUnitTest tests[] = {
     TEST(a_name_is_looked_up),
     TEST(no_host_means_all_interfaces),
     TEST(an_empty_host_means_all_interfaces),
-    TEST(among_hosts_none_and_an_empty_one_mean_all_interfaces),
+    TEST(among_hosts_an_empty_one_means_all_interfaces),
     TEST(the_family_chooses_among_the_interfaces),
+    TEST(a_service_in_digits_is_a_port),
     TEST(without_passive_no_host_means_loopback),
     TEST(known_flags_are_accepted),
     TEST(the_sockets_are_in_the_order_of_the_hosts),

@@ -56,6 +56,8 @@ static const size_t pco_server_options_bounds[] = {
     BOUNDS(pco_server_options, close_timeout),
     BOUNDS(pco_server_options, lingering_close),
     BOUNDS(pco_server_options, handshake_failed),
+    BOUNDS(pco_server_options, has_sock),
+    BOUNDS(pco_server_options, service),
 };
 
 static const size_t pco_ssl_context_options_bounds[] = {

@@ -23,7 +23,8 @@ enum {
     PCO_AI_NUMERICHOST = 0x4,
     PCO_AI_V4MAPPED = 0x8,
     PCO_AI_ALL = 0x10,
-    PCO_AI_ADDRCONFIG = 0x20
+    PCO_AI_ADDRCONFIG = 0x20,
+    PCO_AI_NONE = 0x100 /* none of them, where 0 is the default */
 };
 
 /*
@@ -41,7 +42,8 @@ typedef struct pco_server_options {
     void *context; /* what protocol_factory and handshake_failed are given */
 
     /*
-     * Where to listen: one name or address, or an array of them. NULL and "" mean all interfaces.
+     * Where to listen: one name or address, or an array of them. NULL and "" mean all interfaces;
+     * inside an array that is "", and NULL is an error.
      * A name may stand for several addresses: each gets its socket, in the order given, duplicates
      * dropped; those of one name that this machine does not have are passed over while another of
      * the same name works. Not both `host` and `hosts`.
@@ -57,13 +59,16 @@ typedef struct pco_server_options {
     /* PCO_AF_INET or PCO_AF_INET6 to use only those addresses; PCO_AF_UNSPEC: both. */
     int family;
 
-    /* PCO_AI_*, for the look-up. 0: PCO_AI_PASSIVE. */
+    /*
+     * PCO_AI_*, for the look-up. 0: PCO_AI_PASSIVE. PCO_AI_NONE: none (asyncio's 0), with which, as
+     * with others that are not PCO_AI_PASSIVE, NULL and "" mean the loopback interface.
+     */
     int flags;
 
     /*
      * An existing stream socket, bound, instead of host and port; the server owns it once the call
-     * has succeeded, and it stays yours when the call fails. 0 and PCO_NO_SOCKET: none (descriptor
-     * 0 cannot be passed).
+     * has succeeded, and it stays yours when the call fails. 0 and PCO_NO_SOCKET: none; to pass
+     * descriptor 0, set has_sock.
      */
     pco_socket sock;
 
@@ -115,6 +120,18 @@ typedef struct pco_server_options {
 
     /* Hears of every TLS handshake that failed. May be NULL. */
     pco_handshake_failed handshake_failed;
+
+    /*
+     * PCO_ON: `sock` is a socket, whatever its number: a descriptor that is passed on (by inetd, as
+     * 0) cannot be taken for none. PCO_OFF: there is none. Default: by its number, as said there.
+     */
+    int has_sock;
+
+    /*
+     * Instead of `port`: a service of the system's list, such as "http", or a number in digits (as
+     * asyncio's port may be). NULL: `port` counts.
+     */
+    const char *service;
 } pco_server_options;
 
 /*
@@ -125,11 +142,11 @@ typedef struct pco_server_options {
  * The server belongs to the caller, who frees it with pco_server_free. The strings in `options`
  * are needed only during the call. Loop's thread; any callback.
  *
- * PCO_EINVAL: no factory; host or port together with sock; host together with hosts; a sock that
- * is no stream socket; TLS times without ssl; a number out of range or NaN. PCO_ENOTSUP: reuse_port
- * where the system lacks it. PCO_ENONAME, PCO_ERESOLVE: a name does not resolve, or could not be
- * looked up. PCO_EADDRINUSE, PCO_EADDRNOTAVAIL, PCO_EACCES, PCO_EAFNOSUPPORT, PCO_EMFILE,
- * PCO_ENOTSOCK, PCO_ENOMEM.
+ * PCO_EINVAL: no factory; host, port or service together with sock; host together with hosts; port
+ * together with service; NULL among hosts; a sock that is no stream socket; TLS times without ssl;
+ * a number out of range or NaN. PCO_ENOTSUP: reuse_port where the system lacks it. PCO_ENONAME,
+ * PCO_ERESOLVE: a name or a service does not resolve, or could not be looked up. PCO_EADDRINUSE,
+ * PCO_EADDRNOTAVAIL, PCO_EACCES, PCO_EAFNOSUPPORT, PCO_EMFILE, PCO_ENOTSOCK, PCO_ENOMEM.
  */
 PCO_API int pco_loop_create_server(pco_loop *loop, const pco_server_options *options,
                                    pco_server **server, pco_error *error);

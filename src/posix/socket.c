@@ -509,6 +509,7 @@ static int resolver_error(int status, int *system_code)
     *system_code = status;
     switch (status) {
     case EAI_NONAME:
+    case EAI_SERVICE:
 #if defined(EAI_NODATA) && EAI_NODATA != EAI_NONAME
     case EAI_NODATA:
 #endif
@@ -521,7 +522,6 @@ static int resolver_error(int status, int *system_code)
     case EAI_MEMORY:
         return PCO_ENOMEM;
     case EAI_BADFLAGS:
-    case EAI_SERVICE:
     case EAI_SOCKTYPE:
         return PCO_EINVAL;
     case EAI_SYSTEM:
@@ -559,13 +559,13 @@ static bool set_hints(struct addrinfo *hints, int family, int flags)
     return flags == 0 && (family == PCO_AF_UNSPEC || hints->ai_family != AF_UNSPEC);
 }
 
-/* No host's name has spaces or control characters; some resolvers ignore what follows them. */
-static bool is_plausible(const char *host)
+/* No name has spaces or control characters; some resolvers ignore what follows them. */
+static bool is_plausible(const char *name)
 {
-    size_t length = strlen(host);
+    size_t length = strlen(name);
 
     for (size_t i = 0; i < length; i++) {
-        if ((unsigned char)host[i] <= ' ' || host[i] == 0x7F) {
+        if ((unsigned char)name[i] <= ' ' || name[i] == 0x7F) {
             return false;
         }
     }
@@ -624,4 +624,28 @@ int pco__resolve(const char *host, int port, int family, int flags, pco_address 
                             host != NULL ? host : "all interfaces");
     }
     return code;
+}
+
+int pco__resolve_service(const char *service, int *port, pco_error *error)
+{
+    const struct addrinfo hints = {
+        .ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
+    struct addrinfo *found = NULL;
+    pco_address *addresses = NULL;
+    size_t count = 0;
+    int system_code = 0;
+    int code = PCO_ENONAME;
+
+    if (is_plausible(service)) {
+        int status = getaddrinfo(NULL, service, &hints, &found);
+        code = status != 0 ? resolver_error(status, &system_code)
+                           : copy_addresses(found, &addresses, &count);
+    }
+    if (code == 0) {
+        *port = pco_address_port(addresses);
+        freeaddrinfo(found);
+        pco__free(addresses);
+        return 0;
+    }
+    return pco__error_describe(error, code, system_code, "resolve service %s", service);
 }

@@ -5,6 +5,8 @@
  * thread, open_server() binds and listens. If one thing fails, all sockets are closed again.
  */
 #include <assert.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "support/error.h"
@@ -42,10 +44,13 @@ static int check_switches(const pco_server_options *options, pco_error *error)
     const struct {
         int value;
         const char *name;
-    } switches[] = {
-        {options->same_port, "same_port"},         {options->reuse_address, "reuse_address"},
-        {options->reuse_port, "reuse_port"},       {options->keep_alive, "keep_alive"},
-        {options->start_serving, "start_serving"}, {options->lingering_close, "lingering_close"}};
+    } switches[] = {{options->same_port, "same_port"},
+                    {options->reuse_address, "reuse_address"},
+                    {options->reuse_port, "reuse_port"},
+                    {options->keep_alive, "keep_alive"},
+                    {options->start_serving, "start_serving"},
+                    {options->lingering_close, "lingering_close"},
+                    {options->has_sock, "has_sock"}};
     int code = 0;
     for (size_t i = 0; i < sizeof switches / sizeof switches[0] && code == 0; i++) {
         code = pco__check_switch(switches[i].value, switches[i].name, error);
@@ -85,13 +90,8 @@ static int check_times(pco_server_options *options, pco_error *error)
     return code;
 }
 
-static int check_place(const pco_server_options *options, pco_error *error)
+static int check_hosts(const pco_server_options *options, pco_error *error)
 {
-    if (pco__has_sock(options) && (options->host != NULL || options->hosts != NULL ||
-                                   options->hosts_count != 0 || options->port != 0)) {
-        return pco__error_set(error, PCO_EINVAL, 0,
-                              "host or port and sock cannot be given at the same time");
-    }
     if (options->host != NULL && (options->hosts != NULL || options->hosts_count != 0)) {
         return pco__error_set(error, PCO_EINVAL, 0,
                               "host and hosts cannot be given at the same time");
@@ -100,9 +100,69 @@ static int check_place(const pco_server_options *options, pco_error *error)
         return pco__error_set(error, PCO_EINVAL, 0,
                               "hosts and hosts_count must be given together, for one host or more");
     }
+    for (size_t i = 0; i < options->hosts_count; i++) {
+        if (options->hosts[i] == NULL) {
+            return pco__error_set(error, PCO_EINVAL, 0,
+                                  "hosts[%zu] is NULL: for all interfaces give \"\"", i);
+        }
+    }
+    return 0;
+}
+
+/* Looks at the port, and puts a service that is a number in its place. */
+static int check_port(pco_server_options *options, pco_error *error)
+{
+    const char *service = options->service;
     if (options->port < 0 || options->port > 65535) {
         return pco__error_set(error, PCO_EINVAL, 0, "port is %d, not from 0 to 65535",
                               options->port);
+    }
+    if (service == NULL) {
+        return 0;
+    }
+    if (options->port != 0) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "port and service cannot be given at the same time");
+    }
+    size_t digits = strspn(service, "0123456789");
+    if (service[0] == '\0' || service[digits] != '\0') {
+        return 0;
+    }
+    long number = digits <= 5 ? strtol(service, NULL, 10) : LONG_MAX;
+    if (number > 65535) {
+        return pco__error_set(error, PCO_EINVAL, 0, "service is %.40s, not from 0 to 65535",
+                              service);
+    }
+    options->port = (int)number;
+    options->service = NULL;
+    return 0;
+}
+
+static int check_sock(const pco_server_options *options, pco_error *error)
+{
+    if (options->has_sock == PCO_OFF && options->sock != 0 && options->sock != PCO_NO_SOCKET) {
+        return pco__error_set(error, PCO_EINVAL, 0, "sock is given, and has_sock is PCO_OFF");
+    }
+    if (pco__has_sock(options) &&
+        (options->host != NULL || options->hosts != NULL || options->hosts_count != 0 ||
+         options->port != 0 || options->service != NULL)) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "host, port or service and sock cannot be given at the same time");
+    }
+    return 0;
+}
+
+static int check_place(pco_server_options *options, pco_error *error)
+{
+    int code = check_sock(options, error);
+    if (code == 0) {
+        code = check_hosts(options, error);
+    }
+    if (code == 0) {
+        code = check_port(options, error);
+    }
+    if (code != 0) {
+        return code;
     }
     if (options->family != PCO_AF_UNSPEC && options->family != PCO_AF_INET &&
         options->family != PCO_AF_INET6) {
@@ -110,8 +170,8 @@ static int check_place(const pco_server_options *options, pco_error *error)
                               "family is %d, neither PCO_AF_UNSPEC, PCO_AF_INET nor PCO_AF_INET6",
                               options->family);
     }
-    const int known_flags =
-        PCO_AI_PASSIVE | PCO_AI_NUMERICHOST | PCO_AI_V4MAPPED | PCO_AI_ALL | PCO_AI_ADDRCONFIG;
+    const int known_flags = PCO_AI_PASSIVE | PCO_AI_NUMERICHOST | PCO_AI_V4MAPPED | PCO_AI_ALL |
+                            PCO_AI_ADDRCONFIG | PCO_AI_NONE;
     if ((options->flags & ~known_flags) != 0) {
         return pco__error_set(error, PCO_EINVAL, 0, "flags is %#x, which is not made of PCO_AI_*",
                               (unsigned)options->flags);
@@ -142,6 +202,8 @@ static const pco__field option_fields[] = {
     PCO__FIELD(pco_server_options, close_timeout),
     PCO__FIELD(pco_server_options, lingering_close),
     PCO__FIELD(pco_server_options, handshake_failed),
+    PCO__FIELD(pco_server_options, has_sock),
+    PCO__FIELD(pco_server_options, service),
 };
 static const pco__layout option_layout =
     PCO__LAYOUT(pco_server_options, sizeof(size_t), option_fields);
@@ -184,7 +246,7 @@ static int check(plan *made, const pco_server_options *given, pco_error *error)
     }
     pco_server_options *options = &made->options;
     options->backlog = options->backlog != 0 ? options->backlog : BACKLOG;
-    options->flags = options->flags != 0 ? options->flags : PCO_AI_PASSIVE;
+    options->flags = options->flags != 0 ? options->flags & ~PCO_AI_NONE : PCO_AI_PASSIVE;
     made->one_host = options->host;
     made->hosts = options->hosts;
     made->hosts_count = options->hosts_count;
@@ -207,13 +269,21 @@ static void free_addresses(addresses *found, size_t count)
     pco__free(found);
 }
 
-/* Looks up every host. *found has plan->hosts_count elements, and is the caller's. */
-static int resolve(const plan *from, addresses **found, pco_error *error)
+/*
+ * Looks up the service and every host. *found has plan->hosts_count elements, and is the caller's.
+ */
+static int resolve(plan *from, addresses **found, pco_error *error)
 {
-    const pco_server_options *options = &from->options;
+    pco_server_options *options = &from->options;
     *found = NULL;
     if (from->hosts_count == 0) {
         return 0;
+    }
+    if (options->service != NULL) {
+        int code = pco__resolve_service(options->service, &options->port, error);
+        if (code != 0) {
+            return code;
+        }
     }
     addresses *made = pco__calloc(from->hosts_count * sizeof *made);
     if (made == NULL) {
@@ -400,7 +470,8 @@ int pco_loop_create_server(pco_loop *loop, const pco_server_options *options, pc
 typedef struct creation {
     pco__lookup lookup;
     plan plan;
-    char **hosts; /* copies, plan.hosts_count of them */
+    char **hosts;  /* copies, plan.hosts_count of them */
+    char *service; /* a copy, or NULL */
     addresses *found;
     int code;
     pco_error error;
@@ -416,6 +487,7 @@ static void discard(pco__lookup *lookup)
         pco__free(made->hosts[i]);
     }
     pco__free(made->hosts);
+    pco__free(made->service);
     pco__free(made);
 }
 
@@ -445,9 +517,16 @@ static void done(pco__lookup *lookup, bool canceled)
     }
 }
 
-static int copy_hosts(creation *made)
+static int copy_strings(creation *made)
 {
     plan *from = &made->plan;
+    if (from->options.service != NULL) {
+        made->service = pco__strdup(from->options.service);
+        if (made->service == NULL) {
+            return PCO_ENOMEM;
+        }
+        from->options.service = made->service;
+    }
     if (from->hosts_count == 0) {
         return 0;
     }
@@ -485,7 +564,7 @@ int pco_loop_create_server_async(pco_loop *loop, const pco_server_options *optio
     made->lookup.done = done;
     made->lookup.discard = discard;
     int code = check(&made->plan, options, error);
-    if (code == 0 && copy_hosts(made) != 0) {
+    if (code == 0 && copy_strings(made) != 0) {
         code = pco__error_describe(error, PCO_ENOMEM, 0, "create a server");
     }
     pco_ssl_context *ssl = made->plan.options.ssl;

@@ -71,7 +71,8 @@ struct pco_server {
 /* Whether the server listens on a socket of the user's. */
 static inline bool pco__has_sock(const pco_server_options *options)
 {
-    return options->sock != 0 && options->sock != PCO_NO_SOCKET;
+    return options->has_sock == PCO_ON || (options->has_sock == PCO_DEFAULT && options->sock != 0 &&
+                                           options->sock != PCO_NO_SOCKET);
 }
 
 /* The list that a connection of the server is in. */

@@ -78,6 +78,12 @@ void pco__address_set_port(pco_address *address, int port);
 int pco__resolve(const char *host, int port, int family, int flags, pco_address **addresses,
                  size_t *count, pco_error *error);
 
+/*
+ * The port that the system's list of services has for a name, with TCP. Blocks. Any thread.
+ * PCO_ENONAME, PCO_ERESOLVE, PCO_ENOMEM.
+ */
+int pco__resolve_service(const char *service, int *port, pco_error *error);
+
 /* ---- System ---- */
 
 uint64_t pco__monotonic(void); /* nanoseconds */

@@ -436,11 +436,11 @@ static bool set_hints(ADDRINFOW *hints, int family, int flags)
  * No host's name has blanks, control characters or brackets. Some resolvers ignore what follows the
  * first two, and Windows takes [::1] for ::1.
  */
-static bool is_plausible(const char *host)
+static bool is_plausible(const char *name)
 {
-    size_t length = strlen(host);
+    size_t length = strlen(name);
     for (size_t i = 0; i < length; ++i) {
-        if ((unsigned char)host[i] <= ' ' || strchr("[]\x7F", host[i]) != NULL) {
+        if ((unsigned char)name[i] <= ' ' || strchr("[]\x7F", name[i]) != NULL) {
             return false;
         }
     }
@@ -469,22 +469,25 @@ static int copy_addresses(const ADDRINFOW *found, int port, pco_address **addres
 }
 
 /* Asks the system. A negative code is ours, a positive one the system's. */
-static int look_up(const char *host, const ADDRINFOW *hints, ADDRINFOW **found)
+static int look_up(const char *host, const char *service, const ADDRINFOW *hints, ADDRINFOW **found)
 {
-    WCHAR *wide = NULL;
+    WCHAR *wide_host = NULL;
+    WCHAR *wide_service = NULL;
     int code = pco__winsock_start();
-    if (code != 0) {
-        return code;
+    if (code == 0 && host != NULL) {
+        code = pco__widen(host, &wide_host);
     }
-    if (host != NULL) {
-        code = pco__widen(host, &wide);
-        if (code != 0) {
-            return code;
-        }
+    if (code == 0) {
+        code = pco__widen(service, &wide_service);
     }
-    /* Host and service cannot both be missing; the port is set afterwards. */
-    code = GetAddrInfoW(wide, L"0", hints, found);
-    pco__free(wide);
+    if (code == 0) {
+        code = GetAddrInfoW(wide_host, wide_service, hints, found);
+    }
+    pco__free(wide_host);
+    pco__free(wide_service);
+    if (code == WSATYPE_NOT_FOUND) {
+        return WSAHOST_NOT_FOUND; /* the service, a name as well */
+    }
     /*
      * The families asked for all exist: this is ::1 where IPv4 is wanted, or the other way. Wine 8
      * says it by a negative number of Linux's.
@@ -501,7 +504,9 @@ int pco__resolve(const char *host, int port, int family, int flags, pco_address 
     if (!set_hints(&hints, family, flags)) {
         return pco__error_set(error, PCO_EINVAL, 0, "family or flags: a value that does not exist");
     }
-    int code = host != NULL && !is_plausible(host) ? PCO_ENONAME : look_up(host, &hints, &found);
+    /* Host and service cannot both be missing; the port is set afterwards. */
+    int code =
+        host != NULL && !is_plausible(host) ? PCO_ENONAME : look_up(host, "0", &hints, &found);
     if (code > 0) {
         system_code = code;
         code = pco__error_from_system(system_code);
@@ -515,4 +520,25 @@ int pco__resolve(const char *host, int port, int family, int flags, pco_address 
                             host != NULL ? host : "all interfaces");
     }
     return code;
+}
+
+int pco__resolve_service(const char *service, int *port, pco_error *error)
+{
+    ADDRINFOW hints = {
+        .ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
+    ADDRINFOW *found = NULL;
+    int system_code = 0;
+    int code = is_plausible(service) ? look_up(NULL, service, &hints, &found) : PCO_ENONAME;
+    if (code > 0) {
+        system_code = code;
+        code = pco__error_from_system(system_code);
+    }
+    if (code != 0) {
+        return pco__error_describe(error, code, system_code, "resolve service %s", service);
+    }
+    pco_address address;
+    pco__sockaddr_to(found->ai_addr, (int)found->ai_addrlen, &address);
+    *port = pco_address_port(&address);
+    FreeAddrInfoW(found);
+    return 0;
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Goal: a name that stands for several addresses is served on those that this machine has.
- * Method: getaddrinfo answers for one name as the test says, and as the system does for all others.
+ * Goal: a name that stands for several addresses is served on those that this machine has; a
+ * service stands for its port.
+ * Method: getaddrinfo answers for one name, and one service, as the test says, and as the system
+ * does for all others.
  */
 #define _GNU_SOURCE 1
 
@@ -16,6 +18,10 @@
 
 /* What NAME stands for, NULL after the last. */
 static const char *const *meaning;
+
+/* A service, and its port in digits. */
+#define SERVICE "portico-test"
+static char port_of_service[8];
 
 #define MOST 3
 
@@ -61,6 +67,9 @@ static void system_freeaddrinfo(struct addrinfo *found)
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
                 struct addrinfo **found)
 {
+    if (service != NULL && strcmp(service, SERVICE) == 0) {
+        service = port_of_service;
+    }
     if (node == NULL || strcmp(node, NAME) != 0) {
         return system_getaddrinfo(node, service, hints, found);
     }
@@ -155,11 +164,81 @@ static void an_address_that_a_name_has_twice_is_served_once(void **state)
     assert_only_this_machine_is_served(twice);
 }
 
+static void take_free_port(void)
+{
+    snprintf(port_of_service, sizeof port_of_service, "%d", find_free_port());
+}
+
+static void a_service_stands_for_its_port(void **state)
+{
+    static const char *const hosts[] = {"127.0.0.1", "127.0.0.2"};
+
+    (void)state;
+    take_free_port();
+    pco_server_options options = server_options();
+    options.host = quiet_host();
+    options.service = SERVICE;
+    serve_with(&options);
+    assert_int_equal(port_of(at.server, 0), atoi(port_of_service));
+    pco_address address = address_of(at.server, 0);
+    assert_client_comes_through(&address);
+    pco_server_free(at.server);
+    options.host = NULL;
+    options.hosts = hosts;
+    options.hosts_count = 2;
+    options.same_port = PCO_ON; /* which has nothing to choose */
+    serve_with(&options);
+    assert_int_equal(port_of(at.server, 0), atoi(port_of_service));
+    assert_int_equal(port_of(at.server, 1), atoi(port_of_service));
+}
+
+static void note_created(pco_server *server, const pco_error *error, void *context)
+{
+    (void)context;
+    at.server = server;
+    at.closed_calls++;
+    if (error != NULL) {
+        violate("a service was not found");
+    }
+}
+
+static void a_service_is_copied_and_looked_up_elsewhere(void **state)
+{
+    char name[] = SERVICE;
+
+    (void)state;
+    take_free_port();
+    pco_server_options options = server_options();
+    options.host = quiet_host();
+    options.service = name;
+    assert_int_equal(pco_loop_create_server_async(at.loop, &options, note_created, NULL, NULL), 0);
+    memset(name, 'x', sizeof name - 1);
+    assert_true(reaches(&at.closed_calls, 1));
+    assert_int_equal(port_of(at.server, 0), atoi(port_of_service));
+}
+
+static void the_systems_list_of_services_counts(void **state)
+{
+    const struct servent *known = getservbyname("http", "tcp");
+    pco_error error = {0};
+    int port = -1;
+
+    (void)state;
+    assert_int_equal(pco__resolve_service("http", &port, &error), known != NULL ? 0 : PCO_ENONAME);
+    assert_int_equal(port, known != NULL ? 80 : -1); /* a bare machine has no list */
+    assert_int_equal(pco__resolve_service("no-such-service", &port, &error), PCO_ENONAME);
+    assert_string_equal(error.message,
+                        "resolve service no-such-service: the name does not resolve");
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(an_address_of_a_name_that_is_not_this_machines_is_passed_over),
     TEST(a_name_of_which_no_address_is_this_machines_is_refused),
     TEST(a_good_name_does_not_make_up_for_a_foreign_one),
     TEST(an_address_that_a_name_has_twice_is_served_once),
+    TEST(a_service_stands_for_its_port),
+    TEST(a_service_is_copied_and_looked_up_elsewhere),
+    TEST(the_systems_list_of_services_counts),
 };
 
 int main(void)
