@@ -717,6 +717,11 @@ static pco__sent try_send(pco__backend *backend, pco__io *io, const pco_buffer *
     return sent;
 }
 
+static int64_t unsent(pco__backend *backend, const pco__io *io)
+{
+    return owner_of(of(backend), io, "unsent")->unsent;
+}
+
 static int shutdown_send(pco__backend *backend, pco__io *io)
 {
     fake_socket *sock = owner_of(of(backend), io, "shutdown_send");
@@ -758,7 +763,8 @@ static void close_socket(pco__backend *backend, pco__io *io, bool reset)
     {                                                                                              \
         .name = (name_), .accepts = (accepts_), .init = init, .fini = fini, .now = now,            \
         .poll = poll_fake, .wake = wake, .attach = attach, .submit = submit, .cancel = cancel,     \
-        .try_send = try_send, .shutdown_send = shutdown_send, .close = close_socket                \
+        .try_send = try_send, .unsent = unsent, .shutdown_send = shutdown_send,                    \
+        .close = close_socket                                                                      \
     }
 
 const pco__backend_class fake_backend_class = FAKE_CLASS("fake", 1);

@@ -90,6 +90,7 @@ struct fake_socket {
     /* What the system would take. Yours to change at any time. */
     size_t room;     /* SIZE_MAX, as it is at first: no limit */
     size_t send_cut; /* the most that one call takes; 0: no limit */
+    int64_t unsent;  /* what the system is said to hold still; PCO__UNSENT_UNKNOWN */
     int send_error;  /* the next send fails with it */
     int send_system_code;
 

@@ -544,6 +544,62 @@ static void a_send_into_a_full_connection_completes_when_the_peer_reads(void **s
     close_end(&server);
 }
 
+static int64_t unsent(const end *self)
+{
+    return at.backend->class_->unsent(at.backend, &self->io);
+}
+
+static void unsent_counts_what_the_peer_has_not_taken(void **state)
+{
+    uint64_t end_of_patience = now() + PATIENCE;
+    int64_t full;
+    size_t total;
+    end client;
+    end server;
+
+    (void)state;
+    make_pairs(&client, &server, 1);
+    total = fill_up(&client);
+    full = unsent(&client);
+    start_reading(&server, NULL, 0);
+    assert_true(receives(&server, total));
+    if (full == PCO__UNSENT_UNKNOWN) {
+        print_message("%s cannot tell how much is unsent\n", tested->name);
+    } else {
+        assert_in_range(full, 1, total);
+        while (unsent(&client) != 0 && now() < end_of_patience) {
+            poll_for(MILLISECOND);
+        }
+        assert_int_equal(unsent(&client), 0);
+    }
+    close_end(&client);
+    close_end(&server);
+}
+
+/* Where `unsent` is unknown, the length of a SEND is the only sign of progress. */
+static void without_unsent_a_send_takes_a_bounded_part(void **state)
+{
+    size_t length = (size_t)4 << 20;
+    unsigned char *data = make_pattern(length);
+    pco__segment segment = {.data = data, .length = length};
+    end client;
+    end server;
+
+    (void)state;
+    make_pairs(&client, &server, 1);
+    client.out.op.with.chain = &segment;
+    start_reading(&server, NULL, 0);
+    submit(&client.out, &client.io, PCO__OP_SEND);
+    assert_true(completes(&client.out));
+    assert_int_equal(client.out.error, 0);
+    if (unsent(&client) == PCO__UNSENT_UNKNOWN) {
+        assert_in_range(client.out.length, 1, (size_t)256 * 1024);
+    }
+    close_end(&client);
+    close_end(&server);
+    free(data);
+}
+
 static void sending_to_a_peer_that_has_reset_fails(void **state)
 {
     pco__segment segment = {.data = (const unsigned char *)"x", .length = 1};
@@ -1315,6 +1371,8 @@ static const struct CMUnitTest tests[] = {
     TEST(a_chain_longer_than_one_call_takes_arrives_in_order),
     TEST(try_send_takes_many_buffers_in_order),
     TEST(a_send_into_a_full_connection_completes_when_the_peer_reads),
+    TEST(unsent_counts_what_the_peer_has_not_taken),
+    TEST(without_unsent_a_send_takes_a_bounded_part),
     TEST(sending_to_a_peer_that_has_reset_fails),
     TEST(a_listener_may_be_closed_with_its_accepts_in_flight),
     TEST(a_closed_listener_gives_its_port_back_before_its_accepts_come_back),

@@ -817,6 +817,12 @@ pco__sent pco__reactor_try_send(pco__backend *backend, pco__io *io, const pco_bu
     return (pco__sent){.length = buffers->length};
 }
 
+int64_t pco__reactor_unsent(pco__backend *backend, const pco__io *io)
+{
+    (void)backend;
+    return pco__socket_unsent(descriptor_of(io));
+}
+
 int pco__reactor_shutdown_send(pco__backend *backend, pco__io *io)
 {
     (void)backend;

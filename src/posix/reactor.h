@@ -95,7 +95,8 @@ typedef struct pco__poller {
         .now = pco__reactor_now, .poll = pco__reactor_poll, .wake = (wake_),                       \
         .attach = pco__reactor_attach, .submit = pco__reactor_submit,                              \
         .cancel = pco__reactor_cancel, .try_send = pco__reactor_try_send,                          \
-        .shutdown_send = pco__reactor_shutdown_send, .close = pco__reactor_close                   \
+        .unsent = pco__reactor_unsent, .shutdown_send = pco__reactor_shutdown_send,                \
+        .close = pco__reactor_close                                                                \
     }
 
 /* reactor.c: the backend's functions, for PCO__REACTOR_CLASS. `self` is the pco__poller's. */
@@ -109,6 +110,7 @@ void pco__reactor_submit(pco__backend *backend, pco__op *op);
 void pco__reactor_cancel(pco__backend *backend, pco__op *op);
 pco__sent pco__reactor_try_send(pco__backend *backend, pco__io *io, const pco_buffer *buffers,
                                 size_t count);
+int64_t pco__reactor_unsent(pco__backend *backend, const pco__io *io);
 int pco__reactor_shutdown_send(pco__backend *backend, pco__io *io);
 void pco__reactor_close(pco__backend *backend, pco__io *io, bool reset);
 
@@ -159,6 +161,9 @@ static inline void pco__reactor_ready(pco__reactor *reactor, pco__io *io, unsign
  * errno as accept(2).
  */
 int pco__socket_accept(int listener, pco_address *peer);
+
+/* socket.c: as pco__backend_class.unsent. */
+int64_t pco__socket_unsent(int descriptor);
 
 extern const pco__poller pco__epoll;
 extern const pco__poller pco__kqueue;

@@ -19,12 +19,14 @@
 
 #include <sys/types.h>
 
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -499,6 +501,25 @@ void pco__socket_close(pco_socket sock, bool reset)
         setsockopt((int)sock, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
     }
     close((int)sock); /* once: even where it says EINTR, Linux has released the descriptor */
+}
+
+/* Linux: SIOCOUTQ of tcp(7), by the name that the C library has for it. macOS: getsockopt(2). */
+int64_t pco__socket_unsent(int descriptor)
+{
+    int count = 0;
+    int status = -1;
+
+#if defined(__linux__)
+    status = ioctl(descriptor, TIOCOUTQ, &count);
+#elif defined(SO_NWRITE)
+    socklen_t length = sizeof count;
+    status = getsockopt(descriptor, SOL_SOCKET, SO_NWRITE, &count, &length);
+#elif defined(FIONWRITE)
+    status = ioctl(descriptor, FIONWRITE, &count);
+#else
+    (void)descriptor;
+#endif
+    return status == 0 ? count : PCO__UNSENT_UNKNOWN;
 }
 
 /* ---- Names ---- */

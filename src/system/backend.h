@@ -186,6 +186,13 @@ typedef struct pco__backend_class {
     pco__sent (*try_send)(pco__backend *backend, pco__io *io, const pco_buffer *buffers,
                           size_t count);
 
+    /*
+     * How many sent bytes the system still holds, because the peer has not taken them; each byte
+     * fewer is progress of a peer that is alive. PCO__UNSENT_UNKNOWN: it cannot tell. There SEND is
+     * the measure: an operation takes 256 KiB at most, so that each completion is progress.
+     */
+    int64_t (*unsent)(pco__backend *backend, const pco__io *io);
+
     /* Says to the peer that no more will be sent (FIN). */
     int (*shutdown_send)(pco__backend *backend, pco__io *io);
 
@@ -198,6 +205,8 @@ typedef struct pco__backend_class {
 } pco__backend_class;
 
 #define PCO__FOREVER UINT64_MAX
+
+#define PCO__UNSENT_UNKNOWN ((int64_t)-1)
 
 /* The most buffers that try_send takes in one call. */
 #define PCO__SEND_BUFFERS 64

@@ -40,10 +40,11 @@
 
 /*
  * The system copies what try_send gives it into memory that it never pages, and keeps the memory of
- * a SEND from being paged; both are scarce.
+ * a SEND from being paged; both are scarce. And of a peer that takes data slowly nothing is heard
+ * but the ends of SENDs: see unsent in backend.h.
  */
 #define TRY_SEND_LIMIT ((size_t)1 << 20)
-#define SEND_LIMIT ((size_t)16 << 20)
+#define SEND_LIMIT ((size_t)256 * 1024)
 
 /* Bits of iocp.wanted. */
 #define WANT_WAKE 1
@@ -801,6 +802,13 @@ static pco__sent iocp_try_send(pco__backend *backend, pco__io *io, const pco_buf
     return (pco__sent){.length = length};
 }
 
+static int64_t iocp_unsent(pco__backend *backend, const pco__io *io)
+{
+    (void)backend;
+    (void)io;
+    return PCO__UNSENT_UNKNOWN;
+}
+
 static int iocp_shutdown_send(pco__backend *backend, pco__io *io)
 {
     (void)backend;
@@ -899,6 +907,7 @@ static const pco__backend_class iocp_class = {
     .submit = iocp_submit,
     .cancel = iocp_cancel,
     .try_send = iocp_try_send,
+    .unsent = iocp_unsent,
     .shutdown_send = iocp_shutdown_send,
     .close = iocp_close,
 };
