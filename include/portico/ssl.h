@@ -74,7 +74,11 @@ typedef struct pco_ssl_context_options {
     size_t alpn_protocols_count;
     int alpn_required;
 
-    /* Session resumption by tickets and cache. Default on. */
+    /*
+     * Session resumption by tickets and cache. Default on. The key that seals tickets is random and
+     * the context's own; one seals for 12 hours, opens for 12 more, and is wiped by the first
+     * handshake after that, at the latest with the context. PCO_OFF: there are neither.
+     */
     int session_resumption;
 } pco_ssl_context_options;
 

@@ -2,11 +2,12 @@
 /*
  * internal.h: what the files of the TLS layer share. Only they know OpenSSL.
  *
- *   tls/setup.c      options and PEM -> SSL_CTX
- *   tls/context.c    the context that servers and threads share, and the names of SNI
- *   tls/bio.c        what the connections of a loop share: the BIO and the buffers
+ *   tls/setup.c          options and PEM -> SSL_CTX
+ *   tls/tickets.c        the keys that seal the tickets of sessions
+ *   tls/context.c        the context that servers and threads share, and the names of SNI
+ *   tls/bio.c            what the connections of a loop share: the BIO and the buffers
  *   tls/tls_transport.c  one connection
- *   tls/reason.c      what OpenSSL's error queue says, as a pco_error
+ *   tls/reason.c         what OpenSSL's error queue says, as a pco_error
  */
 #ifndef PCO_SSL_INTERNAL_FILES_H
 #define PCO_SSL_INTERNAL_FILES_H
@@ -15,6 +16,44 @@
 
 #include "support/error.h"
 #include "tls/tls.h"
+
+/* ---- tls/tickets.c ---- */
+
+typedef struct pco__ssl_tickets pco__ssl_tickets;
+
+typedef struct pco__ssl_ticket_key {
+    unsigned char name[16]; /* the beginning of each ticket that it has sealed */
+    unsigned char cipher[32];
+    unsigned char mac[32];
+} pco__ssl_ticket_key;
+
+/* NULL: out of memory, or OpenSSL's queue says why. */
+pco__ssl_tickets *pco__ssl_tickets_new(void);
+
+/* Wipes the keys and frees them. NULL is allowed. */
+void pco__ssl_tickets_free(pco__ssl_tickets *tickets);
+
+/* What OpenSSL wants to hear of its callback. */
+enum {
+    PCO__SSL_TICKET_FAILED = -1,
+    PCO__SSL_TICKET_UNKNOWN = 0,
+    PCO__SSL_TICKET_CURRENT = 1,
+    PCO__SSL_TICKET_PREVIOUS = 2 /* it opens the ticket, and the client should get a new one */
+};
+
+/*
+ * Copies the key of that name, or with NULL the one to seal with, as it is at the time `now`
+ * (nanoseconds). Any thread.
+ */
+int pco__ssl_tickets_find(pco__ssl_tickets *tickets, uint64_t now, const unsigned char *name,
+                          pco__ssl_ticket_key *key);
+
+/*
+ * OpenSSL calls it in a handshake, to seal a ticket or to open one. It is always that of the
+ * SSL_CTX with which the connection began, whatever name the client has asked for.
+ */
+int pco__ssl_ticket_callback(SSL *engine, unsigned char *name, unsigned char *start,
+                             EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int sealing);
 
 /* ---- tls/setup.c ---- */
 
@@ -31,6 +70,7 @@ typedef struct pco__ssl_setup {
     bool alpn_required;
     unsigned char *alpn; /* as in the ALPN extension: each with its length before it */
     size_t alpn_length;
+    pco__ssl_tickets *tickets; /* NULL: there are none, or they are the user's */
 } pco__ssl_setup;
 
 /* Makes a setup, with one reference. For the client's end the certificate may be missing. */

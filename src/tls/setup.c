@@ -479,7 +479,7 @@ static int set_ciphers(SSL_CTX *ctx, const pco_ssl_context_options *options, pco
  * server's last flight; two of them, OpenSSL's default, let a client open two connections next
  * time.
  */
-static int set_sessions(pco__ssl_setup *setup, const pco_ssl_context_options *options,
+static int set_sessions(pco__ssl_setup *setup, const pco_ssl_context_options *options, bool client,
                         pco_error *error)
 {
     int code = pco__check_switch(options->session_resumption, "session_resumption", error);
@@ -493,6 +493,12 @@ static int set_sessions(pco__ssl_setup *setup, const pco_ssl_context_options *op
         SSL_CTX_set_session_cache_mode(setup->ctx, SSL_SESS_CACHE_OFF);
         SSL_CTX_set_options(setup->ctx, SSL_OP_NO_TICKET);
         SSL_CTX_set_num_tickets(setup->ctx, 0);
+    } else if (!client) {
+        setup->tickets = pco__ssl_tickets_new();
+        if (setup->tickets == NULL) {
+            return pco__ssl_error(error, PCO_ETLS, "sessions");
+        }
+        SSL_CTX_set_tlsext_ticket_key_evp_cb(setup->ctx, pco__ssl_ticket_callback);
     }
     return 0;
 }
@@ -530,7 +536,7 @@ static int fill(pco__ssl_setup *setup, const pco_ssl_context_options *options, b
         code = set_ciphers(setup->ctx, options, error);
     }
     if (code == 0) {
-        code = set_sessions(setup, options, error);
+        code = set_sessions(setup, options, client, error);
     }
     if (code == 0) {
         code = set_alpn(setup, options, client, error);
@@ -629,6 +635,7 @@ void pco__ssl_setup_free(pco__ssl_setup *setup)
 {
     assert(setup->references <= 1);
     SSL_CTX_free(setup->ctx);
+    pco__ssl_tickets_free(setup->tickets);
     pco__free(setup->alpn);
     pco__free(setup);
 }
