@@ -12,6 +12,7 @@
 #include <portico/error.h>
 #include <portico/address.h>
 #include <portico/loop.h>
+#include <portico/request.h>
 #include <portico/protocol.h>
 #include <portico/transport.h>
 #include <portico/ssl.h>

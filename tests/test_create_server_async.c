@@ -41,7 +41,7 @@ static int create_async(const pco_server_options *options, pco_error *error)
 {
     memset(&told, 0, sizeof told);
     told.calling = true;
-    int code = pco_loop_create_server_async(at.loop, options, note_created, NULL, error);
+    int code = pco_loop_create_server_async(at.loop, options, note_created, NULL, NULL, error);
     told.calling = false;
     return code;
 }
@@ -134,7 +134,7 @@ static void async_refuses_bad_arguments_at_once(void **state)
     assert_int_equal(create_async(&options, &error), PCO_EINVAL);
     assert_int_equal(create_async(NULL, &error), PCO_EINVAL);
     options = server_options();
-    assert_int_equal(pco_loop_create_server_async(at.loop, &options, NULL, NULL, &error),
+    assert_int_equal(pco_loop_create_server_async(at.loop, &options, NULL, NULL, NULL, &error),
                      PCO_EINVAL);
     let_pass(20);
     assert_int_equal(told.calls, 0);
@@ -181,7 +181,8 @@ static void an_async_server_may_be_freed_at_once(void **state)
     unsigned sockets = count_sockets();
     pco_server_options options = server_options();
     memset(&told, 0, sizeof told);
-    assert_int_equal(pco_loop_create_server_async(at.loop, &options, free_at_once, NULL, NULL), 0);
+    assert_int_equal(
+        pco_loop_create_server_async(at.loop, &options, free_at_once, NULL, NULL, NULL), 0);
     assert_true(reaches(&told.calls, 1));
     assert_false(told.has_error);
     let_pass(3);
@@ -225,8 +226,8 @@ static void async_is_canceled_when_the_loop_is_freed(void **state)
     pco_server_options options = server_options();
     memset(&told, 0, sizeof told);
     for (unsigned i = 0; i < 20; i++) { /* some wait their turn, one may be done, one under way */
-        assert_int_equal(pco_loop_create_server_async(at.loop, &options, note_created, NULL, NULL),
-                         0);
+        assert_int_equal(
+            pco_loop_create_server_async(at.loop, &options, note_created, NULL, NULL, NULL), 0);
     }
     world_free_loop();
     assert_int_equal(told.calls, 20);
@@ -252,7 +253,7 @@ static void nothing_begins_to_serve_while_the_loop_is_freed(void **state)
     serve_with(&options);
     start_code = 1;
     assert_int_equal(
-        pco_loop_create_server_async(at.loop, &options, start_the_other, at.server, NULL), 0);
+        pco_loop_create_server_async(at.loop, &options, start_the_other, at.server, NULL, NULL), 0);
     world_free_loop();
     assert_int_equal(start_code, PCO_ECLOSED);
 }
@@ -263,8 +264,8 @@ static void many_at_once_are_all_made(void **state)
     pco_server_options options = server_options();
     memset(&told, 0, sizeof told);
     for (unsigned i = 0; i < 20; i++) {
-        assert_int_equal(pco_loop_create_server_async(at.loop, &options, note_created, NULL, NULL),
-                         0);
+        assert_int_equal(
+            pco_loop_create_server_async(at.loop, &options, note_created, NULL, NULL, NULL), 0);
     }
     assert_true(reaches(&told.calls, 20));
     assert_int_equal(told.calls, 20);

@@ -1139,7 +1139,8 @@ static void do_all_in_lost(record *self, pco_transport *transport)
     pco_server_options options = server_options();
     enter_call();
     create_code = pco_loop_create_server(at.loop, &options, &made, NULL);
-    create_async_code = pco_loop_create_server_async(at.loop, &options, never_created, NULL, NULL);
+    create_async_code =
+        pco_loop_create_server_async(at.loop, &options, never_created, NULL, NULL, NULL);
     pco_transport_write(transport, "x", 1);
     pco_transport_close(transport);
     pco_transport_abort(transport);

@@ -124,7 +124,7 @@ static size_t low;
     X(handle_when, pco_handle_when, (handle))                                                      \
     X(handle_release, pco_handle_release, (handle))                                                \
     X(create_server, pco_loop_create_server, (loop, NULL, &server, NULL))                          \
-    X(create_server_async, pco_loop_create_server_async, (loop, NULL, NULL, NULL, NULL))           \
+    X(create_server_async, pco_loop_create_server_async, (loop, NULL, NULL, NULL, NULL, NULL))     \
     X(server_get_socket_count, pco_server_get_socket_count, (server))                              \
     X(server_get_socket, pco_server_get_socket, (server, 0))                                       \
     X(server_get_sockname, pco_server_get_sockname, (server, 0, &address))                         \

@@ -47,6 +47,7 @@ extern "C" {
 
 typedef struct pco_loop pco_loop;
 typedef struct pco_handle pco_handle;
+typedef struct pco_request pco_request;
 typedef struct pco_server pco_server;
 typedef struct pco_transport pco_transport;
 typedef struct pco_protocol pco_protocol;

@@ -132,6 +132,14 @@ PCO_API int pco_loop_call_soon_threadsafe(pco_loop *loop, pco_callback callback,
 /* The callback will not run, unless it has begun. Idempotent; NULL is allowed. */
 PCO_API void pco_handle_cancel(pco_handle *handle);
 
+/*
+ * From now on exactly one of the two runs: the callback, or, if it will not run any more,
+ * `dropped` with the same context: inside pco_handle_cancel, or while the loop is freed. NULL:
+ * nobody is told, the default. Nothing happens once one of them was called. The loop's thread; also
+ * the thread that called pco_loop_call_soon_threadsafe, while the loop is not freed.
+ */
+PCO_API void pco_handle_set_dropped(pco_handle *handle, pco_callback dropped);
+
 /* Whether pco_handle_cancel was called on it; also when that was too late. */
 PCO_API bool pco_handle_cancelled(const pco_handle *handle);
 

@@ -158,14 +158,16 @@ PCO_API int pco_loop_create_server(pco_loop *loop, const pco_server_options *opt
 typedef void (*pco_server_created)(pco_server *server, const pco_error *error, void *context);
 
 /*
- * The same without blocking: names are looked up on a thread of the loop's resolver. Arguments are
- * checked, and their errors returned, at once; then `created` is called exactly once, never inside
- * this call, on the loop's thread (with PCO_ECANCELED if the loop is freed first). `options` and
- * its strings are copied; options->sock stays the caller's until `created` brings the server.
+ * The same without blocking: names are looked up on a thread of the loop's. Arguments are checked,
+ * and their errors returned, at once; then `created` is called exactly once, never inside this
+ * call, on the loop's thread (with PCO_ECANCELED if the request is canceled or the loop freed
+ * first). `options` and its strings are copied; options->sock stays the caller's until `created`
+ * brings the server. If `request` is not NULL it receives the request, which is yours to release
+ * (portico/request.h). PCO_EAGAIN: no thread can be started. PCO_ECLOSED: the loop is being freed.
  */
 PCO_API int pco_loop_create_server_async(pco_loop *loop, const pco_server_options *options,
                                          pco_server_created created, void *context,
-                                         pco_error *error);
+                                         pco_request **request, pco_error *error);
 
 /*
  * The listening sockets, in the order of the addresses given. Count is 0 once the server is

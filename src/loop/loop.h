@@ -1,81 +1,46 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * loop.h (internal): the loop's insides, for the objects that live on it.
+ *
+ *   loop.c      making and freeing, residents, and where trouble is reported
+ *   turn.c      a turn of the loop, and running it
+ *   handle.c    callbacks of the user's: call_soon, call_later
  */
 #ifndef PCO_LOOP_INTERNAL_H
 #define PCO_LOOP_INTERNAL_H
 
 #include <portico/loop.h>
 
-#include "system/backend.h"
-#include "support/list.h"
-#include "system/platform.h"
+#include "loop/resident.h"
+#include "loop/task.h"
 #include "loop/timer.h"
-
-struct pco__stream;
-struct pco__resolver;
-struct pco__ssl_loop;
-
-/*
- * Something to run in the task phase of a turn, embedded in what waits for it: scheduling cannot
- * fail. A task is in the queue at most once.
- */
-typedef struct pco__task pco__task;
-struct pco__task {
-    pco__task *next; /* NULL: in no queue; of the last one: the address of something in loop.c */
-    void (*run)(pco__task *task);
-};
-
-static inline bool pco__task_is_queued(const pco__task *task)
-{
-    return task->next != NULL;
-}
-
-typedef struct pco__task_queue {
-    pco__task *head;
-    pco__task *tail;
-} pco__task_queue;
-
-/*
- * Small writes made during one callback, all of one stream, waiting to leave in one send when the
- * callback returns. A write to another stream sends them first. See stream_write.c.
- */
-typedef struct pco__cork {
-    struct pco__stream *owner;
-    size_t length; /* while there is an owner */
-    unsigned char *memory;
-} pco__cork;
-
-#define PCO__CORK_SIZE ((size_t)128 * 1024)
-
-/* Sends what the loop's cork holds, whosever it is (stream_write.c). */
-void pco__cork_flush_now(pco_loop *loop);
+#include "support/compiler.h"
+#include "support/list.h"
+#include "support/options.h"
+#include "system/backend.h"
+#include "system/platform.h"
 
 struct pco_loop {
     pco__backend *backend;
-    pco__task_queue ready;
+    pco__link ready;   /* pco__task.link, first to last */
+    pco__link running; /* those that run in this turn */
     pco__timers timers;
     uint64_t now; /* of this turn; 0: not read yet */
-    pco__cork cork;
 
-    bool running;
+    bool is_running; /* inside pco_loop_run_* */
     bool freeing;
     bool debug;
     double slow_callback_duration;
     uintptr_t thread;
 
     pco__mutex *mutex; /* guards `posted`, where other threads leave their tasks */
-    pco__task_queue posted;
+    pco__link posted;
+    pco__flag has_posted; /* `posted` is not empty */
 
     pco_exception_handler exception_handler;
     void *exception_context;
 
-    pco__link servers; /* pco_server.link */
-    pco__link streams; /* pco_transport.link of streams that belong to no server */
-    pco__link shells;  /* pco_transport.link of dead transports that somebody retains */
-    size_t transports; /* streams alive */
-    struct pco__resolver *resolver;
-    struct pco__ssl_loop *ssl; /* what TLS shares among the connections of a loop */
+    pco__link residents; /* pco__resident.link */
 };
 
 /*
@@ -88,27 +53,44 @@ int pco__loop_new(const pco_loop_options *options, const pco__backend_class *bac
 /* The time of this turn: read once, and only if somebody asks. */
 uint64_t pco__loop_now(pco_loop *loop);
 
-/* Queues a task, unless it is queued already. */
+/* Seconds as nanoseconds, rounded up, so that nothing runs early. */
+uint64_t pco__nanoseconds(double seconds);
+
+/*
+ * Queues a task at the end, unless it is queued already. Tasks run in the order in which they were
+ * queued, whichever thread did it.
+ */
 void pco__loop_schedule(pco_loop *loop, pco__task *task);
+
+/* Queues a task at the end, where it was queued already, too. */
+void pco__loop_schedule_last(pco_loop *loop, pco__task *task);
+
+/* Takes a task out of the queue; nothing happens if it is in none. */
+void pco__loop_unschedule(pco_loop *loop, pco__task *task);
+
+/* From any thread: queues a task of the caller's, which is not queued. */
+void pco__loop_post(pco_loop *loop, pco__task *task);
 
 /* Starts `timer` to fire `seconds` (not NaN, not negative) from now; INFINITY does not start it. */
 void pco__loop_start_timer(pco_loop *loop, pco__timer *timer, double seconds);
 void pco__loop_stop_timer(pco_loop *loop, pco__timer *timer);
 
-/* Called after every callback: sends what it has written. */
-static inline void pco__cork_flush(pco_loop *loop)
+/* One turn while the loop is freed; and the timers that are left, which are the users', dropped. */
+void pco__loop_turn_of_freeing(pco_loop *loop);
+void pco__loop_drop_timers(pco_loop *loop);
+
+/* Called after every callback: does what it has left to do, such as sending what it wrote. */
+static inline void pco__loop_after_callback(pco_loop *loop)
 {
-    if (loop->cork.owner != NULL) {
-        pco__cork_flush_now(loop);
+    pco__hook *hook = loop->backend->after_callback;
+    if (hook != NULL) {
+        hook->run(hook);
     }
 }
 
-/* From any thread: queues a task of the caller's. */
-void pco__loop_post(pco_loop *loop, pco__task *task);
-
 /* Reports trouble to the exception handler. Any pointer may be NULL but the message. */
 void pco__loop_report(pco_loop *loop, const char *message, const pco_error *error,
-                      pco_transport *transport, pco_server *server);
+                      pco_transport *transport, pco_protocol *protocol, pco_server *server);
 
 /* Makes the loop this thread's. PCO_EBUSY: it runs. */
 int pco__loop_take_over(pco_loop *loop);
@@ -125,5 +107,8 @@ static inline void pco__loop_check_thread(const pco_loop *loop)
 
 /* In debug mode: reports a callback that began at that time of the backend's, if it was slow. */
 void pco__loop_report_slow(pco_loop *loop, uint64_t began);
+
+/* Puts the hook of debug mode in place, or takes it away. */
+void pco__loop_watch_callbacks(pco_loop *loop);
 
 #endif

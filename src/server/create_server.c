@@ -11,7 +11,8 @@
 
 #include "support/error.h"
 #include "support/memory.h"
-#include "loop/resolver.h"
+#include "loop/lanes.h"
+#include "loop/request.h"
 #include "server/server.h"
 #include "support/options.h"
 
@@ -467,21 +468,29 @@ int pco_loop_create_server(pco_loop *loop, const pco_server_options *options, pc
 
 /* ---- The same without blocking ---- */
 
-typedef struct creation {
-    pco__lookup lookup;
+/* What the thread works on: it may outlive the request, when that is canceled. */
+typedef struct lookup {
+    pco__job job;
+    struct creation *creation; /* the loop's thread only */
     plan plan;
     char **hosts;  /* copies, plan.hosts_count of them */
     char *service; /* a copy, or NULL */
     addresses *found;
     int code;
     pco_error error;
+} lookup;
+
+typedef struct creation {
+    pco_request request;
+    lookup *lookup; /* while done() is to come, and in it */
+    pco_loop *loop;
     pco_server_created created;
     void *context;
 } creation;
 
-static void discard(pco__lookup *lookup)
+static void discard(pco__job *job)
 {
-    creation *made = PCO__CONTAINER(lookup, creation, lookup);
+    lookup *made = PCO__CONTAINER(job, lookup, job);
     free_addresses(made->found, made->plan.hosts_count);
     for (size_t i = 0; made->hosts != NULL && i < made->plan.hosts_count; i++) {
         pco__free(made->hosts[i]);
@@ -491,33 +500,57 @@ static void discard(pco__lookup *lookup)
     pco__free(made);
 }
 
-static void work(pco__lookup *lookup)
+static void work(pco__job *job)
 {
-    creation *made = PCO__CONTAINER(lookup, creation, lookup);
+    lookup *made = PCO__CONTAINER(job, lookup, job);
     made->code = resolve(&made->plan, &made->found, &made->error);
 }
 
-static void done(pco__lookup *lookup, bool canceled)
+static void done(pco__job *job, bool canceled)
 {
-    creation *made = PCO__CONTAINER(lookup, creation, lookup);
-    pco_ssl_context *ssl = made->plan.options.ssl;
+    lookup *made = PCO__CONTAINER(job, lookup, job);
+    if (canceled) {
+        made->code = PCO_ECANCELED;
+    }
+    pco__request_complete(&made->creation->request);
+}
+
+static void cancel_creation(pco_request *request)
+{
+    creation *made = PCO__CONTAINER(request, creation, request);
+    pco__job_cancel(made->loop, &made->lookup->job);
+}
+
+static void complete_creation(pco_request *request)
+{
+    creation *made = PCO__CONTAINER(request, creation, request);
+    const lookup *from = made->lookup;
+    pco_ssl_context *ssl = from->plan.options.ssl;
     pco_server *server = NULL;
     pco_error error;
-    int code =
-        canceled ? pco__error_set(&error, PCO_ECANCELED, 0, "the loop is being freed") : made->code;
-    if (!canceled) {
-        error = made->error;
+    int code = from->code;
+    if (code == PCO_ECANCELED) {
+        pco__error_set(&error, code, 0, "create_server was canceled");
+    } else if (code != 0) {
+        error = from->error;
+    } else {
+        code = open_server(made->loop, &from->plan, from->found, &server, &error);
     }
-    if (code == 0) {
-        code = open_server(lookup->loop, &made->plan, made->found, &server, &error);
-    }
-    made->created(code == 0 ? server : NULL, code == 0 ? NULL : &error, made->context);
+    made->created(server, code == 0 ? NULL : &error, made->context);
     if (ssl != NULL) {
         pco_ssl_context_release(ssl);
     }
 }
 
-static int copy_strings(creation *made)
+static void destroy_creation(pco_request *request)
+{
+    pco__free(PCO__CONTAINER(request, creation, request));
+}
+
+static const pco__request_class creation_class = {
+    .cancel = cancel_creation, .complete = complete_creation, .destroy = destroy_creation};
+
+static int copy_strings(lookup *made)
 {
     plan *from = &made->plan;
     if (from->options.service != NULL) {
@@ -544,8 +577,30 @@ static int copy_strings(creation *made)
     return 0;
 }
 
+/* Begins to look up, for a creation whose memory is there. */
+static int begin_lookup(creation *made, lookup *wanted, const pco_server_options *options,
+                        pco_error *error)
+{
+    wanted->job.work = work;
+    wanted->job.done = done;
+    wanted->job.discard = discard;
+    wanted->creation = made;
+    int code = check(&wanted->plan, options, error);
+    if (code == 0 && copy_strings(wanted) != 0) {
+        code = pco__error_describe(error, PCO_ENOMEM, 0, "create a server");
+    }
+    if (code == 0) {
+        code = pco__lanes_submit(made->loop, PCO__LANE_NAMES, &wanted->job, error);
+    }
+    if (code == 0 && wanted->plan.options.ssl != NULL) {
+        pco_ssl_context_retain(wanted->plan.options.ssl);
+    }
+    return code;
+}
+
 int pco_loop_create_server_async(pco_loop *loop, const pco_server_options *options,
-                                 pco_server_created created, void *context, pco_error *error)
+                                 pco_server_created created, void *context, pco_request **request,
+                                 pco_error *error)
 {
     pco__loop_check_thread(loop);
     if (created == NULL) {
@@ -555,30 +610,22 @@ int pco_loop_create_server_async(pco_loop *loop, const pco_server_options *optio
         return pco__error_set(error, PCO_ECLOSED, 0, "the loop is being freed");
     }
     creation *made = pco__calloc(sizeof *made);
-    if (made == NULL) {
+    lookup *wanted = pco__calloc(sizeof *wanted);
+    if (made == NULL || wanted == NULL) {
+        pco__free(made);
+        pco__free(wanted);
         return pco__error_describe(error, PCO_ENOMEM, 0, "create a server");
     }
+    made->loop = loop;
+    made->lookup = wanted;
     made->created = created;
     made->context = context;
-    made->lookup.work = work;
-    made->lookup.done = done;
-    made->lookup.discard = discard;
-    int code = check(&made->plan, options, error);
-    if (code == 0 && copy_strings(made) != 0) {
-        code = pco__error_describe(error, PCO_ENOMEM, 0, "create a server");
-    }
-    pco_ssl_context *ssl = made->plan.options.ssl;
-    if (code == 0 && ssl != NULL) {
-        pco_ssl_context_retain(ssl);
-    }
-    if (code == 0) {
-        code = pco__resolver_submit(loop, &made->lookup, error);
-        if (code != 0 && ssl != NULL) {
-            pco_ssl_context_release(ssl);
-        }
-    }
+    int code = begin_lookup(made, wanted, options, error);
     if (code != 0) {
-        discard(&made->lookup);
+        discard(&wanted->job);
+        pco__free(made);
+        return code;
     }
-    return code;
+    pco__request_begin(loop, &made->request, &creation_class, request);
+    return 0;
 }

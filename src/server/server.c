@@ -16,17 +16,11 @@
 #include "support/memory.h"
 #include "support/options.h"
 #include "tls/tls.h"
-#include "transport/transport.h"
 
 /* Seconds to wait after accepting failed (asyncio: ACCEPT_RETRY_DELAY). */
 #define BACK_OFF 1.0
 
 static bool accepted(pco__op *op, const pco__result *result);
-
-pco__link *pco__server_streams(pco_server *server)
-{
-    return &server->streams;
-}
 
 static void set_state(pco_server *server, pco__server_state state)
 {
@@ -48,7 +42,7 @@ static pco_protocol *make_protocol(void *context)
         pco__error_set(&error, PCO_EINVAL, 0,
                        "protocol_factory returned a protocol without a table of methods, or whose "
                        "size is not sizeof(pco_protocol_methods)");
-        pco__loop_report(server->loop, "a connection was refused", &error, NULL, server);
+        pco__loop_report(server->loop, "a connection was refused", &error, NULL, NULL, server);
         protocol = NULL;
     }
     if (protocol == NULL) {
@@ -92,7 +86,7 @@ static int start_tls(pco_server *server, pco__stream *stream, pco_error *error)
 
 static void start_connection(pco_server *server, pco_socket sock, const pco_address *peer)
 {
-    pco__stream_options options = {.server = server,
+    pco__stream_options options = {.owner = &server->owner,
                                    .peer = peer,
                                    .close_timeout = server->options.close_timeout,
                                    .linger = server->options.lingering_close == PCO_ON};
@@ -104,7 +98,7 @@ static void start_connection(pco_server *server, pco_socket sock, const pco_addr
     if (code != 0) {
         server->counters.refused++;
         pco__socket_close(sock, false);
-        pco__loop_report(server->loop, "a connection was refused", &error, NULL, server);
+        pco__loop_report(server->loop, "a connection was refused", &error, NULL, NULL, server);
         return;
     }
     server->counters.active++;
@@ -113,7 +107,7 @@ static void start_connection(pco_server *server, pco_socket sock, const pco_addr
         if (code != 0) {
             server->counters.refused++;
             pco__stream_abort(stream, false);
-            pco__loop_report(server->loop, "a connection was refused", &error, NULL, server);
+            pco__loop_report(server->loop, "a connection was refused", &error, NULL, NULL, server);
         }
         return;
     }
@@ -184,7 +178,7 @@ static void accepting_failed(pco_server *server, const pco__result *result)
         server->in_trouble = true;
         pco__error_describe(&error, result->error, result->system_code,
                             "accept a connection (trying again every second)");
-        pco__loop_report(server->loop, "accepting connections fails", &error, NULL, server);
+        pco__loop_report(server->loop, "accepting connections fails", &error, NULL, NULL, server);
     }
 }
 
@@ -382,7 +376,7 @@ static void drop_waiters(pco_server *server)
 
 static void destroy(pco_server *server)
 {
-    pco__list_remove(&server->link);
+    pco__loop_move_out(&server->resident);
     drop_waiters(server);
     free_listeners(server);
     if (server->options.ssl != NULL) {
@@ -458,8 +452,10 @@ void pco_server_close(pco_server *server)
     pco__loop_schedule(server->loop, &server->task);
 }
 
-void pco__server_detach(pco_server *server)
+/* A connection of the server has ended. */
+static void connection_ended(pco__owner *owner)
 {
+    pco_server *server = PCO__CONTAINER(owner, pco_server, owner);
     assert(server->counters.active != 0);
     server->counters.active--;
     if (server->held_back && server->state == PCO__SERVER_SERVING) {
@@ -475,7 +471,8 @@ void pco_server_close_clients(pco_server *server)
 {
     check_thread(server);
     pco__link *next;
-    for (pco__link *link = server->streams.next; link != &server->streams; link = next) {
+    for (pco__link *link = server->owner.streams.next; link != &server->owner.streams;
+         link = next) {
         next = link->next;
         pco_transport_close(PCO__CONTAINER(link, pco__stream, base.link)->top);
     }
@@ -485,7 +482,8 @@ void pco_server_abort_clients(pco_server *server)
 {
     check_thread(server);
     pco__link *next;
-    for (pco__link *link = server->streams.next; link != &server->streams; link = next) {
+    for (pco__link *link = server->owner.streams.next; link != &server->owner.streams;
+         link = next) {
         next = link->next;
         pco_transport_abort(PCO__CONTAINER(link, pco__stream, base.link)->top);
     }
@@ -598,6 +596,33 @@ int pco_server_get_counters(const pco_server *server, pco_server_counters *count
 
 /* ---- Making, and the loop's end ---- */
 
+static pco_server *of(pco__resident *resident)
+{
+    return PCO__CONTAINER(resident, pco_server, resident);
+}
+
+static void end(pco__resident *resident)
+{
+    pco_server_close(of(resident));
+    pco_server_abort_clients(of(resident));
+}
+
+static bool has_ended(pco__resident *resident)
+{
+    return is_over(of(resident));
+}
+
+/* The user still has it: cuts it off from the loop. */
+static void leave(pco__resident *resident)
+{
+    of(resident)->loop = NULL;
+}
+
+static const pco__resident_class server_class = {
+    .end = end, .has_ended = has_ended, .leave = leave};
+
+static const pco__owner_class owner_class = {.ended = connection_ended};
+
 pco_server *pco__server_new(pco_loop *loop, const pco_server_options *options,
                             size_t listeners_limit)
 {
@@ -618,8 +643,10 @@ pco_server *pco__server_new(pco_loop *loop, const pco_server_options *options,
     server->task.run = settle;
     server->back_off.fire = back_off_is_over;
     server->deadline.fire = deadline_has_come;
-    pco__list_init(&server->streams);
-    pco__list_append(&loop->servers, &server->link);
+    server->owner.class_ = &owner_class;
+    pco__list_init(&server->owner.streams);
+    server->resident.class_ = &server_class;
+    pco__loop_move_in(loop, &server->resident);
     return server;
 }
 
@@ -628,34 +655,4 @@ void pco__server_discard(pco_server *server, pco_socket kept)
     assert(!is_accepting(server));
     close_listeners(server, kept);
     destroy(server);
-}
-
-void pco__servers_close_all(pco_loop *loop)
-{
-    pco__link *next;
-    for (pco__link *link = loop->servers.next; link != &loop->servers; link = next) {
-        next = link->next;
-        pco_server *server = PCO__CONTAINER(link, pco_server, link);
-        pco_server_close(server);
-        pco_server_abort_clients(server);
-    }
-}
-
-bool pco__servers_are_closed(const pco_loop *loop)
-{
-    for (pco__link *link = loop->servers.next; link != &loop->servers; link = link->next) {
-        if (!is_over(PCO__CONTAINER(link, pco_server, link))) {
-            return false;
-        }
-    }
-    return true;
-}
-
-void pco__servers_orphan_all(pco_loop *loop)
-{
-    while (!pco__list_is_empty(&loop->servers)) {
-        pco_server *server = PCO__CONTAINER(loop->servers.next, pco_server, link);
-        pco__list_remove(&server->link);
-        server->loop = NULL;
-    }
 }

@@ -11,6 +11,7 @@
 #include "system/backend.h"
 #include "support/list.h"
 #include "loop/loop.h"
+#include "transport/transport.h"
 #include "loop/timer.h"
 
 typedef struct pco__listener pco__listener;
@@ -50,9 +51,9 @@ struct pco__waiter {
 };
 
 struct pco_server {
-    pco_loop *loop;             /* NULL once the loop is freed */
-    pco__link link;             /* in loop->servers */
-    pco__link streams;          /* its connections, by pco_transport.link */
+    pco_loop *loop; /* NULL once the loop is freed */
+    pco__resident resident;
+    pco__owner owner;           /* of its connections */
     pco_server_options options; /* complete; no string in it is used any more */
     pco__listener *listeners;
     size_t listeners_count;
@@ -75,29 +76,14 @@ static inline bool pco__has_sock(const pco_server_options *options)
                                            options->sock != PCO_NO_SOCKET);
 }
 
-/* The list that a connection of the server is in. */
-pco__link *pco__server_streams(pco_server *server);
-
-/* A connection of the server has ended: its connection_lost returned and its socket is closed. */
-void pco__server_detach(pco_server *server);
-
 /* Listens on every socket and begins to accept. */
 int pco__server_start(pco_server *server, pco_error *error);
 
-/* Makes a server without listeners, which belongs to the loop's list. NULL: out of memory. */
+/* Makes a server without listeners, a resident of the loop. NULL: out of memory. */
 pco_server *pco__server_new(pco_loop *loop, const pco_server_options *options,
                             size_t listeners_limit);
 
 /* A server that nobody was given: frees it; its sockets are closed but for `kept`. */
 void pco__server_discard(pco_server *server, pco_socket kept);
-
-/* The loop is being freed: closes every server and aborts its connections... */
-void pco__servers_close_all(pco_loop *loop);
-
-/* ...tells whether all of it has come to an end... */
-bool pco__servers_are_closed(const pco_loop *loop);
-
-/* ...and cuts the servers that the user still owns off from the loop. */
-void pco__servers_orphan_all(pco_loop *loop);
 
 #endif

@@ -3,8 +3,16 @@
 #ifndef PCO_COMPILER_H
 #define PCO_COMPILER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* The names that Microsoft's compiler has for what gcc and clang call __atomic. */
+#if !defined(__GNUC__)
+long _InterlockedExchange(long volatile *target, long value);
+long _InterlockedOr(long volatile *target, long value);
+#pragma intrinsic(_InterlockedExchange, _InterlockedOr)
+#endif
 
 /*
  * For a function that is seldom called from one that is called for every message: it stays out of
@@ -15,6 +23,32 @@
 #else
 #define PCO__COLD
 #endif
+
+/*
+ * A flag that one thread raises and another looks at without a lock. Who sees it raised sees what
+ * was written before that. (C11's atomics are not there with every compiler.)
+ */
+typedef struct pco__flag {
+    long raised;
+} pco__flag;
+
+static inline bool pco__flag_is_raised(const pco__flag *flag)
+{
+#if defined(__GNUC__)
+    return __atomic_load_n(&flag->raised, __ATOMIC_ACQUIRE) != 0;
+#else
+    return _InterlockedOr((volatile long *)(uintptr_t)&flag->raised, 0) != 0;
+#endif
+}
+
+static inline void pco__flag_set(pco__flag *flag, bool raised)
+{
+#if defined(__GNUC__)
+    __atomic_store_n(&flag->raised, raised, __ATOMIC_RELEASE);
+#else
+    _InterlockedExchange(&flag->raised, raised);
+#endif
+}
 
 /* The number of the lowest bit that is set; one is. */
 static inline size_t pco__lowest_bit(uint64_t bits)

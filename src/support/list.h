@@ -34,6 +34,24 @@ static inline void pco__list_append(pco__link *list, pco__link *link)
     list->previous = link;
 }
 
+static inline void pco__list_prepend(pco__link *list, pco__link *link)
+{
+    pco__list_append(list->next, link);
+}
+
+/* Puts all of one list behind what is in the other. */
+static inline void pco__list_move(pco__link *from, pco__link *to)
+{
+    if (pco__list_is_empty(from)) {
+        return;
+    }
+    from->next->previous = to->previous;
+    from->previous->next = to;
+    to->previous->next = from->next;
+    to->previous = from->previous;
+    pco__list_init(from);
+}
+
 /* Takes the link out of its list; nothing happens if it is in none. */
 static inline void pco__list_remove(pco__link *link)
 {

@@ -211,11 +211,25 @@ typedef struct pco__backend_class {
 /* The most buffers that try_send takes in one call. */
 #define PCO__SEND_BUFFERS 64
 
+typedef void pco__submit(pco__backend *backend, pco__op *op);
+
+/* Something to be called once, embedded in what wants it. run() takes it out of its place. */
+typedef struct pco__hook pco__hook;
+struct pco__hook {
+    void (*run)(pco__hook *hook);
+};
+
 /* The first member of every backend. init() zeroes what it does not set. */
 struct pco__backend {
     const pco__backend_class *class_;
-    pco_loop *loop;
-    bool is_direct; /* done() needs no clock around it: there is a loop, not in debug mode */
+    pco_loop *loop; /* NULL in tests of backends alone */
+
+    /* Two hooks of pco__complete. The loop's, in debug mode: calls done() in its place. */
+    void (*complete)(pco__backend *backend, pco__op *op, const pco__result *result,
+                     pco__submit *submit);
+
+    /* Set by whoever has something to do when the running callback returns; NULL otherwise. */
+    pco__hook *after_callback;
 };
 
 /* This system's backends, best first, ended by NULL. */

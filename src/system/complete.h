@@ -5,30 +5,28 @@
 
 #include <assert.h>
 
-#include "loop/loop.h"
-
-/* As pco__complete, with the clock before and after in debug mode; and without a loop, in tests. */
-void pco__complete_slowly(pco__backend *backend, pco__op *op, const pco__result *result,
-                          void (*submit)(pco__backend *backend, pco__op *op));
+#include "system/backend.h"
 
 /*
  * Called by a backend when an operation has ended: clears in_flight, calls done(), submits the
- * operation again (`submit` is the backend's own) if done() says so, and sends what the callback
- * has written. The operation and its socket may be gone then.
+ * operation again (`submit` is the backend's own) if done() says so, and does what the hooks ask
+ * for. The operation and its socket may be gone then.
  */
 static inline void pco__complete(pco__backend *backend, pco__op *op, const pco__result *result,
-                                 void (*submit)(pco__backend *backend, pco__op *op))
+                                 pco__submit *submit)
 {
     assert(op->in_flight);
     op->in_flight = false;
-    if (!backend->is_direct) {
-        pco__complete_slowly(backend, op, result, submit);
+    if (backend->complete != NULL) {
+        backend->complete(backend, op, result, submit);
         return;
     }
     if (op->done(op, result)) {
         submit(backend, op);
     }
-    pco__cork_flush(backend->loop);
+    if (backend->after_callback != NULL) {
+        backend->after_callback->run(backend->after_callback);
+    }
 }
 
 #endif

@@ -86,11 +86,23 @@ static void free_shared(pco__ssl_loop *shared)
     pco__free(shared);
 }
 
+/* ---- As a resident: it is there for the connections, and ends when they have. ---- */
+
+static void leave(pco__resident *resident)
+{
+    pco__ssl_loop *shared = PCO__CONTAINER(resident, pco__ssl_loop, resident);
+    pco__loop_stop_timer(shared->loop, &shared->sweep);
+    free_shared(shared);
+}
+
+static const pco__resident_class shared_class = {.leave = leave};
+
 pco__ssl_loop *pco__ssl_loop_get(pco_loop *loop, void (*sweep)(pco__timer *timer),
                                  void (*turn)(pco__task *task))
 {
-    if (loop->ssl != NULL) {
-        return loop->ssl;
+    pco__resident *found = pco__loop_find(loop, &shared_class);
+    if (found != NULL) {
+        return PCO__CONTAINER(found, pco__ssl_loop, resident);
     }
     pco__ssl_loop *made = pco__calloc(sizeof *made);
     if (made == NULL) {
@@ -109,20 +121,12 @@ pco__ssl_loop *pco__ssl_loop_get(pco_loop *loop, void (*sweep)(pco__timer *timer
         free_shared(made);
         return NULL;
     }
-    loop->ssl = made;
+    made->resident.class_ = &shared_class;
+    pco__loop_move_in_first(loop, &made->resident);
     return made;
 }
 
 pco__ssl_loop *pco__ssl_loop_of(const SSL *engine)
 {
     return BIO_get_data(SSL_get_rbio(engine));
-}
-
-void pco__ssl_loop_free(pco_loop *loop)
-{
-    if (loop->ssl != NULL) {
-        pco__loop_stop_timer(loop, &loop->ssl->sweep);
-        free_shared(loop->ssl);
-        loop->ssl = NULL;
-    }
 }

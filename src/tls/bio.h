@@ -30,6 +30,7 @@ typedef struct pco__ssl_input {
 } pco__ssl_input;
 
 typedef struct pco__ssl_loop {
+    pco__resident resident;
     pco_loop *loop;
     BIO_METHOD *method;
     BIO *bio;

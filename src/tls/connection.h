@@ -52,6 +52,7 @@ typedef struct pco__ssl_details {
 typedef struct pco__ssl {
     pco_transport base;
     pco_protocol lower; /* what the stream sees */
+    pco__ssl_loop *shared;
     SSL *engine;
     pco__ssl_handshake *handshake; /* NULL: it is over */
     pco__ssl_details *details;

@@ -92,7 +92,7 @@ static void mark_used(pco__ssl *ssl, pco__ssl_loop *shared)
 
 static pco__ssl_loop *enter(pco__ssl *ssl, pco__ssl_input *input)
 {
-    pco__ssl_loop *shared = ssl->base.loop->ssl;
+    pco__ssl_loop *shared = ssl->shared;
     assert(shared->stream == NULL && !ssl->broken);
     mark_used(ssl, shared);
     shared->stream = ssl->base.stream;

@@ -68,8 +68,3 @@ int pco__ssl_start(pco__stream *stream, const pco__ssl_options *options, pco_err
     (void)options;
     return not_supported(error);
 }
-
-void pco__ssl_loop_free(pco_loop *loop)
-{
-    (void)loop;
-}

@@ -71,7 +71,7 @@ static void handshake_failed(pco__ssl *ssl)
 static void open_connection(pco__ssl *ssl)
 {
     pco__ssl_handshake done = *ssl->handshake;
-    pco__loop_stop_timer(ssl->base.loop, &ssl->timer);
+    pco__loop_stop_timer(ssl->base.home->loop, &ssl->timer);
     report_handshake(ssl, NULL);
     if (ssl->state != PCO__SSL_HANDSHAKING) {
         return;
@@ -158,7 +158,7 @@ static void act_on(pco__ssl *ssl, int outcome)
  */
 static bool deliver_lent(pco__ssl *ssl, pco__ssl_input *input)
 {
-    unsigned char *memory = ssl->base.loop->ssl->plaintext;
+    unsigned char *memory = ssl->shared->plaintext;
     size_t filled = 0;
     bool more = true;
     int outcome = 1;
@@ -219,7 +219,7 @@ static void deliver(pco__ssl *ssl, pco__ssl_input *input)
 /* While shutting down: reads to the peer's close_notify, and drops what comes before it. */
 static void discard(pco__ssl *ssl, pco__ssl_input *input)
 {
-    unsigned char *memory = ssl->base.loop->ssl->plaintext;
+    unsigned char *memory = ssl->shared->plaintext;
     int outcome;
     do {
         outcome = pco__ssl_engine_read(ssl, input, memory, PCO__SSL_PLAINTEXT_SIZE);
@@ -278,7 +278,7 @@ static void lower_get_buffer(pco_protocol *self, pco_transport *lower, size_t hi
 {
     (void)lower;
     (void)hint;
-    *buffer = of_lower(self)->base.loop->ssl->arrived;
+    *buffer = of_lower(self)->shared->arrived;
     *length = PCO__SSL_ARRIVED_SIZE;
 }
 
@@ -316,7 +316,7 @@ static void wait_for_turn(pco__ssl *ssl, pco__ssl_loop *shared, size_t length)
 static void lower_buffer_updated(pco_protocol *self, pco_transport *lower, size_t length)
 {
     pco__ssl *ssl = of_lower(self);
-    pco__ssl_loop *shared = ssl->base.loop->ssl;
+    pco__ssl_loop *shared = ssl->shared;
     if (ssl->state == PCO__SSL_HANDSHAKING && !take_step(ssl, shared)) {
         wait_for_turn(ssl, shared, length);
         return;
@@ -363,7 +363,7 @@ static void lower_connection_made(pco_protocol *self, pco_transport *lower)
 {
     pco__ssl *ssl = of_lower(self);
     (void)lower;
-    pco__loop_start_timer(ssl->base.loop, &ssl->timer, ssl->handshake->timeout);
+    pco__loop_start_timer(ssl->base.home->loop, &ssl->timer, ssl->handshake->timeout);
     if (!SSL_is_server(ssl->engine)) {
         pco__ssl_input nothing = {.data = NULL, .length = 0};
         continue_handshake(ssl, &nothing);
@@ -422,7 +422,7 @@ static void lower_connection_lost(pco_protocol *self, pco_transport *lower, cons
     pco_error own;
     const pco_error *why = reason(ssl, error, &own);
     (void)lower;
-    pco__loop_stop_timer(ssl->base.loop, &ssl->timer);
+    pco__loop_stop_timer(ssl->base.home->loop, &ssl->timer);
     if (ssl->state != PCO__SSL_CLOSED) {
         pco__ssl_set_state(ssl, PCO__SSL_CLOSED);
     }

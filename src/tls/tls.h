@@ -44,7 +44,4 @@ typedef struct pco__ssl_options {
  */
 int pco__ssl_start(pco__stream *stream, const pco__ssl_options *options, pco_error *error);
 
-/* Frees what TLS shares among the connections of a loop. No TLS connection is left. */
-void pco__ssl_loop_free(pco_loop *loop);
-
 #endif

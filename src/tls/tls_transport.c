@@ -47,7 +47,7 @@ void pco__ssl_end(pco__ssl *ssl)
     pco__stream *stream = ssl->base.stream;
     pco__ssl_set_state(ssl, PCO__SSL_CLOSED);
     if (!pco__timer_is_running(&ssl->timer)) {
-        pco__loop_start_timer(ssl->base.loop, &ssl->timer, ssl->shutdown_timeout);
+        pco__loop_start_timer(ssl->base.home->loop, &ssl->timer, ssl->shutdown_timeout);
     }
     stream->linger = false;
     stream->close_timeout = INFINITY;
@@ -58,7 +58,7 @@ void pco__ssl_end_failed(pco__ssl *ssl)
 {
     pco__stream *stream = ssl->base.stream;
     pco__ssl_set_state(ssl, PCO__SSL_CLOSED);
-    pco__loop_stop_timer(ssl->base.loop, &ssl->timer);
+    pco__loop_stop_timer(ssl->base.home->loop, &ssl->timer);
     stream->linger = true;
     stream->close_timeout =
         ssl->shutdown_timeout < FAILURE_LINGER ? ssl->shutdown_timeout : FAILURE_LINGER;
@@ -70,7 +70,7 @@ void pco__ssl_end_at_once(pco__ssl *ssl, bool reset)
     if (ssl->state != PCO__SSL_CLOSED) {
         pco__ssl_set_state(ssl, PCO__SSL_CLOSED);
     }
-    pco__loop_stop_timer(ssl->base.loop, &ssl->timer);
+    pco__loop_stop_timer(ssl->base.home->loop, &ssl->timer);
     pco__stream_abort(ssl->base.stream, reset);
 }
 
@@ -79,7 +79,7 @@ static void schedule_held(pco__ssl *ssl)
 {
     if (!pco__task_is_queued(&ssl->task)) {
         pco_transport_retain(&ssl->base);
-        pco__loop_schedule(ssl->base.loop, &ssl->task);
+        pco__loop_schedule(ssl->base.home->loop, &ssl->task);
     }
 }
 
@@ -90,7 +90,7 @@ void pco__ssl_shut_down(pco__ssl *ssl)
         return;
     }
     pco__ssl_set_state(ssl, PCO__SSL_SHUTTING_DOWN);
-    pco__loop_start_timer(ssl->base.loop, &ssl->timer, ssl->shutdown_timeout);
+    pco__loop_start_timer(ssl->base.home->loop, &ssl->timer, ssl->shutdown_timeout);
     switch (pco__ssl_engine_shutdown(ssl)) {
     case PCO__SSL_DONE:
         pco__ssl_end(ssl);
@@ -112,7 +112,7 @@ void pco__ssl_shut_down(pco__ssl *ssl)
 /* Writes small buffers together, in records as full as can be. */
 static int write_gathered(pco__ssl *ssl, const pco_buffer *buffers, size_t count)
 {
-    unsigned char *memory = ssl->base.loop->ssl->gathered;
+    unsigned char *memory = ssl->shared->gathered;
     size_t filled = 0;
     int code = 0;
     for (size_t i = 0; i < count && code == 0; i++) {
@@ -314,13 +314,13 @@ static pco__ssl_handshake *new_handshake(const pco__ssl_options *options)
 
 int pco__ssl_start(pco__stream *stream, const pco__ssl_options *options, pco_error *error)
 {
-    pco_loop *loop = stream->base.loop;
     pco__ssl *ssl = pco__calloc(sizeof *ssl);
     if (ssl == NULL) {
         return pco__error_describe(error, PCO_ENOMEM, 0, "start TLS");
     }
     int code = PCO_ENOMEM;
-    pco__ssl_loop *shared = pco__ssl_loop_get(loop, pco__ssl_sweep, pco__ssl_turn);
+    pco__ssl_loop *shared =
+        pco__ssl_loop_get(stream->base.home->loop, pco__ssl_sweep, pco__ssl_turn);
     ssl->handshake = shared != NULL ? new_handshake(options) : NULL;
     if (ssl->handshake == NULL) {
         pco__error_describe(error, PCO_ENOMEM, 0, "start TLS");
@@ -330,7 +330,8 @@ int pco__ssl_start(pco__stream *stream, const pco__ssl_options *options, pco_err
     if (code != 0) {
         goto fail;
     }
-    pco__transport_init(&ssl->base, &ssl_class, loop, &no_protocol, stream);
+    pco__transport_init(&ssl->base, &ssl_class, stream->base.home, &no_protocol, stream);
+    ssl->shared = shared;
     ssl->lower.methods = &pco__ssl_handshake_methods;
     ssl->task.run = pco__ssl_deliver_held;
     ssl->timer.fire = pco__ssl_timed_out;

@@ -19,7 +19,6 @@
 
 #include "support/error.h"
 #include "support/memory.h"
-#include "server/server.h"
 
 static const pco__transport_class stream_class;
 
@@ -51,21 +50,21 @@ static const pco_error *reason(const pco__stream *stream, pco_error *error)
 
 static void finish(pco__stream *stream)
 {
-    pco_loop *loop = stream->base.loop;
+    pco__transports *home = stream->base.home;
     set_state(stream, PCO__STREAM_CLOSED);
     if (stream->made && stream->base.protocol->methods->connection_lost != NULL) {
         pco_error error;
         pco_protocol *protocol = stream->base.protocol;
         protocol->methods->connection_lost(protocol, &stream->base, reason(stream, &error));
     }
-    loop->backend->class_->close(loop->backend, &stream->io, stream->reset);
+    home->backend->class_->close(home->backend, &stream->io, stream->reset);
     stream->io.socket = PCO_NO_SOCKET;
-    loop->transports--;
-    pco_server *server = stream->server;
-    stream->server = NULL;
+    home->count--;
+    pco__owner *owner = stream->owner;
+    stream->owner = NULL;
     pco__transport_end(&stream->base);
-    if (server != NULL) {
-        pco__server_detach(server);
+    if (owner != NULL) {
+        owner->class_->ended(owner);
     }
 }
 
@@ -73,15 +72,15 @@ void pco__stream_join(pco__stream *stream)
 {
     assert(stream->state == PCO__STREAM_DRAINING);
     if (!stream->receive.in_flight && !stream->send.in_flight) {
-        pco__loop_schedule(stream->base.loop, &stream->task);
+        pco__loop_schedule(stream->base.home->loop, &stream->task);
     }
 }
 
 static void terminate(pco__stream *stream)
 {
-    pco__backend *backend = stream->base.loop->backend;
+    pco__backend *backend = stream->base.home->backend;
     set_state(stream, PCO__STREAM_DRAINING);
-    pco__loop_stop_timer(stream->base.loop, &stream->timer);
+    pco__loop_stop_timer(stream->base.home->loop, &stream->timer);
     if (stream->receive.in_flight) {
         backend->class_->cancel(backend, &stream->receive);
     }
@@ -136,7 +135,7 @@ static void update_reading(pco__stream *stream);
 static void ask_for_buffer(pco__op *op, void **buffer, size_t *length)
 {
     pco__stream *stream = PCO__CONTAINER(op, pco__stream, receive);
-    pco_loop *loop = stream->base.loop;
+    pco_loop *loop = stream->base.home->loop;
     pco_protocol *protocol = stream->base.protocol;
     *buffer = NULL;
     *length = 0;
@@ -181,7 +180,7 @@ static int wanted_operation(const pco__stream *stream)
 /* Brings the operation in flight in line with what the stream wants. */
 static void update_reading(pco__stream *stream)
 {
-    pco__backend *backend = stream->base.loop->backend;
+    pco__backend *backend = stream->base.home->backend;
     pco__op *op = &stream->receive;
     int wanted = wanted_operation(stream);
     if (op->in_flight) {
@@ -347,7 +346,7 @@ static void reading_changed(pco_transport *transport)
     pco__stream *stream = of(transport);
     bool waiting = stream->kept != NULL || (stream->eof_seen && !stream->eof_delivered);
     if (!transport->reading_paused && waiting) {
-        pco__loop_schedule(transport->loop, &stream->task);
+        pco__loop_schedule(transport->home->loop, &stream->task);
     }
     update_reading(stream);
 }
@@ -380,7 +379,7 @@ static void close_timed_out(pco__timer *timer)
 
 static void send_eof(pco__stream *stream)
 {
-    pco__backend *backend = stream->base.loop->backend;
+    pco__backend *backend = stream->base.home->backend;
     if (!stream->eof_sent) {
         stream->eof_sent = true;
         backend->class_->shutdown_send(backend, &stream->io);
@@ -411,11 +410,11 @@ void pco__stream_close(pco__stream *stream)
     if (stream->state != PCO__STREAM_OPEN) {
         return;
     }
-    pco_loop *loop = stream->base.loop;
+    pco_loop *loop = stream->base.home->loop;
     set_state(stream, PCO__STREAM_CLOSING);
     pco__free(stream->kept);
     stream->kept = NULL;
-    pco__cork_flush(loop);
+    pco__cork_flush(stream->base.home);
     if (stream->state != PCO__STREAM_CLOSING) {
         return;
     }
@@ -437,7 +436,7 @@ static int write_eof(pco_transport *transport)
     }
     if (!stream->eof_asked) {
         stream->eof_asked = true;
-        pco__cork_flush(transport->loop);
+        pco__cork_flush(transport->home);
         if (stream->queue_head == NULL) {
             pco__stream_flushed(stream);
         }
@@ -450,7 +449,8 @@ static int write_eof(pco_transport *transport)
 int pco__stream_new(pco_loop *loop, pco_socket sock, const pco__stream_options *options,
                     pco__stream **stream, pco_error *error)
 {
-    pco__stream *made = pco__calloc(sizeof *made);
+    pco__transports *home = pco__transports_of(loop);
+    pco__stream *made = home != NULL ? pco__calloc(sizeof *made) : NULL;
     if (made == NULL) {
         return pco__error_describe(error, PCO_ENOMEM, 0, "make a transport");
     }
@@ -460,7 +460,7 @@ int pco__stream_new(pco_loop *loop, pco_socket sock, const pco__stream_options *
         pco__free(made);
         return code;
     }
-    pco__transport_init(&made->base, &stream_class, loop, NULL, made);
+    pco__transport_init(&made->base, &stream_class, home, NULL, made);
     made->receive.io = &made->io;
     made->receive.done = received;
     made->send.io = &made->io;
@@ -470,16 +470,16 @@ int pco__stream_new(pco_loop *loop, pco_socket sock, const pco__stream_options *
     pco__stream_set_limits(made, PCO__HIGH_WATER, PCO__LOW_WATER);
     made->task.run = run_task;
     made->timer.fire = close_timed_out;
-    made->server = options->server;
+    made->owner = options->owner;
     made->close_timeout = options->close_timeout;
     made->linger = options->linger;
     if (options->peer != NULL && options->peer->length <= sizeof made->peer) {
         made->peer_length = (uint8_t)options->peer->length;
         memcpy(made->peer, options->peer->storage, made->peer_length);
     }
-    pco__list_append(made->server != NULL ? pco__server_streams(made->server) : &loop->streams,
+    pco__list_append(made->owner != NULL ? &made->owner->streams : &home->streams,
                      &made->base.link);
-    loop->transports++;
+    home->count++;
     *stream = made;
     return 0;
 }

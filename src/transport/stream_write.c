@@ -23,9 +23,25 @@
 /* A chunk of copied data has at least this much room, so that small writes share it. */
 #define CHUNK_LEAST ((size_t)4 * 1024)
 
+/* ---- The cork ---- */
+
+/* Gives the cork to the stream: it is sent when the running callback returns. */
+static inline void give_cork(pco__transports *home, pco__stream *stream)
+{
+    home->cork.owner = stream;
+    home->cork.length = 0;
+    home->backend->after_callback = &home->flush;
+}
+
+static inline void free_cork(pco__transports *home)
+{
+    home->cork.owner = NULL;
+    home->backend->after_callback = NULL;
+}
+
 size_t pco__stream_pending(const pco__stream *stream)
 {
-    const pco__cork *cork = &stream->base.loop->cork;
+    const pco__cork *cork = &stream->base.home->cork;
     return stream->queued + (cork->owner == stream ? cork->length : 0);
 }
 
@@ -101,9 +117,9 @@ static void dequeue(pco__stream *stream, size_t length)
 
 void pco__stream_drop_output(pco__stream *stream)
 {
-    pco__cork *cork = &stream->base.loop->cork;
-    if (cork->owner == stream) {
-        cork->owner = NULL;
+    pco__transports *home = stream->base.home;
+    if (home->cork.owner == stream) {
+        free_cork(home);
     }
     dequeue(stream, stream->queued);
 }
@@ -112,7 +128,7 @@ static void send_queue(pco__stream *stream)
 {
     if (stream->queue_head != NULL && !stream->send.in_flight &&
         stream->state < PCO__STREAM_DRAINING) {
-        pco__backend *backend = stream->base.loop->backend;
+        pco__backend *backend = stream->base.home->backend;
         stream->send.with.chain = &stream->queue_head->segment;
         backend->class_->submit(backend, &stream->send);
     }
@@ -192,7 +208,7 @@ static PCO__COLD void keep_corked(pco__stream *stream, pco_buffer *corked, pco__
  */
 static size_t send_at_once(pco__stream *stream, pco_buffer *buffers, size_t count, size_t corked)
 {
-    pco__backend *backend = stream->base.loop->backend;
+    pco__backend *backend = stream->base.home->backend;
     pco__sent sent = backend->class_->try_send(backend, &stream->io, buffers, count);
     bool failed = sent.error != 0 && sent.error != PCO_EAGAIN;
     if (!failed && sent.length >= corked) {
@@ -203,18 +219,23 @@ static size_t send_at_once(pco__stream *stream, pco_buffer *buffers, size_t coun
 }
 
 /* Takes the cork's content for a send that follows at once. */
-static pco_buffer take_cork(pco__cork *cork)
+static pco_buffer take_cork(pco__transports *home)
 {
-    pco_buffer content = {.data = cork->memory, .length = cork->length};
-    cork->owner = NULL;
+    pco_buffer content = {.data = home->cork.memory, .length = home->cork.length};
+    free_cork(home);
     return content;
 }
 
-void pco__cork_flush_now(pco_loop *loop)
+void pco__cork_run_hook(pco__hook *hook)
 {
-    pco__backend *backend = loop->backend;
-    pco__stream *stream = loop->cork.owner;
-    pco_buffer corked = take_cork(&loop->cork);
+    pco__cork_flush_now(PCO__CONTAINER(hook, pco__transports, flush));
+}
+
+void pco__cork_flush_now(pco__transports *home)
+{
+    pco__backend *backend = home->backend;
+    pco__stream *stream = home->cork.owner;
+    pco_buffer corked = take_cork(home);
     pco__sent sent = backend->class_->try_send(backend, &stream->io, &corked, 1);
     if (sent.length != corked.length) {
         keep_corked(stream, &corked, sent);
@@ -224,12 +245,12 @@ void pco__cork_flush_now(pco_loop *loop)
 /* Sends the cork's content, if it is the stream's, and the buffers, fewer than SEND_BUFFERS. */
 static size_t try_send(pco__stream *stream, const pco_buffer *buffers, size_t count)
 {
-    pco__cork *cork = &stream->base.loop->cork;
+    pco__cork *cork = &stream->base.home->cork;
     pco_buffer all[PCO__SEND_BUFFERS];
     size_t all_count = 0;
     size_t corked = 0;
     if (cork->owner == stream) {
-        all[all_count++] = take_cork(cork);
+        all[all_count++] = take_cork(stream->base.home);
         corked = all[0].length;
     }
     for (size_t i = 0; i < count; i++) {
@@ -243,19 +264,18 @@ static size_t try_send(pco__stream *stream, const pco_buffer *buffers, size_t co
 /* Makes room in the cork for `length` bytes of the stream. False: the bytes cannot be corked. */
 static bool reserve_cork(pco__stream *stream, size_t length)
 {
-    pco__cork *cork = &stream->base.loop->cork;
+    pco__cork *cork = &stream->base.home->cork;
     if (length > PCO__CORK_SIZE) {
         return false;
     }
     if (cork->owner != NULL && (cork->owner != stream || cork->length + length > PCO__CORK_SIZE)) {
-        pco__cork_flush_now(stream->base.loop);
+        pco__cork_flush_now(stream->base.home);
     }
     if (stream->queue_head != NULL || stream->state >= PCO__STREAM_DRAINING) {
         return false;
     }
     if (cork->owner == NULL) {
-        cork->owner = stream;
-        cork->length = 0;
+        give_cork(stream->base.home, stream);
     }
     return true;
 }
@@ -302,8 +322,8 @@ void pco__stream_set_limits(pco__stream *stream, size_t high, size_t low)
 void pco__stream_check_high_water(pco__stream *stream)
 {
     if (stream->state == PCO__STREAM_OPEN && pco__stream_pending(stream) > stream->high) {
-        if (stream->base.loop->cork.owner == stream) {
-            pco__cork_flush_now(stream->base.loop);
+        if (stream->base.home->cork.owner == stream) {
+            pco__cork_flush_now(stream->base.home);
         }
         pause_if_over(stream);
     }
@@ -353,7 +373,7 @@ static bool may_cork(const pco__stream *stream, const pco__cork *cork, size_t le
 
 int pco__stream_writelines(pco__stream *stream, const pco_buffer *buffers, size_t count)
 {
-    pco__cork *cork = &stream->base.loop->cork;
+    pco__cork *cork = &stream->base.home->cork;
     int code = check_writable(stream);
     size_t total = 0;
     for (size_t i = 0; i < count; i++) {
@@ -391,7 +411,7 @@ static PCO__COLD int write_otherwise(pco__stream *stream, const void *data, size
 {
     pco_buffer buffer = {.data = data, .length = length};
     if (length >= LARGE_WRITE && stream->state == PCO__STREAM_OPEN && !stream->eof_asked &&
-        stream->queue_head == NULL && stream->base.loop->cork.owner != stream) {
+        stream->queue_head == NULL && stream->base.home->cork.owner != stream) {
         return write_large(stream, &buffer);
     }
     return pco__stream_writelines(stream, &buffer, 1);
@@ -401,12 +421,12 @@ static PCO__COLD int write_otherwise(pco__stream *stream, const void *data, size
 int pco__stream_write(pco_transport *transport, const void *data, size_t length)
 {
     pco__stream *stream = transport->stream;
-    pco__cork *cork = &transport->loop->cork;
+    pco__cork *cork = &transport->home->cork;
     if (cork->owner != NULL || stream->state != PCO__STREAM_OPEN || stream->eof_asked ||
         stream->queue_head != NULL || length > stream->corkable || length == 0) {
         return write_otherwise(stream, data, length);
     }
-    cork->owner = stream;
+    give_cork(transport->home, stream);
     cork->length = length;
     memcpy(cork->memory, data, length);
     return 0;
@@ -422,7 +442,7 @@ int pco__stream_append(pco__stream *stream, const void *data, size_t length, boo
         return stream->state == PCO__STREAM_OPEN ? code : PCO_ECLOSED;
     }
     if (reserve_cork(stream, length)) {
-        append_to_cork(&stream->base.loop->cork, &buffer, 1);
+        append_to_cork(&stream->base.home->cork, &buffer, 1);
         return 0;
     }
     if (stream->state >= PCO__STREAM_DRAINING) {

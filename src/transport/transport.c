@@ -11,10 +11,10 @@
 #include "support/options.h"
 
 void pco__transport_init(pco_transport *transport, const pco__transport_class *class_,
-                         pco_loop *loop, pco_protocol *protocol, pco__stream *stream)
+                         pco__transports *home, pco_protocol *protocol, pco__stream *stream)
 {
     transport->class_ = class_;
-    transport->loop = loop;
+    transport->home = home;
     transport->protocol = protocol;
     transport->stream = stream;
     transport->references = 1;
@@ -26,7 +26,7 @@ void pco__transport_end(pco_transport *transport)
     transport->stream = NULL;
     transport->protocol = NULL;
     if (transport->references > 1) {
-        pco__list_append(&transport->loop->shells, &transport->link);
+        pco__list_append(&transport->home->shells, &transport->link);
     }
     pco_transport_release(transport);
 }
@@ -34,8 +34,8 @@ void pco__transport_end(pco_transport *transport)
 /* In debug mode. A shell whose loop is gone belongs to no thread. */
 static void check_thread(const pco_transport *transport)
 {
-    if (transport->loop != NULL) {
-        pco__loop_check_thread(transport->loop);
+    if (transport->home != NULL) {
+        pco__loop_check_thread(transport->home->loop);
     }
 }
 
@@ -86,7 +86,7 @@ static bool is_alive(const pco_transport *transport)
         check_thread(transport);
         return false;
     }
-    pco__loop_check_thread(transport->loop);
+    pco__loop_check_thread(transport->home->loop);
     return true;
 }
 
@@ -106,7 +106,7 @@ static PCO__COLD int write_carefully(pco_transport *transport, const void *data,
 
 int pco_transport_write(pco_transport *transport, const void *data, size_t length)
 {
-    if (transport->stream == NULL || data == NULL || transport->loop->debug) {
+    if (transport->stream == NULL || data == NULL || transport->home->loop->debug) {
         return write_carefully(transport, data, length);
     }
     return transport->class_->write(transport, data, length);
@@ -325,7 +325,7 @@ size_t pco_transport_get_write_buffer_size(const pco_transport *transport)
 pco_loop *pco_transport_get_loop(const pco_transport *transport)
 {
     check_thread(transport);
-    return transport->loop;
+    return transport->home != NULL ? transport->home->loop : NULL;
 }
 
 pco_socket pco_transport_get_socket(const pco_transport *transport)

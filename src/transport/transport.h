@@ -14,12 +14,39 @@
 #include <portico/ssl.h>
 #include <portico/transport.h>
 
-#include "system/backend.h"
-#include "support/list.h"
 #include "loop/loop.h"
-#include "loop/timer.h"
+#include "support/list.h"
+#include "system/backend.h"
 
 typedef struct pco__stream pco__stream;
+typedef struct pco__transports pco__transports;
+
+/*
+ * Small writes made during one callback, all of one stream, waiting to leave in one send when the
+ * callback returns. A write to another stream sends them first. See stream_write.c.
+ */
+typedef struct pco__cork {
+    pco__stream *owner;
+    size_t length; /* while there is an owner */
+    unsigned char *memory;
+} pco__cork;
+
+#define PCO__CORK_SIZE ((size_t)128 * 1024)
+
+/* What the transports of a loop share: a resident of the loop, made with the first of them. */
+struct pco__transports {
+    pco__resident resident;
+    pco_loop *loop;
+    pco__backend *backend; /* the loop's */
+    size_t count;          /* streams alive */
+    pco__cork cork;
+    pco__hook flush;   /* the backend's after_callback while the cork has an owner */
+    pco__link streams; /* pco_transport.link of streams without an owner */
+    pco__link shells;  /* pco_transport.link of dead transports that somebody retains */
+};
+
+/* The loop's, made when first asked for. NULL: out of memory. */
+pco__transports *pco__transports_of(pco_loop *loop);
 
 /*
  * Memory handed over by pco_transport_write_owned. `release` may be NULL.
@@ -60,10 +87,10 @@ typedef struct pco__transport_class {
 
 struct pco_transport {
     const pco__transport_class *class_;
-    pco_loop *loop;         /* NULL once the loop is freed */
+    pco__transports *home;  /* of the loop; NULL once that is freed */
     pco_protocol *protocol; /* the user's; NULL when closed */
     pco__stream *stream;    /* a stream: itself; TLS: the stream below; NULL when closed */
-    pco__link link;         /* a stream: in its server's or loop's list; closed: in loop->shells */
+    pco__link link;         /* a stream: in its owner's list; closed: in home->shells */
     uint32_t references;
     bool reading_paused; /* by the user */
     /*
@@ -74,7 +101,7 @@ struct pco_transport {
 };
 
 void pco__transport_init(pco_transport *transport, const pco__transport_class *class_,
-                         pco_loop *loop, pco_protocol *protocol, pco__stream *stream);
+                         pco__transports *home, pco_protocol *protocol, pco__stream *stream);
 
 /*
  * The transport has ended, its connection_lost has returned: its stream and its protocol, which the
@@ -118,6 +145,22 @@ typedef struct pco__kept {
     unsigned char data[];
 } pco__kept;
 
+/*
+ * Whom a stream belongs to: a server, for instance. It is asked for its functions on the stream's
+ * thread; an owner that lives on another has them post what they have to tell.
+ */
+typedef struct pco__owner pco__owner;
+
+typedef struct pco__owner_class {
+    /* A stream of this list has ended: connection_lost has returned and its socket is closed. */
+    void (*ended)(pco__owner *owner);
+} pco__owner_class;
+
+struct pco__owner {
+    const pco__owner_class *class_;
+    pco__link streams; /* pco_transport.link */
+};
+
 /* What each message needs comes first, so that it lies together. */
 struct pco__stream {
     pco_transport base;
@@ -151,7 +194,7 @@ struct pco__stream {
         pco_protocol *lender; /* while open: whose memory a RECV with get_buffer reads into */
         const char *sentence; /* with an error: static; NULL: the error's own */
     };
-    pco_server *server; /* counts this stream; NULL: none */
+    pco__owner *owner;  /* NULL: none */
     pco_transport *top; /* what the user sees: this stream's base, or TLS above it */
     pco__task task;     /* deliver what was kept, or finish */
     pco__timer timer;   /* limits CLOSING */
@@ -159,7 +202,7 @@ struct pco__stream {
 };
 
 typedef struct pco__stream_options {
-    pco_server *server;      /* or NULL */
+    pco__owner *owner;       /* or NULL */
     const pco_address *peer; /* or NULL */
     double close_timeout;
     bool linger;
@@ -202,6 +245,19 @@ void pco__stream_close(pco__stream *stream);
 void pco__stream_abort(pco__stream *stream, bool reset);
 
 /* ---- Writing (stream_write.c) ---- */
+
+/* Sends what the cork holds, whosever it is. */
+void pco__cork_flush_now(pco__transports *home);
+
+/* The transports' hook. */
+void pco__cork_run_hook(pco__hook *hook);
+
+static inline void pco__cork_flush(pco__transports *home)
+{
+    if (home->cork.owner != NULL) {
+        pco__cork_flush_now(home);
+    }
+}
 
 /* The class's write() of the stream. */
 int pco__stream_write(pco_transport *transport, const void *data, size_t length);

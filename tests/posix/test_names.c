@@ -211,7 +211,8 @@ static void a_service_is_copied_and_looked_up_elsewhere(void **state)
     pco_server_options options = server_options();
     options.host = quiet_host();
     options.service = name;
-    assert_int_equal(pco_loop_create_server_async(at.loop, &options, note_created, NULL, NULL), 0);
+    assert_int_equal(
+        pco_loop_create_server_async(at.loop, &options, note_created, NULL, NULL, NULL), 0);
     memset(name, 'x', sizeof name - 1);
     assert_true(reaches(&at.closed_calls, 1));
     assert_int_equal(port_of(at.server, 0), atoi(port_of_service));

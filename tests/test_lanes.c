@@ -1,23 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Goal: work that blocks is done on a thread of the loop's, in order; its owner is told exactly
- * once, on the loop's thread; and freeing the loop waits for nobody, whatever the thread is at.
+ * Goal: work that blocks is done on threads of the loop's, as many as its lane may have, and begun
+ * in order; its owner is told exactly once, on the loop's thread; canceling it and freeing the loop
+ * wait for nobody, whatever the threads are at.
  * Method: pieces of work that wait at a gate until the test opens it.
  */
 #include "behaviour.h"
 
 #include "system/platform.h"
-#include "loop/resolver.h"
+#include "loop/lanes.h"
 
-enum { PIECES = 8 };
+/* Twice as many as there are threads in the lane. */
+enum { THREADS = 4, PIECES = 8 };
 
 /* A piece of work. What both threads touch is guarded by `guard`. */
 typedef struct piece {
-    pco__lookup lookup;
+    pco__job job;
     bool waits; /* at the gate */
     uintptr_t worked_on;
     uintptr_t told_on;
     unsigned begun;
+    unsigned began_as; /* among those who began */
     unsigned worked;
     unsigned told;
     unsigned canceled;
@@ -29,6 +32,7 @@ static pco__mutex *guard;
 static pco__mutex *gate;
 static piece pieces[PIECES];
 static unsigned told; /* on the loop's thread only */
+static unsigned begun;
 static bool submitting;
 
 static void count(unsigned *counter)
@@ -46,10 +50,13 @@ static unsigned value_of(const unsigned *counter)
     return value;
 }
 
-static void work(pco__lookup *lookup)
+static void work(pco__job *job)
 {
-    piece *self = PCO__CONTAINER(lookup, piece, lookup);
-    count(&self->begun);
+    piece *self = PCO__CONTAINER(job, piece, job);
+    pco__mutex_lock(guard);
+    self->begun++;
+    self->began_as = begun++;
+    pco__mutex_unlock(guard);
     if (self->waits) {
         pco__mutex_lock(gate);
         pco__mutex_unlock(gate);
@@ -58,9 +65,9 @@ static void work(pco__lookup *lookup)
     count(&self->worked);
 }
 
-static void done(pco__lookup *lookup, bool canceled)
+static void done(pco__job *job, bool canceled)
 {
-    piece *self = PCO__CONTAINER(lookup, piece, lookup);
+    piece *self = PCO__CONTAINER(job, piece, job);
     self->told_on = pco__thread_id();
     self->place = told++;
     self->told++;
@@ -70,20 +77,20 @@ static void done(pco__lookup *lookup, bool canceled)
     }
 }
 
-static void discard(pco__lookup *lookup)
+static void discard(pco__job *job)
 {
-    piece *self = PCO__CONTAINER(lookup, piece, lookup);
+    piece *self = PCO__CONTAINER(job, piece, job);
     count(&self->discarded);
 }
 
 static int submit(piece *self, bool waits)
 {
-    self->lookup.work = work;
-    self->lookup.done = done;
-    self->lookup.discard = discard;
+    self->job.work = work;
+    self->job.done = done;
+    self->job.discard = discard;
     self->waits = waits;
     submitting = true;
-    int code = pco__resolver_submit(at.loop, &self->lookup, NULL);
+    int code = pco__lanes_submit(at.loop, PCO__LANE_NAMES, &self->job, NULL);
     submitting = false;
     return code;
 }
@@ -103,7 +110,7 @@ static bool comes(const unsigned *counter)
 static int begin(void **state)
 {
     memset(pieces, 0, sizeof pieces);
-    told = 0;
+    told = begun = 0;
     return world_begin(state);
 }
 
@@ -123,27 +130,82 @@ static void work_is_done_on_another_thread_and_told_on_the_loops(void **state)
     assert_int_equal(pieces[0].discarded, 1);
 }
 
-static void many_pieces_are_done_in_their_order(void **state)
+static void a_lane_works_on_so_many_pieces_at_once_and_begins_them_in_order(void **state)
 {
     (void)state;
     pco__mutex_lock(gate);
     for (unsigned i = 0; i < PIECES; i++) {
         assert_int_equal(submit(&pieces[i], true), 0);
     }
+    for (unsigned i = 0; i < THREADS; i++) {
+        assert_true(comes(&pieces[i].begun));
+    }
     let_pass(3);
     assert_int_equal(told, 0);
+    assert_int_equal(value_of(&begun), THREADS);
     pco__mutex_unlock(gate);
     assert_true(reaches(&told, PIECES));
     for (unsigned i = 0; i < PIECES; i++) {
-        assert_int_equal(pieces[i].place, i);
         assert_int_equal(pieces[i].told, 1);
         assert_int_equal(pieces[i].canceled, 0);
         assert_int_equal(pieces[i].discarded, 1);
-        assert_true(pieces[i].worked_on == pieces[0].worked_on);
+        assert_true(i < THREADS || pieces[i].began_as >= THREADS);
     }
 }
 
-/* The thread ends when there is nothing to do; there is another one for the next piece. */
+static void what_waits_is_canceled_without_being_begun(void **state)
+{
+    (void)state;
+    pco__mutex_lock(gate);
+    for (unsigned i = 0; i < PIECES; i++) {
+        assert_int_equal(submit(&pieces[i], true), 0);
+    }
+    for (unsigned i = 0; i < THREADS; i++) {
+        assert_true(comes(&pieces[i].begun));
+    }
+    pco__job_cancel(at.loop, &pieces[THREADS].job);
+    pco__job_cancel(at.loop, &pieces[THREADS].job);
+    assert_int_equal(told, 0);
+    assert_true(reaches(&told, 1));
+    assert_int_equal(pieces[THREADS].told, 1);
+    assert_int_equal(pieces[THREADS].canceled, 1);
+    assert_int_equal(pieces[THREADS].discarded, 1);
+    pco__mutex_unlock(gate);
+    assert_true(reaches(&told, PIECES));
+    assert_int_equal(pieces[THREADS].begun, 0);
+    assert_int_equal(pieces[THREADS].told, 1);
+}
+
+static void what_is_under_way_is_canceled_at_once_and_discarded_when_it_is_over(void **state)
+{
+    (void)state;
+    pco__mutex_lock(gate);
+    assert_int_equal(submit(&pieces[0], true), 0);
+    assert_true(comes(&pieces[0].begun));
+    pco__job_cancel(at.loop, &pieces[0].job);
+    assert_true(reaches(&told, 1));
+    assert_int_equal(pieces[0].canceled, 1);
+    assert_int_equal(value_of(&pieces[0].discarded), 0);
+    pco__mutex_unlock(gate);
+    assert_true(comes(&pieces[0].discarded));
+    let_pass(3);
+    assert_int_equal(pieces[0].told, 1);
+}
+
+static void what_is_done_but_not_told_is_told_as_canceled(void **state)
+{
+    (void)state;
+    assert_int_equal(submit(&pieces[0], false), 0);
+    assert_true(comes(&pieces[0].worked));
+    pco__job_cancel(at.loop, &pieces[0].job);
+    assert_true(reaches(&told, 1));
+    assert_int_equal(pieces[0].canceled, 1);
+    assert_true(comes(&pieces[0].discarded));
+    let_pass(3);
+    assert_int_equal(pieces[0].told, 1);
+}
+
+/* A thread ends when there is nothing to do; there is another one for the next piece. */
 static void one_piece_after_the_other_is_done(void **state)
 {
     (void)state;
@@ -183,21 +245,25 @@ static void a_freed_loop_does_not_wait_for_work_that_is_under_way(void **state)
     pco__mutex_lock(gate);
     assert_int_equal(submit(&pieces[0], true), 0);
     for (unsigned i = 1; i < PIECES; i++) {
-        assert_int_equal(submit(&pieces[i], false), 0);
+        assert_int_equal(submit(&pieces[i], true), 0);
     }
-    assert_true(comes(&pieces[0].begun));
-    world_free_loop(); /* while the thread stands at the gate */
+    for (unsigned i = 0; i < THREADS; i++) {
+        assert_true(comes(&pieces[i].begun));
+    }
+    world_free_loop(); /* while the threads stand at the gate */
     for (unsigned i = 0; i < PIECES; i++) {
         assert_int_equal(pieces[i].told, 1);
         assert_int_equal(pieces[i].canceled, 1);
         assert_true(pieces[i].told_on == pco__thread_id());
-        assert_int_equal(value_of(&pieces[i].discarded), i != 0);
+        assert_int_equal(value_of(&pieces[i].discarded), i >= THREADS);
     }
     pco__mutex_unlock(gate);
-    assert_true(comes(&pieces[0].discarded));
-    assert_int_equal(pieces[0].told, 1);
-    for (unsigned i = 1; i < PIECES; i++) {
-        assert_int_equal(pieces[i].worked, 0);
+    for (unsigned i = 0; i < THREADS; i++) {
+        assert_true(comes(&pieces[i].discarded));
+        assert_int_equal(pieces[i].told, 1);
+    }
+    for (unsigned i = THREADS; i < PIECES; i++) {
+        assert_int_equal(pieces[i].begun, 0);
     }
 }
 
@@ -231,9 +297,9 @@ static void two_loops_do_not_wait_for_each_other(void **state)
     assert_int_equal(pieces[0].canceled, 0);
 }
 
-static void submit_another(pco__lookup *lookup, bool canceled)
+static void submit_another(pco__job *job, bool canceled)
 {
-    done(lookup, canceled);
+    done(job, canceled);
     if (submit(&pieces[1], false) != 0) {
         violate("submitting inside of done failed");
     }
@@ -243,7 +309,7 @@ static void more_work_may_be_submitted_when_some_is_done(void **state)
 {
     (void)state;
     assert_int_equal(submit(&pieces[0], true), 0);
-    pieces[0].lookup.done = submit_another;
+    pieces[0].job.done = submit_another;
     assert_true(reaches(&told, 2));
     assert_int_equal(pieces[1].worked, 1);
     assert_int_equal(pieces[1].discarded, 1);
@@ -251,7 +317,10 @@ static void more_work_may_be_submitted_when_some_is_done(void **state)
 
 static const struct CMUnitTest tests[] = {
     TEST(work_is_done_on_another_thread_and_told_on_the_loops),
-    TEST(many_pieces_are_done_in_their_order),
+    TEST(a_lane_works_on_so_many_pieces_at_once_and_begins_them_in_order),
+    TEST(what_waits_is_canceled_without_being_begun),
+    TEST(what_is_under_way_is_canceled_at_once_and_discarded_when_it_is_over),
+    TEST(what_is_done_but_not_told_is_told_as_canceled),
     TEST(one_piece_after_the_other_is_done),
     TEST(want_of_memory_is_told_at_once_and_nobody_else_hears),
     TEST(a_freed_loop_does_not_wait_for_work_that_is_under_way),
@@ -265,7 +334,7 @@ int main(void)
     if (pco__mutex_new(&guard) != 0 || pco__mutex_new(&gate) != 0) {
         return 1;
     }
-    int failures = run_here("resolver", tests, sizeof tests / sizeof tests[0]);
+    int failures = run_here("lanes", tests, sizeof tests / sizeof tests[0]);
     pco__mutex_free(gate);
     pco__mutex_free(guard);
     return failures;

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * turn.c: a turn of the loop, and running it.
+ *
+ * The one hard idea is order. A turn has three parts: poll() runs the callbacks of input and
+ * output; then the timers that are due join the queue of tasks; then exactly the tasks that are in
+ * the queue at that moment run. What they queue waits for the next turn.
+ *
+ * There is one queue, so tasks run in the order in which they were queued. What other threads post
+ * waits in a list under a mutex, and joins the queue before anything else does: a flag says without
+ * the mutex whether there is something.
+ */
+#include "loop/loop.h"
+
+#include <math.h>
+
+#define NANOSECONDS 1e9
+
+/* ---- Time ---- */
+
+uint64_t pco__loop_now(pco_loop *loop)
+{
+    if (loop->now == 0) {
+        loop->now = loop->backend->class_->now(loop->backend);
+    }
+    return loop->now;
+}
+
+uint64_t pco__nanoseconds(double seconds)
+{
+    double nanoseconds = ceil(seconds * NANOSECONDS);
+    if (nanoseconds >= (double)(UINT64_MAX / 4)) {
+        return UINT64_MAX / 4;
+    }
+    return nanoseconds <= 0 ? 0 : (uint64_t)nanoseconds;
+}
+
+double pco_loop_time(pco_loop *loop)
+{
+    pco__loop_check_thread(loop);
+    return (double)loop->backend->class_->now(loop->backend) / NANOSECONDS;
+}
+
+/*
+ * Counts from the time it is, not from the turn's: a callback that took long must not use up the
+ * limits of connections that had their turn after it.
+ */
+void pco__loop_start_timer(pco_loop *loop, pco__timer *timer, double seconds)
+{
+    if (!isinf(seconds)) {
+        uint64_t now = loop->backend->class_->now(loop->backend);
+        pco__timer_start(&loop->timers, timer, now + pco__nanoseconds(seconds));
+    }
+}
+
+void pco__loop_stop_timer(pco_loop *loop, pco__timer *timer)
+{
+    pco__timer_stop(&loop->timers, timer);
+}
+
+/* ---- Tasks ---- */
+
+static PCO__COLD void take_posted(pco_loop *loop)
+{
+    pco__mutex_lock(loop->mutex);
+    pco__list_move(&loop->posted, &loop->ready);
+    pco__flag_set(&loop->has_posted, false);
+    pco__mutex_unlock(loop->mutex);
+}
+
+/* What other threads have posted before this moment comes before what is queued after it. */
+static inline void let_posted_in(pco_loop *loop)
+{
+    if (pco__flag_is_raised(&loop->has_posted)) {
+        take_posted(loop);
+    }
+}
+
+void pco__loop_schedule(pco_loop *loop, pco__task *task)
+{
+    let_posted_in(loop);
+    if (!pco__task_is_queued(task)) {
+        pco__list_append(&loop->ready, &task->link);
+    }
+}
+
+void pco__loop_schedule_last(pco_loop *loop, pco__task *task)
+{
+    pco__loop_unschedule(loop, task);
+    pco__loop_schedule(loop, task);
+}
+
+void pco__loop_unschedule(pco_loop *loop, pco__task *task)
+{
+    let_posted_in(loop);
+    pco__list_remove(&task->link);
+}
+
+void pco__loop_post(pco_loop *loop, pco__task *task)
+{
+    pco__mutex_lock(loop->mutex);
+    bool first = pco__list_is_empty(&loop->posted);
+    pco__list_append(&loop->posted, &task->link);
+    pco__flag_set(&loop->has_posted, true);
+    pco__mutex_unlock(loop->mutex);
+    if (first) {
+        loop->backend->class_->wake(loop->backend, false);
+    }
+}
+
+/* ---- Callbacks ---- */
+
+/* In debug mode: when a callback begins. */
+static uint64_t debug_begin(pco_loop *loop)
+{
+    return loop->debug ? loop->backend->class_->now(loop->backend) : 0;
+}
+
+static void callback_ended(pco_loop *loop, uint64_t began)
+{
+    pco__loop_after_callback(loop);
+    if (loop->debug) {
+        pco__loop_report_slow(loop, began);
+    }
+}
+
+static PCO__COLD void complete_watched(pco__backend *backend, pco__op *op,
+                                       const pco__result *result, pco__submit *submit)
+{
+    uint64_t began = debug_begin(backend->loop);
+    if (op->done(op, result)) {
+        submit(backend, op);
+    }
+    callback_ended(backend->loop, began);
+}
+
+void pco__loop_watch_callbacks(pco_loop *loop)
+{
+    loop->backend->complete = loop->debug ? complete_watched : NULL;
+}
+
+/* ---- The turn ---- */
+
+static void run_due_timers(pco_loop *loop)
+{
+    if (loop->timers.first == NULL) {
+        return;
+    }
+    uint64_t now = pco__loop_now(loop);
+    pco__timer *timer;
+    while ((timer = pco__timers_take_due(&loop->timers, now)) != NULL) {
+        uint64_t began = debug_begin(loop);
+        timer->fire(timer);
+        callback_ended(loop, began);
+    }
+}
+
+static void run_tasks(pco_loop *loop)
+{
+    pco__list_move(&loop->ready, &loop->running);
+    while (!pco__list_is_empty(&loop->running)) {
+        pco__task *task = PCO__CONTAINER(loop->running.next, pco__task, link);
+        pco__list_remove(&task->link);
+        uint64_t began = debug_begin(loop);
+        task->run(task);
+        callback_ended(loop, began);
+    }
+}
+
+/* How long poll() may wait when the caller would wait for `limit`. */
+static uint64_t poll_timeout(pco_loop *loop, uint64_t limit)
+{
+    if (!pco__list_is_empty(&loop->ready)) {
+        return 0;
+    }
+    if (loop->timers.first == NULL || limit == 0) {
+        return limit;
+    }
+    uint64_t now = pco__loop_now(loop);
+    uint64_t when = loop->timers.first->when;
+    uint64_t wait = when > now ? when - now : 0;
+    return wait < limit ? wait : limit;
+}
+
+/* Runs one turn. Returns whether a stop was asked for before it began. */
+static bool turn(pco_loop *loop, uint64_t limit, bool first)
+{
+    bool stop = false;
+    pco__loop_after_callback(loop);
+    uint64_t timeout = poll_timeout(loop, limit);
+    loop->now = 0;
+    loop->backend->class_->poll(loop->backend, timeout, &stop);
+    let_posted_in(loop);
+    if (!stop || first) {
+        run_due_timers(loop);
+        run_tasks(loop);
+    }
+    loop->now = 0;
+    return stop;
+}
+
+void pco__loop_turn_of_freeing(pco_loop *loop)
+{
+    turn(loop, PCO__FOREVER, true);
+}
+
+void pco__loop_drop_timers(pco_loop *loop)
+{
+    pco__timer *timer;
+    while ((timer = pco__timers_take_due(&loop->timers, UINT64_MAX)) != NULL) {
+        timer->fire(timer);
+    }
+    run_tasks(loop);
+}
+
+/* ---- Running ---- */
+
+int pco__loop_take_over(pco_loop *loop)
+{
+    if (loop->is_running || loop->freeing) {
+        pco__loop_check_thread(loop);
+        return PCO_EBUSY;
+    }
+    loop->thread = pco__thread_id();
+    return 0;
+}
+
+static int begin_run(pco_loop *loop)
+{
+    int code = pco__loop_take_over(loop);
+    if (code == 0) {
+        loop->is_running = true;
+        loop->now = 0;
+    }
+    return code;
+}
+
+int pco_loop_run_forever(pco_loop *loop)
+{
+    int code = begin_run(loop);
+    if (code != 0) {
+        return code;
+    }
+    bool first = true;
+    while (!turn(loop, PCO__FOREVER, first)) {
+        first = false;
+    }
+    loop->is_running = false;
+    return 0;
+}
+
+int pco_loop_run_once(pco_loop *loop, double timeout)
+{
+    if (pco__check_seconds(timeout, true, "timeout", NULL) != 0) {
+        return PCO_EINVAL;
+    }
+    int code = begin_run(loop);
+    if (code != 0) {
+        return code;
+    }
+    turn(loop, isinf(timeout) ? PCO__FOREVER : pco__nanoseconds(timeout), true);
+    loop->is_running = false;
+    return 0;
+}
+
+int pco_loop_run_until(pco_loop *loop, pco_condition condition, void *context, double timeout)
+{
+    if (condition == NULL || pco__check_seconds(timeout, true, "timeout", NULL) != 0) {
+        return PCO_EINVAL;
+    }
+    int code = begin_run(loop);
+    if (code != 0) {
+        return code;
+    }
+    uint64_t start = loop->backend->class_->now(loop->backend);
+    uint64_t end = isinf(timeout) ? PCO__FOREVER : start + pco__nanoseconds(timeout);
+    bool first = true;
+    while (!condition(context)) {
+        uint64_t now = end == PCO__FOREVER ? 0 : loop->backend->class_->now(loop->backend);
+        if (now >= end) {
+            code = PCO_ETIMEDOUT;
+            break;
+        }
+        if (turn(loop, end == PCO__FOREVER ? PCO__FOREVER : end - now, first)) {
+            code = condition(context) ? 0 : PCO_ECANCELED;
+            break;
+        }
+        first = false;
+    }
+    loop->is_running = false;
+    return code;
+}
+
+void pco_loop_stop(pco_loop *loop)
+{
+    loop->backend->class_->wake(loop->backend, true);
+}
+
+bool pco_loop_is_running(const pco_loop *loop)
+{
+    pco__loop_check_thread(loop);
+    return loop->is_running;
+}
