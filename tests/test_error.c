@@ -26,6 +26,45 @@ static void every_code_has_its_name_and_sentence(void **state)
     assert_string_equal(pco_strerror(0), "success");
     assert_string_equal(pco_strerror(12345), "unknown error");
     assert_string_equal(pco_error_name(12345), "PCO_EUNKNOWN");
+    assert_int_equal(PCO_OK, 0);
+    assert_string_equal(pco_error_name(PCO_OK), "PCO_OK");
+}
+
+static void a_peer_that_went_away_is_told_from_what_is_wrong(void **state)
+{
+    static const int gone[] = {PCO_ECONNRESET, PCO_ECONNABORTED, PCO_ETIMEDOUT,
+                               PCO_ETRUNCATED, PCO_EHOSTUNREACH, PCO_ENETUNREACH};
+
+    (void)state;
+    for (int code = -100; code <= 100; code++) {
+        bool expected = false;
+        for (size_t i = 0; i < sizeof gone / sizeof gone[0]; i++) {
+            expected |= gone[i] == code;
+        }
+        assert_int_equal(pco_error_is_disconnect(code), expected);
+    }
+}
+
+/* What others have written must not look like lines of a log, nor speak to a terminal. */
+static void a_message_is_one_line_whatever_it_quotes(void **state)
+{
+    char all[512];
+    pco_error error;
+
+    (void)state;
+    pco__error_describe(&error, PCO_ENONAME, 0, "resolve %s",
+                        "a\nportico: all is well\r\t\x1B[2J\x7F");
+    assert_string_equal(error.message, "resolve a\\x0Aportico: all is well\\x0D\\x09\\x1B[2J\\x7F: "
+                                       "the name does not resolve");
+    for (size_t length = 1; length < sizeof all; length++) { /* wherever it is cut */
+        memset(all, '\n', length);
+        all[length] = '\0';
+        pco__error_set(&error, PCO_ENONAME, 0, "%s", all);
+        size_t written = strlen(error.message);
+        assert_int_equal(written, 4 * length < sizeof error.message ? 4 * length : 244);
+        assert_int_equal(strspn(error.message, "\\x0A"), written);
+        assert_string_equal(error.message + written - 4, "\\x0A");
+    }
 }
 
 static void an_error_carries_code_system_code_and_sentence(void **state)
@@ -164,6 +203,8 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_code_has_its_name_and_sentence),
+        cmocka_unit_test(a_peer_that_went_away_is_told_from_what_is_wrong),
+        cmocka_unit_test(a_message_is_one_line_whatever_it_quotes),
         cmocka_unit_test(an_error_carries_code_system_code_and_sentence),
         cmocka_unit_test(nobody_needs_to_want_the_error),
         cmocka_unit_test(a_message_too_long_is_cut_but_keeps_the_reason),

@@ -51,6 +51,7 @@ extern "C" {
 #endif
 
 enum {
+    PCO_OK = 0,
 #define PCO_ERROR_ENUM(name, number, sentence) PCO_##name = (number),
     PCO_ERROR_MAP(PCO_ERROR_ENUM)
 #undef PCO_ERROR_ENUM
@@ -58,19 +59,35 @@ enum {
 
 /*
  * What went wrong. `message` is a full sentence without a final stop, such as
- * "bind 127.0.0.1 port 80: permission denied"; it always ends in a NUL.
+ * "bind 127.0.0.1 port 80: permission denied". It is one line, fit for a log, whatever was in the
+ * names that it quotes: their control characters are written as \x0A. It always ends in a NUL.
  */
 struct pco_error {
-    int code;        /* PCO_E*, or 0 */
+    int code;        /* PCO_E*, or PCO_OK */
     int system_code; /* errno, the Win32 or Winsock code, or OpenSSL's reason; 0 if there is none */
     char message[248];
 };
 
-/* The name of a code, "PCO_EINVAL"; "PCO_EUNKNOWN" for a number that is none. Any thread. */
+/* The name of a code, "PCO_EINVAL" or "PCO_OK"; "PCO_EUNKNOWN" for another number. Any thread. */
 PCO_API const char *pco_error_name(int code);
 
 /* The sentence of a code, "invalid argument"; "success" for 0. Any thread. */
 PCO_API const char *pco_strerror(int code);
+
+/*
+ * Whether a code that connection_lost was told means just that the peer, or the way to it, has
+ * gone: what happens to every server all day, and needs no line in its log. True of
+ *
+ *   PCO_ECONNRESET     the peer has broken off, or vanished while it was sent something
+ *   PCO_ECONNABORTED   the connection has broken
+ *   PCO_ETIMEDOUT      the peer answers no more, or took nothing within a time limit
+ *   PCO_ETRUNCATED     the peer has gone without ending TLS: what it sent may lack its end
+ *   PCO_EHOSTUNREACH, PCO_ENETUNREACH   there is no way to it any more
+ *
+ * and of no other; not of PCO_OK, a clean end, nor of PCO_EPIPE, which only tells a writer that it
+ * has ended its own side before. Any thread.
+ */
+PCO_API bool pco_error_is_disconnect(int code);
 
 #ifdef __cplusplus
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * error.c: the names and sentences of the error codes, and filling in a pco_error. A message that
- * does not fit is cut between two characters of UTF-8, never inside one.
+ * does not fit is cut between two characters of UTF-8, never inside one. Sentences quote what
+ * others have written, hosts and paths: no control character of it gets through, so that nobody
+ * forges lines of a log.
  */
 #include "support/error.h"
 
@@ -12,6 +14,8 @@
 const char *pco_error_name(int code)
 {
     switch (code) {
+    case PCO_OK:
+        return "PCO_OK";
 #define NAME(name, number, sentence)                                                               \
     case number:                                                                                   \
         return "PCO_" #name;
@@ -25,7 +29,7 @@ const char *pco_error_name(int code)
 const char *pco_strerror(int code)
 {
     switch (code) {
-    case 0:
+    case PCO_OK:
         return "success";
 #define SENTENCE(name, number, sentence)                                                           \
     case number:                                                                                   \
@@ -34,6 +38,21 @@ const char *pco_strerror(int code)
 #undef SENTENCE
     default:
         return pco_strerror(PCO_EUNKNOWN);
+    }
+}
+
+bool pco_error_is_disconnect(int code)
+{
+    switch (code) {
+    case PCO_ECONNRESET:
+    case PCO_ECONNABORTED:
+    case PCO_ETIMEDOUT:
+    case PCO_ETRUNCATED:
+    case PCO_EHOSTUNREACH:
+    case PCO_ENETUNREACH:
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -55,19 +74,47 @@ static size_t whole_characters(const char *text, size_t end)
     return end - (start - 1) < length ? start - 1 : end;
 }
 
-/* Formats into text[0..size), and returns the length. */
+/* Writes a byte, a control character as \x0A. Returns how much that is; 0: there is no room. */
+static size_t write_visibly(char *text, size_t room, char byte)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    unsigned char value = (unsigned char)byte;
+    bool is_control = value < ' ' || value == 0x7F;
+
+    if (room < (is_control ? 4 : 1)) {
+        return 0;
+    }
+    if (!is_control) {
+        *text = byte;
+        return 1;
+    }
+    text[0] = '\\';
+    text[1] = 'x';
+    text[2] = digits[value >> 4];
+    text[3] = digits[value & 15];
+    return 4;
+}
+
+/* Formats into text[0..size), no larger than a message, and returns the length. */
 static size_t format_cut(char *text, size_t size, const char *format, va_list arguments)
 {
-    int length = vsnprintf(text, size, format, arguments);
+    char raw[sizeof((pco_error *)NULL)->message];
+    int formatted = vsnprintf(raw, sizeof raw, format, arguments);
+    size_t length = 0;
+    size_t written = 1;
 
-    if (length < 0) {
-        length = 0; /* an encoding error: the message is empty */
+    if (formatted < 0) {
+        raw[0] = '\0'; /* an encoding error: the message is empty */
     }
-    if ((size_t)length >= size) {
-        length = (int)whole_characters(text, size - 1);
+    for (const char *from = raw; *from != '\0' && written != 0; from++) {
+        written = write_visibly(text + length, size - 1 - length, *from);
+        length += written;
+    }
+    if (written == 0 || formatted >= (int)sizeof raw) {
+        length = whole_characters(text, length);
     }
     text[length] = '\0';
-    return (size_t)length;
+    return length;
 }
 
 int pco__error_set(pco_error *error, int code, int system_code, const char *format, ...)
