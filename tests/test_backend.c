@@ -614,8 +614,28 @@ static void sending_to_a_peer_that_has_reset_fails(void **state)
     server.out.op.with.chain = &segment;
     submit(&server.out, &server.io, PCO__OP_SEND);
     assert_true(completes(&server.out));
-    assert_true(server.out.error == PCO_EPIPE || server.out.error == PCO_ECONNRESET ||
-                server.out.error == PCO_ECONNABORTED);
+    assert_int_equal(server.out.error, PCO_ECONNRESET);
+    close_end(&server);
+}
+
+/* What Linux calls EPIPE, as if we had ended our side. */
+static void sending_to_a_peer_that_has_ended_and_then_reset_fails_as_after_any_reset(void **state)
+{
+    pco__segment segment = {.data = (const unsigned char *)"x", .length = 1};
+    end client;
+    end server;
+
+    (void)state;
+    make_pairs(&client, &server, 1);
+    submit(&server.in, &server.io, PCO__OP_RECV);
+    assert_int_equal(at.backend->class_->shutdown_send(at.backend, &client.io), 0);
+    assert_true(completes(&server.in));
+    close_io(&client.io, true);
+    exchange_a_message_elsewhere();
+    server.out.op.with.chain = &segment;
+    submit(&server.out, &server.io, PCO__OP_SEND);
+    assert_true(completes(&server.out));
+    assert_int_equal(server.out.error, PCO_ECONNRESET);
     close_end(&server);
 }
 
@@ -1378,6 +1398,7 @@ static const struct CMUnitTest tests[] = {
     TEST(a_closed_listener_gives_its_port_back_before_its_accepts_come_back),
     TEST(a_client_that_has_come_when_the_listener_is_closed_is_let_go),
     TEST(an_accepts_done_may_close_its_listener),
+    TEST(sending_to_a_peer_that_has_ended_and_then_reset_fails_as_after_any_reset),
     TEST(operations_that_wait_end_when_they_are_canceled),
     TEST(a_send_that_waits_ends_when_it_is_canceled),
     TEST(a_connect_that_is_canceled_ends_once),

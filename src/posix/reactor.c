@@ -120,9 +120,23 @@ static void finish(pco__reactor *reactor, pco__op *op, const pco__result *result
     pco__complete(&reactor->base, op, result, pco__reactor_submit);
 }
 
+/*
+ * A peer that has gone is ECONNRESET to who reads and often EPIPE to who writes, on Linux also to
+ * who reads or asks once the peer has ended its side (tcp_reset). By EPIPE we mean our own end.
+ */
+static int stream_error(int system_code)
+{
+    return system_code == EPIPE ? PCO_ECONNRESET : pco__error_from_system(system_code);
+}
+
+static int send_error(const pco__io *io, int system_code)
+{
+    return io->private_.shut_down ? pco__error_from_system(system_code) : stream_error(system_code);
+}
+
 static void fail(pco__reactor *reactor, pco__op *op, int system_code)
 {
-    pco__result result = {.error = pco__error_from_system(system_code), .system_code = system_code};
+    pco__result result = {.error = stream_error(system_code), .system_code = system_code};
 
     finish(reactor, op, &result);
 }
@@ -219,10 +233,6 @@ static void try_watch(pco__reactor *reactor, pco__io *io)
     int code = take_socket_error(io);
 
     clear(io, PCO__READY_ERROR);
-    /* Linux calls a reset EPIPE once the peer has ended its side. It is a reset all the same. */
-    if (code == EPIPE) {
-        code = ECONNRESET;
-    }
     if (code != 0) {
         fail(reactor, io->private_.in, code);
     }
@@ -416,7 +426,7 @@ static pco__sent judge_send(pco__io *io, ssize_t answer, size_t total)
 
     if (answer < 0 && !would_block(errno)) {
         sent.system_code = errno;
-        sent.error = errno == ENOBUFS ? PCO_EAGAIN : pco__error_from_system(errno); /* starve() */
+        sent.error = errno == ENOBUFS ? PCO_EAGAIN : send_error(io, errno); /* starve() */
         return sent;
     }
     if (answer < (ssize_t)total) {
@@ -826,6 +836,7 @@ int64_t pco__reactor_unsent(pco__backend *backend, const pco__io *io)
 int pco__reactor_shutdown_send(pco__backend *backend, pco__io *io)
 {
     (void)backend;
+    io->private_.shut_down = true;
     return shutdown(descriptor_of(io), SHUT_WR) == 0 ? 0 : pco__error_from_system(errno);
 }
 

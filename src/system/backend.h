@@ -92,7 +92,8 @@ typedef enum pco__op_kind {
 
     /*
      * Send the segments from `chain` on, all or the first part of them. Result: `length`, at least
-     * 1 on success.
+     * 1 on success. A peer that has gone is PCO_ECONNRESET, whatever the system calls it; PCO_EPIPE
+     * is what who sends after shutdown_send() is told.
      */
     PCO__OP_SEND
 } pco__op_kind;
