@@ -266,6 +266,15 @@ static void an_address_not_of_this_machine_is_refused(void **state)
     assert_refused(&options, PCO_EADDRNOTAVAIL, FOREIGN_ADDRESS);
 }
 
+static void an_address_of_no_interface_is_refused(void **state)
+{
+    (void)state;
+    need_ipv6();
+    pco_server_options options = server_options();
+    options.host = "fe80::1%999999"; /* the number of no interface */
+    assert_refused(&options, PCO_EADDRNOTAVAIL, "fe80::1%999999");
+}
+
 static void a_port_in_use_is_refused_and_named(void **state)
 {
     (void)state;
@@ -576,6 +585,7 @@ static const struct CMUnitTest tests[] = {
     TEST(numerichost_asks_for_no_name),
     TEST(an_address_of_another_family_is_refused),
     TEST(an_address_not_of_this_machine_is_refused),
+    TEST(an_address_of_no_interface_is_refused),
     TEST(a_port_in_use_is_refused_and_named),
     TEST(if_one_host_fails_the_good_ones_are_closed_again),
     TEST(if_one_port_is_in_use_the_good_ones_are_closed_again),

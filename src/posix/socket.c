@@ -524,9 +524,31 @@ int64_t pco__socket_unsent(int descriptor)
 
 /* ---- Names ---- */
 
+/*
+ * Who has no descriptor left for the resolver's files and sockets is told that there is no such
+ * name: getaddrinfo hides the cause. Returns the errno of opening one, 0 if that can be done.
+ */
+static int want_of_descriptors(void)
+{
+    int descriptor = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+    if (descriptor >= 0) {
+        close(descriptor);
+        return 0;
+    }
+    return errno == EMFILE || errno == ENFILE ? errno : 0;
+}
+
 /* A code of getaddrinfo, as one of ours; *system_code becomes errno's where that is the cause. */
 static int resolver_error(int status, int *system_code)
 {
+    int cause = status == EAI_SYSTEM ? errno : 0;
+    int want = want_of_descriptors();
+
+    if (want != 0) {
+        *system_code = want;
+        return PCO_EMFILE;
+    }
     *system_code = status;
     switch (status) {
     case EAI_NONAME:
@@ -546,8 +568,9 @@ static int resolver_error(int status, int *system_code)
     case EAI_SOCKTYPE:
         return PCO_EINVAL;
     case EAI_SYSTEM:
-        *system_code = errno;
-        return errno == ENOMEM ? PCO_ENOMEM : PCO_ERESOLVE;
+        *system_code = cause;
+        cause = pco__error_from_system(cause);
+        return cause == PCO_ENOMEM || cause == PCO_EMFILE ? cause : PCO_ERESOLVE;
     default:
         return PCO_ERESOLVE;
     }

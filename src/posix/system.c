@@ -19,7 +19,11 @@
 
 /* ---- Errors ---- */
 
-/* Some names share a number on some systems, so this is a table and not a switch. */
+/*
+ * What the calls of sockets, of queues of events and of files may answer on Linux, macOS and the
+ * BSDs, by their manuals. Some names share a number on some systems, so this is a table and not a
+ * switch.
+ */
 static const struct {
     int system;
     int ours;
@@ -28,16 +32,27 @@ static const struct {
     {EDESTADDRREQ, PCO_EINVAL},
     {EDOM, PCO_EINVAL},
     {EFAULT, PCO_EINVAL},
+    {EFBIG, PCO_EINVAL},
     {EISDIR, PCO_EINVAL},
     {ELOOP, PCO_EINVAL},
     {ENAMETOOLONG, PCO_EINVAL},
+    {EOVERFLOW, PCO_EINVAL},
+#if defined(__APPLE__)
+    {EPROTOTYPE, PCO_ECONNRESET}, /* send() during the peer's close */
+#else
+    {EPROTOTYPE, PCO_EINVAL},
+#endif
     {ENOMEM, PCO_ENOMEM},
     {ENOTSUP, PCO_ENOTSUP},
     {EOPNOTSUPP, PCO_ENOTSUP},
     {ENOPROTOOPT, PCO_ENOTSUP},
     {ENOSYS, PCO_ENOTSUP},
+    {ESOCKTNOSUPPORT, PCO_ENOTSUP},
     {EBUSY, PCO_EBUSY},
     {EALREADY, PCO_EBUSY},
+    {EDEADLK, PCO_EBUSY},
+    {EEXIST, PCO_EBUSY},
+    {ETXTBSY, PCO_EBUSY},
     {ECANCELED, PCO_ECANCELED},
     {ETIMEDOUT, PCO_ETIMEDOUT},
     {EAGAIN, PCO_EAGAIN},
@@ -47,32 +62,58 @@ static const struct {
     {EACCES, PCO_EACCES},
     {EPERM, PCO_EACCES},
     {EROFS, PCO_EACCES},
+#if defined(ECAPMODE)
+    {ECAPMODE, PCO_EACCES}, /* FreeBSD's capsicum(4) */
+    {ENOTCAPABLE, PCO_EACCES},
+#endif
     {ENOENT, PCO_ENOENT},
     {ENOTDIR, PCO_ENOENT},
+    {ESRCH, PCO_ENOENT},
     {EIO, PCO_EIO},
+    {ESTALE, PCO_EIO},
+#if defined(EREMOTEIO)
+    {EREMOTEIO, PCO_EIO},
+#endif
+#if defined(EINTEGRITY)
+    {EINTEGRITY, PCO_EIO}, /* FreeBSD, of the file system that a socket's path is in */
+#endif
     {EMFILE, PCO_EMFILE},
     {ENFILE, PCO_EMFILE},
     {ENOBUFS, PCO_ENOBUFS},
     {ENOSPC, PCO_ENOBUFS},
+    {EDQUOT, PCO_ENOBUFS},
+    {ENOLCK, PCO_ENOBUFS},
+    {ETOOMANYREFS, PCO_ENOBUFS},
+    {EUSERS, PCO_ENOBUFS},
+#if defined(ENOSR)
+    {ENOSR, PCO_ENOBUFS},
+#endif
+#if defined(EQFULL)
+    {EQFULL, PCO_ENOBUFS}, /* macOS: the interface's queue */
+#endif
     {ENOTSOCK, PCO_ENOTSOCK},
     {EBADF, PCO_ENOTSOCK},
     {EADDRINUSE, PCO_EADDRINUSE},
     {EADDRNOTAVAIL, PCO_EADDRNOTAVAIL},
+    {ENODEV, PCO_EADDRNOTAVAIL}, /* the interface of an address: fe80::1%999 */
+    {ENXIO, PCO_EADDRNOTAVAIL},
     {EAFNOSUPPORT, PCO_EAFNOSUPPORT},
+    {EPFNOSUPPORT, PCO_EAFNOSUPPORT},
     {EPROTONOSUPPORT, PCO_EAFNOSUPPORT},
     {ECONNREFUSED, PCO_ECONNREFUSED},
     {ECONNRESET, PCO_ECONNRESET},
     {ENETRESET, PCO_ECONNRESET},
-#if defined(__APPLE__)
-    {EPROTOTYPE, PCO_ECONNRESET}, /* send() during the peer's close */
-#endif
     {ECONNABORTED, PCO_ECONNABORTED},
     {EPROTO, PCO_ECONNABORTED},
     {EPIPE, PCO_EPIPE},
+    {ESHUTDOWN, PCO_EPIPE},
     {ENOTCONN, PCO_ENOTCONN},
     {EISCONN, PCO_EISCONN},
     {ENETDOWN, PCO_ENETDOWN},
     {ENETUNREACH, PCO_ENETUNREACH},
+#if defined(ENONET)
+    {ENONET, PCO_ENETUNREACH}, /* what ICMP may say of a host on Linux */
+#endif
     {EHOSTUNREACH, PCO_EHOSTUNREACH},
     {EHOSTDOWN, PCO_EHOSTUNREACH},
     {EMSGSIZE, PCO_EMSGSIZE},
@@ -242,6 +283,13 @@ static int grow(contents *into)
     return 0;
 }
 
+/* Of files ENXIO and ENODEV mean what no file is: the socket of a path, a device that is gone. */
+static int file_error(int system_code)
+{
+    return system_code == ENXIO || system_code == ENODEV ? PCO_EIO
+                                                         : pco__error_from_system(system_code);
+}
+
 /* Reads to the end. PCO_EINVAL: more than `limit` bytes. */
 static int read_all(int descriptor, size_t limit, contents *into, int *system_code)
 {
@@ -254,7 +302,7 @@ static int read_all(int descriptor, size_t limit, contents *into, int *system_co
         length = read(descriptor, into->data + into->length, into->capacity - into->length);
         if (length < 0 && errno != EINTR) {
             *system_code = errno;
-            return pco__error_from_system(errno);
+            return file_error(errno);
         }
         if (length == 0) {
             return 0;
@@ -277,7 +325,7 @@ int pco__read_file(const char *path, size_t limit, unsigned char **data, size_t 
 
     if (descriptor < 0 || fstat(descriptor, &status) != 0) {
         system_code = errno;
-        code = pco__error_from_system(system_code);
+        code = file_error(system_code);
         goto done;
     }
     /* One byte more than the file has, so that its end is seen without growing. */

@@ -73,14 +73,15 @@ void pco__address_set_port(pco_address *address, int port);
 /*
  * Looks up `host` (NULL: all interfaces, or loopback without PCO_AI_PASSIVE) for stream sockets.
  * *addresses comes from pco__malloc and is the caller's. Blocks. Any thread.
- * PCO_ENONAME, PCO_ERESOLVE, PCO_ENOMEM, PCO_EINVAL (a family or flag that does not exist).
+ * PCO_ENONAME, PCO_ERESOLVE, PCO_ENOMEM, PCO_EMFILE, PCO_EINVAL (a family or flag that does not
+ * exist).
  */
 int pco__resolve(const char *host, int port, int family, int flags, pco_address **addresses,
                  size_t *count, pco_error *error);
 
 /*
  * The port that the system's list of services has for a name, with TCP. Blocks. Any thread.
- * PCO_ENONAME, PCO_ERESOLVE, PCO_ENOMEM.
+ * PCO_ENONAME, PCO_ERESOLVE, PCO_ENOMEM, PCO_EMFILE.
  */
 int pco__resolve_service(const char *service, int *port, pco_error *error);
 

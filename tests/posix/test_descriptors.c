@@ -8,6 +8,7 @@
 
 #include "behaviour.h"
 
+#include <errno.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -71,7 +72,25 @@ static void without_descriptors_clients_are_turned_away_and_the_server_lives_on(
     assert_true(grows_to(&lucky->length, 5)); /* at the latest a second later */
 }
 
+/* The resolver needs descriptors, too, and says nothing of it. */
+static void without_descriptors_a_name_does_not_count_as_unknown(void **state)
+{
+    (void)state;
+    pco_server_options options = server_options();
+    pco_server *server = NULL;
+    pco_error error = {0};
+    options.host = "localhost";
+    struct rlimit before = use_up_descriptors();
+    int code = pco_loop_create_server(at.loop, &options, &server, &error);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(code, PCO_EMFILE);
+    assert_int_equal(error.system_code, EMFILE);
+    assert_non_null(strstr(error.message, ": too many open files or sockets"));
+    serve_with(&options);
+}
+
 static const struct CMUnitTest tests[] = {
+    TEST(without_descriptors_a_name_does_not_count_as_unknown),
     TEST(without_descriptors_clients_are_turned_away_and_the_server_lives_on),
 };
 
