@@ -47,7 +47,9 @@ struct pco_protocol_methods {
     /*
      * The peer will send no more. Return false to close the transport (what is written is still
      * flushed), true to keep it open for writing until you close it. With TLS the connection is
-     * closed in both cases, as in asyncio.
+     * closed in both cases, as in asyncio; the end is the peer's close_notify. A TLS stream that is
+     * cut off without one, or ended by a fatal alert, brings no eof_received: connection_lost tells
+     * (PCO_ETRUNCATED, PCO_ETLS).
      */
     bool (*eof_received)(pco_protocol *self, pco_transport *transport);
 

@@ -45,7 +45,7 @@ typedef struct pco__ssl_loop {
     int error;                /* why its output could not be taken, 0: it could */
     bool dry;                 /* it wanted to read more than there is */
     bool ends;                /* nothing follows its next record for now: it may leave at once */
-    bool warned;              /* the last alert that it read was none of close_notify */
+    bool warned;              /* the last alert that it read was no clean end */
     pco_ssl_context *context; /* in a handshake: what the callbacks look at */
     const pco__ssl_setup *setup;
 

@@ -270,12 +270,17 @@ static int set_server_name(SSL *engine, const char *name, pco_error *error)
     return 0;
 }
 
-/* OpenSSL calls it with every alert. The SSL_CTX may have one of its user's. */
+/*
+ * OpenSSL calls it with every alert. A close_notify that TLS 1.2 makes fatal is a failure, after
+ * which OpenSSL writes no more; in 1.3 the level means nothing (RFC 8446, 6). The SSL_CTX may have
+ * a callback of its user's.
+ */
 static void note_alert(const SSL *engine, int where, int value)
 {
     void (*theirs)(const SSL *, int, int) = SSL_CTX_get_info_callback(SSL_get_SSL_CTX(engine));
     if (where == SSL_CB_READ_ALERT) {
-        pco__ssl_loop_of(engine)->warned = (value & 0xff) != SSL_AD_CLOSE_NOTIFY;
+        bool fatal = value >> 8 == SSL3_AL_FATAL && SSL_version(engine) < TLS1_3_VERSION;
+        pco__ssl_loop_of(engine)->warned = fatal || (value & 0xff) != SSL_AD_CLOSE_NOTIFY;
     }
     if (theirs != NULL) {
         theirs(engine, where, value);

@@ -2,8 +2,10 @@
 /*
  * reason.c: what OpenSSL's error queue says, as a pco_error.
  *
- * A failure leaves one or more entries in the queue, behind those that others may have left there.
- * The newest that the TLS layer made says best what happened; without one, the newest of all does.
+ * A failure leaves one or more entries in the queue, the deepest first, behind those that others
+ * may have left there. How many of its layers have a say differs with OpenSSL's version. What
+ * happened is said by the TLS layer's newest entry that is not about a layer below it; where all of
+ * them are, by the deepest entry of all.
  */
 #include "tls/internal.h"
 
@@ -32,6 +34,19 @@ static bool is_about_certificate(int reason)
     }
 }
 
+/* From OpenSSL 3.2 on: something failed in the layer of the records, which has said what. */
+#ifndef SSL_R_RECORD_LAYER_FAILURE
+#define SSL_R_RECORD_LAYER_FAILURE 313
+#endif
+
+/* Whether the entry is the TLS layer's and says more than that something below it has failed. */
+static bool is_telling(unsigned long entry)
+{
+    int reason = ERR_GET_REASON(entry);
+    return ERR_GET_LIB(entry) == ERR_LIB_SSL && (reason & ERR_RFLAG_COMMON) == 0 &&
+           reason != SSL_R_RECORD_LAYER_FAILURE;
+}
+
 /* Empties the queue. Returns the entry that says best what happened, 0 if it was empty. */
 static unsigned long take_entry(bool *no_memory)
 {
@@ -42,16 +57,21 @@ static unsigned long take_entry(bool *no_memory)
         if (ERR_GET_REASON(entry) == ERR_R_MALLOC_FAILURE) {
             *no_memory = true;
         }
-        if (ERR_GET_LIB(entry) == ERR_LIB_SSL || ERR_GET_LIB(best) != ERR_LIB_SSL) {
+        if (best == 0 || is_telling(entry)) {
             best = entry;
         }
     }
     return best;
 }
 
+/* OpenSSL has no sentence for an alert that it does not expect to be fatal. */
 static const char *sentence_of(unsigned long entry)
 {
     const char *sentence = ERR_reason_error_string(entry);
+    int reason = ERR_GET_REASON(entry);
+    if (sentence == NULL && ERR_GET_LIB(entry) == ERR_LIB_SSL && reason >= SSL_AD_REASON_OFFSET) {
+        sentence = SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET);
+    }
     return sentence != NULL ? sentence : "unknown reason";
 }
 
