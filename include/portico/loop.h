@@ -30,8 +30,9 @@ typedef struct pco_loop_options {
 
     /*
      * Debug mode: slow callbacks are reported; every call from a wrong thread, of whatever belongs
-     * to the loop, ends the program with a sentence on stderr; and connections that are open and
-     * transports that were not released are reported when the loop is freed. Default: on if the
+     * to the loop, ends the program with a sentence on stderr; connections that are open and
+     * transports that were not released are reported when the loop is freed; and what is reported
+     * while no exception handler is set is printed to stderr, a line each. Default: on if the
      * environment variable PORTICO_DEBUG is set and not empty.
      */
     int debug;
@@ -167,13 +168,17 @@ typedef void (*pco_exception_handler)(pco_loop *loop, const pco_exception_contex
 
 /*
  * Sets the function that hears of trouble which no caller can be told about: accepting failed, a
- * factory or a buffer was refused, a slow callback. NULL: nobody hears, the default. The library
- * never prints by itself.
+ * factory or a buffer was refused, a slow callback. NULL, the default: debug mode prints it to
+ * stderr, as "portico: a connection was refused: ...", and otherwise nobody hears. Outside of debug
+ * mode the library prints nothing.
  */
 PCO_API void pco_loop_set_exception_handler(pco_loop *loop, pco_exception_handler handler,
                                             void *context);
 
-/* Calls the exception handler, if there is one. PCO_EINVAL: no message, or a wrong size. */
+/*
+ * Calls the exception handler; without one, debug mode prints what it would hear. PCO_EINVAL: no
+ * message, or a wrong size.
+ */
 PCO_API int pco_loop_call_exception_handler(pco_loop *loop, const pco_exception_context *what);
 
 PCO_API bool pco_loop_get_debug(const pco_loop *loop);

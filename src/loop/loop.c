@@ -25,6 +25,20 @@ void pco_loop_set_exception_handler(pco_loop *loop, pco_exception_handler handle
     loop->exception_context = context;
 }
 
+/* As one line, whatever the user's own sentences are. */
+static void print_trouble(const pco_exception_context *what)
+{
+    char line[2 * sizeof what->error->message];
+    pco_error message;
+    pco_error why = {.message = ""};
+    pco__error_set(&message, 0, 0, "%s", what->message);
+    if (what->error != NULL) {
+        pco__error_set(&why, 0, 0, ": %s", what->error->message);
+    }
+    snprintf(line, sizeof line, "%s%s", message.message, why.message);
+    pco__print(line);
+}
+
 static const pco__field context_fields[] = {
     PCO__FIELD(pco_exception_context, message),   PCO__FIELD(pco_exception_context, error),
     PCO__FIELD(pco_exception_context, transport), PCO__FIELD(pco_exception_context, protocol),
@@ -43,6 +57,8 @@ int pco_loop_call_exception_handler(pco_loop *loop, const pco_exception_context 
     }
     if (loop->exception_handler != NULL) {
         loop->exception_handler(loop, &whole, loop->exception_context);
+    } else if (loop->debug) {
+        print_trouble(&whole);
     }
     return 0;
 }

@@ -241,9 +241,14 @@ const char *pco__getenv(const char *name)
     return value != NULL && value[0] != '\0' ? value : NULL;
 }
 
-void pco__panic(const char *sentence)
+void pco__print(const char *sentence)
 {
     fprintf(stderr, "portico: %s\n", sentence);
+}
+
+void pco__panic(const char *sentence)
+{
+    pco__print(sentence);
     abort();
 }
 

@@ -110,6 +110,9 @@ const char *pco__getenv(const char *name);
 int pco__read_file(const char *path, size_t limit, unsigned char **data, size_t *length,
                    pco_error *error);
 
+/* Prints a sentence to stderr, as a line of its own: what debug mode has to say. */
+void pco__print(const char *sentence);
+
 /* Prints a sentence to stderr and ends the program: misuse in debug mode. */
 void pco__panic(const char *sentence);
 

@@ -361,9 +361,14 @@ int pco__read_file(const char *path, size_t limit, unsigned char **data, size_t 
     return 0;
 }
 
-void pco__panic(const char *sentence)
+void pco__print(const char *sentence)
 {
     fprintf(stderr, "portico: %s\n", sentence);
     fflush(stderr);
+}
+
+void pco__panic(const char *sentence)
+{
+    pco__print(sentence);
     abort();
 }

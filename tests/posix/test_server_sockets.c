@@ -358,7 +358,32 @@ static void want_of_descriptors_is_an_error_and_leaves_nothing_open(void **state
     serve_with(&options);
 }
 
+/* As inetd passes it, where 0 by itself would mean that there is none. */
+static void descriptor_0_is_served(void **state)
+{
+    (void)state;
+    pco_socket sock = bound_socket();
+    int before = dup(0);
+    pco_server_options options = server_options();
+    options.host = NULL;
+    options.sock = 0;
+    options.has_sock = PCO_ON;
+    assert_true(before > 0);
+    assert_int_equal(dup2((int)sock, 0), 0);
+    close((int)sock);
+    serve_with(&options);
+    assert_int_equal(pco_server_get_socket_count(at.server), 1);
+    assert_int_equal(pco_server_get_socket(at.server, 0), 0);
+    pco_address address = address_of(at.server, 0);
+    assert_client_comes_through(&address);
+    pco_server_close(at.server);
+    let_pass(3);
+    assert_int_equal(dup2(before, 0), 0);
+    close(before);
+}
+
 static const struct CMUnitTest tests[] = {
+    TEST(descriptor_0_is_served),
     TEST(accepted_sockets_are_not_delayed),
     TEST(keep_alive_is_set_on_every_accepted_socket),
     TEST(keep_alive_is_off_by_default),
