@@ -587,6 +587,35 @@ static void owned_memory_that_cannot_be_written_is_released_inside_the_call(void
     assert_int_equal(released, 6);
 }
 
+/* The same memory may be given many times, so that the sum is more than a size can be. */
+static void more_than_can_be_counted_is_refused(void **state)
+{
+    const size_t half = SIZE_MAX / 2;
+    pco_buffer wrapping[] = {{bytes, half}, {bytes, half}, {bytes, 12}}; /* 10 */
+    pco_buffer large[] = {{bytes, half - 9}, {bytes, 0}};
+
+    (void)state;
+    released = 0;
+    connection_open(&a, loop);
+    assert_int_equal(pco_transport_writelines(a.transport, wrapping, 3), PCO_EINVAL);
+    assert_int_equal(pco_transport_write_owned(a.transport, bytes, half + 1, note_release, NULL),
+                     PCO_EINVAL);
+    assert_int_equal(released, 1);
+    assert_int_equal(pending(&a), 0);
+
+    /* What waits counts, too. */
+    a.socket->room = 0;
+    assert_int_equal(pco_transport_write(a.transport, bytes, 10), 0);
+    assert_int_equal(pco_transport_writelines(a.transport, large, 2), PCO_EINVAL);
+    assert_int_equal(pco_transport_write_owned(a.transport, bytes, half - 9, note_release, NULL),
+                     PCO_EINVAL);
+    assert_int_equal(released, 2);
+    assert_int_equal(pending(&a), 10);
+    a.socket->room = SIZE_MAX;
+    run_turns(loop, 2);
+    assert_sent(&a, 10);
+}
+
 static void owned_memory_is_released_when_the_connection_ends(void **state)
 {
     (void)state;
@@ -816,6 +845,7 @@ int main(void)
         TEST(owned_memory_counts_for_the_water_marks),
         TEST(the_end_is_sent_after_everything_written),
         TEST(reading_goes_on_after_the_end_of_writing),
+        TEST(more_than_can_be_counted_is_refused),
         TEST(nothing_can_be_written_after_the_end),
         TEST(nothing_can_be_written_to_a_closing_transport),
         TEST(a_failed_send_is_told_to_connection_lost),

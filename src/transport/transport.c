@@ -92,6 +92,16 @@ static bool is_alive(const pco_transport *transport)
 
 /* ---- Writing ---- */
 
+/* No object is larger; so what waits and a copy of one more can always be counted. */
+#define WAITING_MOST (SIZE_MAX / 2)
+
+/* Whether that many bytes can wait besides those that do. The same memory may be given again. */
+static bool can_wait(const pco_transport *transport, size_t length)
+{
+    size_t pending = pco__stream_pending(transport->stream);
+    return pending <= WAITING_MOST && length <= WAITING_MOST - pending;
+}
+
 /* With what is unusual: no data, a transport that is closed, debug mode. */
 static PCO__COLD int write_carefully(pco_transport *transport, const void *data, size_t length)
 {
@@ -120,10 +130,16 @@ int pco_transport_writelines(pco_transport *transport, const pco_buffer *buffers
     if (buffers == NULL && count != 0) {
         return PCO_EINVAL;
     }
+    size_t total = 0;
     for (size_t i = 0; i < count; i++) {
-        if (buffers[i].data == NULL && buffers[i].length != 0) {
+        size_t length = buffers[i].length;
+        if ((buffers[i].data == NULL && length != 0) || length > WAITING_MOST - total) {
             return PCO_EINVAL;
         }
+        total += length;
+    }
+    if (!can_wait(transport, total)) {
+        return PCO_EINVAL;
     }
     return transport->class_->writelines(transport, buffers, count);
 }
@@ -134,7 +150,7 @@ int pco_transport_write_owned(pco_transport *transport, const void *data, size_t
     int code = 0;
     if (!is_alive(transport)) {
         code = PCO_ECLOSED;
-    } else if (data == NULL && length != 0) {
+    } else if ((data == NULL && length != 0) || !can_wait(transport, length)) {
         code = PCO_EINVAL;
     } else if (length != 0) {
         pco_buffer buffer = {.data = data, .length = length};
