@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * growth.c: what a timer and a pending callback cost when there are many of them. Prints one line
- * of JSON: nanoseconds per operation, each the median of the repetitions.
+ * of JSON: nanoseconds per operation, each the median of the repetitions, and how many operations a
+ * repetition has (0: they are not to be counted in instructions).
  *
  *   growth cancel N REPEATS      a timer is set and canceled while N others are pending
  *   growth fire N REPEATS        N timers are set, time passes, and N fire
+ *   growth wait N REPEATS        N timers of a minute wait: the longest turn until the first is due
  *   growth callbacks N REPEATS   N callbacks are scheduled, and N run
  *
  * Times are drawn at random, the same on every run: timers that come in order would flatter any
@@ -13,6 +15,8 @@
 #define _GNU_SOURCE 1
 
 #include <portico.h>
+
+#include "loop/timer.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -192,6 +196,90 @@ static size_t measure_fire(size_t pending, size_t repeats)
     return pending;
 }
 
+/* ---- The longest turn ---- */
+
+#define MILLISECOND ((uint64_t)1000000)
+
+/* In milliseconds: how long the timers run, in what time they are set, and how long they wait. */
+#define LIMIT 60000
+#define SETTING 4000
+#define WAITING (LIMIT - SETTING)
+
+typedef struct connection {
+    pco__timer timer;
+    char rest[80];
+} connection;
+
+static void fire_never(pco__timer *timer)
+{
+    (void)timer;
+    give_up("a timer fired before its time");
+}
+
+/* What the loop asks of its timers in every turn: here each millisecond, which does not wait. */
+static double one_turn(pco__timers *timers, uint64_t now)
+{
+    double began = nanoseconds();
+
+    if (pco__timers_take_due(timers, now) != NULL) {
+        fire_never(NULL);
+    }
+    return nanoseconds() - began;
+}
+
+/* Sets the timers in any order of their addresses: connections lie anywhere in memory. */
+static void set_limits(pco__timers *timers, connection *all, size_t *order, size_t pending,
+                       uint64_t start)
+{
+    for (size_t i = 0; i < pending; i++) {
+        size_t k = (size_t)(draw() * (double)(i + 1));
+        order[i] = order[k];
+        order[k] = i;
+    }
+    for (size_t i = 0; i < pending; i++) {
+        uint64_t now = start + SETTING * MILLISECOND * i / pending;
+        connection *one = &all[order[i]];
+        *one = (connection){.timer = {.fire = fire_never}};
+        pco__timer_start(timers, &one->timer, now + LIMIT * MILLISECOND);
+        if (i % 64 == 0) {
+            one_turn(timers, now);
+        }
+    }
+}
+
+/*
+ * In a time of its own, on the loop's timers without the loop. The same turn is measured in every
+ * repetition, and its shortest time counts, so that what the machine does besides is left out.
+ */
+static size_t measure_wait(size_t pending, size_t repeats)
+{
+    static double shortest[WAITING];
+    connection *all = malloc(pending * sizeof *all);
+    size_t *order = malloc(pending * sizeof *order);
+    uint64_t start = 1000000000 * MILLISECOND;
+
+    if (all == NULL || order == NULL) {
+        give_up("no memory");
+    }
+    for (size_t i = 0; i < repeats; i++) {
+        static const pco__timers none;
+        static pco__timers timers;
+        timers = none;
+        set_limits(&timers, all, order, pending, start);
+        for (size_t turn = 0; turn < WAITING; turn++) {
+            double took = one_turn(&timers, start + (SETTING + turn) * MILLISECOND);
+            shortest[turn] = i == 0 || took < shortest[turn] ? took : shortest[turn];
+        }
+    }
+    first = (series){.name = "longest_turn", .length = 1};
+    for (size_t turn = 0; turn < WAITING; turn++) {
+        first.values[0] = shortest[turn] > first.values[0] ? shortest[turn] : first.values[0];
+    }
+    free(order);
+    free(all);
+    return 0;
+}
+
 static size_t measure_callbacks(size_t pending, size_t repeats)
 {
     for (size_t i = 0; i < repeats; i++) {
@@ -216,8 +304,11 @@ typedef struct kind {
     size_t (*measure)(size_t pending, size_t repeats);
 } kind;
 
-static const kind kinds[] = {
-    {"cancel", measure_cancel}, {"fire", measure_fire}, {"callbacks", measure_callbacks}, {0}};
+static const kind kinds[] = {{"cancel", measure_cancel},
+                             {"fire", measure_fire},
+                             {"wait", measure_wait},
+                             {"callbacks", measure_callbacks},
+                             {0}};
 
 int main(int argc, char **argv)
 {
@@ -229,7 +320,7 @@ int main(int argc, char **argv)
         chosen++;
     }
     if (pending == 0 || repeats == 0 || repeats > REPEATS_LIMIT || chosen->name == NULL) {
-        give_up("usage: growth cancel|fire|callbacks N REPEATS");
+        give_up("usage: growth cancel|fire|wait|callbacks N REPEATS");
     }
     if (pco_loop_new(NULL, &loop, NULL) != 0) {
         give_up("no loop");

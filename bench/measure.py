@@ -290,6 +290,8 @@ def measure_growth(program, kind, pending, repeats):
     """Nanoseconds of each operation on timers or callbacks, and instructions of all together."""
     times, _ = run_growth(program, kind, pending, repeats)
     operations = times.pop("operations")
+    if operations == 0:
+        return {"nanoseconds": times, "instructions": None}
     tool = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
     counts = []
     for rounds in (1, 3):

@@ -2,8 +2,10 @@
 /*
  * Goal: timers fire in the order of their times, those of equal time in the order in which they
  * were made, never early, and not once they are stopped.
- * Method: the timers of timer.h against a plain list, by chance; then the loop's timers in the
- * virtual time of the fake backend.
+ * No call takes long because of timers that are not due.
+ * Method: the timers of timer.h against a plain list and a sorted one, by chance; how long a call
+ * takes is counted in timers that it changes; then the loop's timers in the virtual time of the
+ * fake backend.
  */
 #include "support.h"
 
@@ -316,6 +318,204 @@ static void a_million_timers_are_kept_in_order(void **state)
     assert_int_equal(disorder, 0);
 }
 
+/* ---- Many timers in few slots ---- */
+
+#define SECOND ((uint64_t)1000000000)
+#define MANY 20000
+
+/* The second model: sorted by time, and where that is equal, in the order of starting. */
+typedef struct sorted {
+    pco__timers heap;
+    pco__timer timers[MANY];
+    pco__timer *order[MANY];
+    size_t count;
+    uint64_t luck;
+} sorted;
+
+static void sorted_prepare(sorted *s, uint64_t luck)
+{
+    memset(&s->heap, 0, sizeof s->heap);
+    prepare(s->timers, MANY);
+    s->count = 0;
+    s->luck = luck;
+}
+
+static void sorted_start(sorted *s, pco__timer *timer, uint64_t when)
+{
+    size_t at = 0;
+
+    for (size_t end = s->count; at < end;) {
+        size_t middle = (at + end) / 2;
+        if (s->order[middle]->when <= when) {
+            at = middle + 1;
+        } else {
+            end = middle;
+        }
+    }
+    memmove(&s->order[at + 1], &s->order[at], (s->count - at) * sizeof s->order[0]);
+    s->order[at] = timer;
+    s->count++;
+    pco__timer_start(&s->heap, timer, when);
+}
+
+static void sorted_forget(sorted *s, size_t at)
+{
+    s->count--;
+    memmove(&s->order[at], &s->order[at + 1], (s->count - at) * sizeof s->order[0]);
+}
+
+static void sorted_check(const sorted *s)
+{
+    assert_ptr_equal(s->heap.first, s->count != 0 ? s->order[0] : NULL);
+}
+
+/* Takes what is due, and sometimes starts or stops others in between, as its callbacks would. */
+static void sorted_take(sorted *s, uint64_t now, unsigned liveliness, uint64_t span)
+{
+    while (s->count != 0 && s->order[0]->when <= now) {
+        pco__timer *timer = s->order[0];
+        assert_ptr_equal(pco__timers_take_due(&s->heap, now), timer);
+        sorted_forget(s, 0);
+        sorted_check(s);
+        if (chance(&s->luck, liveliness) == 0) {
+            sorted_start(s, timer, now + 1 + chance(&s->luck, (uint32_t)span));
+        }
+        if (s->count != 0 && chance(&s->luck, liveliness) == 0) {
+            size_t at = chance(&s->luck, (uint32_t)s->count);
+            pco__timer_stop(&s->heap, s->order[at]);
+            sorted_forget(s, at);
+        }
+        sorted_check(s);
+    }
+    assert_null(pco__timers_take_due(&s->heap, now));
+}
+
+/*
+ * Time comes to slots that hold thousands, in steps so long that many are due before they can have
+ * been filed anew, or so short that many are when the first is due.
+ */
+static void however_crowded_the_slots_are_the_order_is_right(void **state)
+{
+    static const uint32_t spans[] = {200, 60000, 10000000, UINT32_MAX};
+    static sorted s;
+
+    (void)state;
+    for (unsigned run = 0; run < 16; run++) {
+        uint64_t now = 123456789 * (uint64_t)run;
+        uint32_t span = spans[run % 4];
+        sorted_prepare(&s, 1 + run);
+        for (size_t i = 0; i < 2000; i++) {
+            sorted_start(&s, &s.timers[i], now + 10 * SECOND + chance(&s.luck, span));
+            sorted_check(&s);
+        }
+        now += 10 * SECOND - span / 4;
+        while (s.count != 0) {
+            sorted_take(&s, now, 4 + run, span);
+            now += 1 + chance(&s.luck, run < 8 ? span / 4 : span / 200 + 1);
+        }
+    }
+}
+
+static pco__timer snapshot[MANY];
+
+/* How many timers are not as they were when `snapshot` was taken. */
+static size_t changed_since(const sorted *s)
+{
+    size_t changed = 0;
+
+    for (size_t i = 0; i < MANY; i++) {
+        changed += memcmp(&snapshot[i], &s->timers[i], sizeof snapshot[i]) != 0;
+    }
+    return changed;
+}
+
+/* Ways of giving the timer with this number a time: all are of one slot, the same or another. */
+static uint64_t all_at_once(sorted *s, size_t i)
+{
+    (void)s, (void)i;
+    return 60 * SECOND;
+}
+
+static uint64_t one_after_the_other(sorted *s, size_t i)
+{
+    (void)s;
+    return 60 * SECOND + i * (4 * SECOND / MANY);
+}
+
+static uint64_t the_last_first(sorted *s, size_t i)
+{
+    (void)s;
+    return 64 * SECOND - i * (4 * SECOND / MANY);
+}
+
+static uint64_t without_order(sorted *s, size_t i)
+{
+    (void)i;
+    return 60 * SECOND + chance(&s->luck, UINT32_MAX);
+}
+
+static uint64_t (*const arrangements[])(sorted *s, size_t i) = {all_at_once, one_after_the_other,
+                                                                the_last_first, without_order};
+
+static void fill(sorted *s, uint64_t (*arrangement)(sorted *s, size_t i))
+{
+    sorted_prepare(s, 5);
+    for (size_t i = 0; i < MANY; i++) {
+        pco__timer_start(&s->heap, &s->timers[i], arrangement(s, i));
+    }
+}
+
+static void time_that_passes_moves_few_timers_at_once(void **state)
+{
+    static sorted s;
+
+    (void)state;
+    for (size_t k = 0; k < 4; k++) {
+        fill(&s, arrangements[k]);
+        for (uint64_t now = 0; now < 60 * SECOND; now += SECOND / 2) {
+            memcpy(snapshot, s.timers, sizeof snapshot);
+            assert_null(pco__timers_take_due(&s.heap, now));
+            assert_true(changed_since(&s) < MANY / 50);
+        }
+    }
+}
+
+static void starting_and_stopping_change_few_others(void **state)
+{
+    static sorted s;
+
+    (void)state;
+    for (size_t k = 0; k < 4; k++) {
+        fill(&s, arrangements[k]);
+        for (size_t i = 0; i < 100; i++) {
+            pco__timer *timer = i % 2 == 0 ? s.heap.first : &s.timers[chance(&s.luck, MANY)];
+            uint64_t when = timer->when + i;
+            memcpy(snapshot, s.timers, sizeof snapshot);
+            pco__timer_stop(&s.heap, timer);
+            assert_true(changed_since(&s) < 100);
+            memcpy(snapshot, s.timers, sizeof snapshot);
+            pco__timer_start(&s.heap, timer, when);
+            assert_true(changed_since(&s) < 100);
+        }
+    }
+}
+
+static void after_a_time_without_timers_none_is_moved(void **state)
+{
+    static sorted s;
+
+    (void)state;
+    sorted_prepare(&s, 3);
+    pco__timers_pass(&s.heap, 86400 * SECOND);
+    for (size_t i = 0; i < MANY; i++) {
+        pco__timer_start(&s.heap, &s.timers[i], 86460 * SECOND + i);
+    }
+    memcpy(snapshot, s.timers, sizeof snapshot);
+    assert_null(pco__timers_take_due(&s.heap, 86400 * SECOND + 50000));
+    assert_int_equal(changed_since(&s), 0);
+    assert_ptr_equal(pco__timers_take_due(&s.heap, 86460 * SECOND), &s.timers[0]);
+}
+
 /* ---- The loop's timers ---- */
 
 static pco_loop *loop;
@@ -392,6 +592,20 @@ static void timers_of_equal_time_fire_in_the_order_of_the_calls(void **state)
     fake_advance(loop, 1);
     pco_loop_run_once(loop, 0);
     assert_string_equal(story, "0abcd");
+}
+
+/* The timers know the time again before the first is started: they need not be filed anew. */
+static void an_idle_loop_keeps_the_next_timers_by_the_time_it_is(void **state)
+{
+    (void)state;
+    for (unsigned day = 1; day <= 3; day++) {
+        fake_advance(loop, 86400);
+        assert_true(loop->timers.horizon + 0x10000 <= fake_of(loop)->now);
+        pco_loop_call_at(loop, pco_loop_time(loop) + 1, tell, "a", NULL);
+        assert_true(loop->timers.horizon + 0x10000 > fake_of(loop)->now);
+        pco_loop_run_once(loop, INFINITY);
+        assert_int_equal(strlen(story), day);
+    }
 }
 
 static void a_time_that_has_passed_fires_in_the_next_turn(void **state)
@@ -627,10 +841,15 @@ int main(void)
         cmocka_unit_test(the_last_of_all_times_is_kept_like_any_other),
         cmocka_unit_test(a_timer_far_away_is_known_exactly_from_the_start),
         cmocka_unit_test(a_million_timers_are_kept_in_order),
+        cmocka_unit_test(however_crowded_the_slots_are_the_order_is_right),
+        cmocka_unit_test(time_that_passes_moves_few_timers_at_once),
+        cmocka_unit_test(starting_and_stopping_change_few_others),
+        cmocka_unit_test(after_a_time_without_timers_none_is_moved),
         TEST(a_timer_fires_after_its_delay),
         TEST(a_turn_ends_at_its_limit_though_a_timer_waits),
         TEST(timers_fire_by_time_and_not_by_the_order_of_the_calls),
         TEST(timers_of_equal_time_fire_in_the_order_of_the_calls),
+        TEST(an_idle_loop_keeps_the_next_timers_by_the_time_it_is),
         TEST(a_time_that_has_passed_fires_in_the_next_turn),
         TEST(a_timer_never_fires_early),
         TEST(a_timer_made_by_a_timer_waits_for_the_next_turn),

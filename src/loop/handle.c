@@ -140,6 +140,9 @@ int pco_loop_call_at(pco_loop *loop, double when, pco_callback callback, void *c
     int code = new_handle(loop, callback, context, handle, &made);
     if (code == 0) {
         made->when = when;
+        if (loop->timers.first == NULL) {
+            pco__timers_pass(&loop->timers, loop->backend->class_->now(loop->backend));
+        }
         pco__timer_start(&loop->timers, &made->timer, due_time(when));
     }
     return code;

@@ -3,10 +3,9 @@
  * timer.h: timers embedded in what waits for them.
  *
  * Starting and stopping allocate nothing and cannot fail, so that a time limit can always be set.
- * They take constant time, and so does firing, however many timers there are; but for a logarithm
- * of those that are due within the same 256 nanoseconds, or before one that has fired already, and
- * for a stop of the very timer that is the first of its slot. Timers of equal time fire in the
- * order in which they were started.
+ * Starting, stopping and firing take constant time on average, however many timers there are, and
+ * the longest of them is a logarithm: no number of timers that are not due holds anybody up. Timers
+ * of equal time fire in the order in which they were started.
  */
 #ifndef PCO_TIMER_H
 #define PCO_TIMER_H
@@ -18,11 +17,12 @@
 typedef struct pco__timer pco__timer;
 
 struct pco__timer {
-    uint64_t when;     /* nanoseconds */
-    uint64_t sequence; /* breaks ties; 0 when the timer is not running */
+    uint64_t when;          /* nanoseconds */
+    uint64_t sequence : 58; /* breaks ties; 0 when the timer is not running */
+    uint64_t rank : 6;      /* of the tree that it is the root of; see timer.c */
     pco__timer *child;
     pco__timer *sibling;
-    pco__timer *previous; /* the sibling before, or the parent of a first child */
+    pco__timer **link; /* what points here: the sibling before, the parent, or the slot */
     void (*fire)(pco__timer *timer);
 };
 
@@ -34,6 +34,7 @@ typedef struct pco__timers {
     pco__timer *first; /* the next that is due, or NULL */
     uint64_t sequence;
     uint64_t horizon;                       /* passed; see timer.c */
+    uint64_t reached;                       /* a bit per level whose slot there may not be empty */
     uint64_t filled[PCO__TIMER_SLOTS / 64]; /* a bit per slot: something is in it */
     uint64_t filled_words;                  /* a bit per word of `filled`: it is not 0 */
     pco__timer *slots[PCO__TIMER_SLOTS];
@@ -45,8 +46,17 @@ void pco__timer_start(pco__timers *timers, pco__timer *timer, uint64_t when);
 /* Stops it; nothing happens if it is not running. */
 void pco__timer_stop(pco__timers *timers, pco__timer *timer);
 
-/* Takes out the first timer if it is due at `now`, otherwise returns NULL. Does not fire it. */
+/*
+ * Takes out the first timer if it is due at `now`, otherwise returns NULL. Does not fire it. Also
+ * files anew a few timers that time has come near to.
+ */
 pco__timer *pco__timers_take_due(pco__timers *timers, uint64_t now);
+
+/*
+ * Tells that it is `now` while no timer runs. Otherwise those that are started next are kept as if
+ * they were further away, which costs each of them a little more time and nothing else.
+ */
+void pco__timers_pass(pco__timers *timers, uint64_t now);
 
 static inline bool pco__timer_is_running(const pco__timer *timer)
 {

@@ -49,6 +49,7 @@ void pco__loop_start_timer(pco_loop *loop, pco__timer *timer, double seconds)
 {
     if (!isinf(seconds)) {
         uint64_t now = loop->backend->class_->now(loop->backend);
+        pco__timers_pass(&loop->timers, now);
         pco__timer_start(&loop->timers, timer, now + pco__nanoseconds(seconds));
     }
 }

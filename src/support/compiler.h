@@ -64,4 +64,18 @@ static inline size_t pco__lowest_bit(uint64_t bits)
 #endif
 }
 
+/* The number of the highest bit that is set; one is. */
+static inline size_t pco__highest_bit(uint64_t bits)
+{
+#if defined(__GNUC__)
+    return 63 - (size_t)__builtin_clzll(bits);
+#else
+    size_t bit = 0;
+    while (bits >> 1 >> bit != 0) {
+        bit++;
+    }
+    return bit;
+#endif
+}
+
 #endif
