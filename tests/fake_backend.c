@@ -54,18 +54,30 @@ static void *allocate(size_t size)
     return memory;
 }
 
-/* Appends to an array of bytes. */
+/* The room of an array that has so many bytes: a power of two. */
+static size_t room_for(size_t length)
+{
+    size_t room = 64;
+
+    while (room < length) {
+        room *= 2;
+    }
+    return room;
+}
+
+/* Appends to an array of bytes, whose room follows from its length. */
 static void append(unsigned char **to, size_t *length, const void *data, size_t more)
 {
-    unsigned char *grown = realloc(*to, *length + more + 1);
-
-    if (grown == NULL) {
-        die("no memory");
+    if (*to == NULL || room_for(*length + more) != room_for(*length)) {
+        unsigned char *grown = realloc(*to, room_for(*length + more));
+        if (grown == NULL) {
+            die("no memory");
+        }
+        *to = grown;
     }
     if (more != 0) {
-        memcpy(grown + *length, data, more);
+        memcpy(*to + *length, data, more);
     }
-    *to = grown;
     *length += more;
 }
 
@@ -310,6 +322,10 @@ static void end_accept(fake_socket *sock, fake_flight *flight)
     fake_client *client = sock->clients;
     pco__result result = {.socket = PCO_NO_SOCKET};
 
+    if (client == NULL) { /* another ACCEPT has it */
+        flight->decided = false;
+        return;
+    }
     sock->clients = client->next;
     result.error = client->error;
     result.system_code = client->system_code;

@@ -172,7 +172,7 @@ bool fake_is_canceled(const fake_socket *sock, pco__op_kind kind);
  * then, moving `limit` bytes at most (it must be able to end so); with PCO_ECANCELED, if it was
  * canceled; otherwise with that error. What is decided before it is canceled ends so all the same:
  * the real result came first. Returns false, and decides nothing, if it cannot end so. A decision
- * lapses if the room is gone when its time comes.
+ * lapses if the room, or the client, is gone when its time comes.
  */
 bool fake_decide(fake_socket *sock, pco__op_kind kind, int error, size_t limit);
 

@@ -720,6 +720,34 @@ static void a_lingering_close_waits_for_the_peer_as_long_as_it_may(void **state)
     assert_int_equal(second->counts[AT_DATA] + second->counts[AT_EOF], 0);
 }
 
+static void shut_the_server_down(record *self, pco_transport *transport)
+{
+    (void)self;
+    (void)transport;
+    assert_int_equal(pco_server_shutdown(at.server, 5), 0);
+}
+
+static void a_lingering_close_may_begin_inside_the_factory(void **state)
+{
+    (void)state;
+    pco_server_options options = server_options();
+    options.lingering_close = PCO_ON;
+    serve_with(&options);
+    at.at[AT_FACTORY] = shut_the_server_down;
+    fake_connect(at.loop, listener(), NULL);
+    fake_connect(at.loop, listener(), NULL);
+    let_pass(1);
+    fake_socket *client = fake_socket_of(at.loop, FAKE_FIRST_SOCKET);
+    assert_int_equal(at.made, 1);
+    assert_true(client->shut_down);
+    fake_feed(client, "dropped", 7);
+    fake_feed_eof(client);
+    let_pass(3);
+    assert_true(newest()->lost);
+    assert_int_equal(lost_with(newest()), 0);
+    assert_string_equal(newest()->story, "ML");
+}
+
 static void without_lingering_a_close_reads_no_more(void **state)
 {
     (void)state;
@@ -847,6 +875,7 @@ static const struct CMUnitTest tests[] = {
     TEST(closing_takes_at_most_thirty_seconds_by_default),
     TEST(without_a_close_timeout_closing_takes_what_it_takes),
     TEST(a_lingering_close_waits_for_the_peer_as_long_as_it_may),
+    TEST(a_lingering_close_may_begin_inside_the_factory),
     TEST(without_lingering_a_close_reads_no_more),
     TEST(every_order_of_completions_comes_to_an_end),
 };

@@ -193,11 +193,14 @@ static void update_reading(pco__stream *stream)
         return;
     }
     op->kind = (uint8_t)wanted;
-    const pco_protocol_methods *methods = stream->base.protocol->methods;
-    bool is_open = stream->state == PCO__STREAM_OPEN;
-    op->with.get_buffer = is_open && methods->get_buffer != NULL ? ask_for_buffer : NULL;
-    stream->base.reads_plainly = is_open && wanted == PCO__OP_RECV && methods->get_buffer == NULL &&
-                                 methods->data_received != NULL;
+    op->with.get_buffer = NULL;
+    stream->base.reads_plainly = false;
+    if (stream->state == PCO__STREAM_OPEN) { /* which lingers may have no protocol yet */
+        const pco_protocol_methods *methods = stream->base.protocol->methods;
+        op->with.get_buffer = methods->get_buffer != NULL ? ask_for_buffer : NULL;
+        stream->base.reads_plainly =
+            wanted == PCO__OP_RECV && methods->get_buffer == NULL && methods->data_received != NULL;
+    }
     backend->class_->submit(backend, op);
 }
 

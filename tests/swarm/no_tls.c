@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/* no_tls.c: what takes the place of tls.c in a build without OpenSSL. */
+#include "swarm.h"
+
+const bool swarm_has_tls = false;
+
+void tls_begin(void) {}
+
+void tls_end(void) {}
+
+void tls_world_begin(world *at)
+{
+    (void)at;
+}
+
+void tls_world_end(world *at)
+{
+    (void)at;
+}
+
+pco_ssl_context *tls_context_of(world *at)
+{
+    (void)at;
+    return NULL;
+}
+
+void tls_peer_new(world *at, conn *of)
+{
+    (void)at;
+    (void)of;
+}
+
+void tls_peer_drop(conn *of)
+{
+    (void)of;
+}
+
+bool tls_pump(world *at, conn *of, size_t most)
+{
+    (void)at;
+    (void)of;
+    (void)most;
+    return false;
+}
+
+void tls_send(world *at, conn *of, size_t length)
+{
+    (void)at;
+    (void)of;
+    (void)length;
+}
+
+void tls_cut_off(conn *of)
+{
+    (void)of;
+}
+
+const verb verbs_tls[] = {{.name = NULL}};

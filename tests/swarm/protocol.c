@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * protocol.c: the callbacks of connections, and their grammar:
+ *
+ *     connection_made [data_received]* [eof_received]? connection_lost
+ *
+ * A protocol object may be replaced and freed inside any of its callbacks, so these keep no pointer
+ * to it across what they do.
+ */
+#include "swarm.h"
+
+/* ---- Bytes ---- */
+
+unsigned char byte_of(const conn *of, bool out, uint64_t position)
+{
+    uint64_t mixed = (position + of->id * 7919u + (out ? 104729u : 0)) * 2654435761u;
+    return (unsigned char)(mixed >> 19);
+}
+
+unsigned char *bytes_from(const conn *of, bool out, uint64_t position, size_t length)
+{
+    unsigned char *data = malloc(length);
+    for (size_t i = 0; i < length; i++) {
+        data[i] = byte_of(of, out, position + i);
+    }
+    return data;
+}
+
+void check_bytes(world *at, const conn *of, bool out, uint64_t position, const unsigned char *data,
+                 size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        if (data[i] != byte_of(of, out, position + i)) {
+            broken(at,
+                   "%s: a byte is wrong, or at the wrong place: connection %u, position %" PRIu64,
+                   out ? "output" : "input", of->id, position + i);
+        }
+    }
+}
+
+/* ---- Connections ---- */
+
+bool is_attached(const conn *of)
+{
+    return of->socket != NULL && of->socket->io != NULL;
+}
+
+conn *find_conn(const world *at, pco_socket sock)
+{
+    for (unsigned i = 0; i < at->conns_count; i++) {
+        if (at->conns[i]->socket != NULL && at->conns[i]->socket->number == sock) {
+            return at->conns[i];
+        }
+    }
+    return NULL;
+}
+
+bool has_conn(const world *at, conn_state state)
+{
+    for (unsigned i = 0; i < at->conns_count; i++) {
+        if (at->conns[i]->state == state) {
+            return true;
+        }
+    }
+    return false;
+}
+
+conn *pick_conn(world *at, conn_state state)
+{
+    unsigned count = 0;
+    if (at->current != NULL && at->current->state == state && pick(at, 3) != 1) {
+        return at->current;
+    }
+    for (unsigned i = 0; i < at->conns_count; i++) {
+        count += at->conns[i]->state == state;
+    }
+    unsigned nth = pick(at, count);
+    for (unsigned i = 0; i < at->conns_count; i++) {
+        if (at->conns[i]->state == state && nth-- == 0) {
+            return at->conns[i];
+        }
+    }
+    return NULL;
+}
+
+void mark_closed(conn *of, bool cut)
+{
+    of->closed = true;
+    of->cut = of->cut || cut;
+}
+
+void cause(conn *of, int error)
+{
+    of->causes |= (uint64_t)1 << -error;
+}
+
+void look_at_sent(world *at, conn *of)
+{
+    if (of->socket == NULL || of->is_tls || of->seen == of->socket->sent_length) {
+        return;
+    }
+    check_bytes(at, of, true, of->arrived, of->socket->sent + of->seen,
+                of->socket->sent_length - of->seen);
+    of->arrived += of->socket->sent_length - of->seen;
+    of->seen = of->socket->sent_length;
+    if (of->arrived > of->written + of->excess) {
+        broken(at, "more was sent than was written");
+    }
+}
+
+/* ---- What all callbacks have in common ---- */
+
+static conn *enter(pco_protocol *self, const pco_transport *transport, const char *name,
+                   uint64_t number)
+{
+    proto *called = (proto *)self;
+    world *at = called->at;
+    conn *of = called->of;
+    enter_callback(at, of, name, number);
+    if (of == NULL || of->state != MADE_CONN) {
+        broken(at, "%s was called outside of connection_made and connection_lost", name);
+    }
+    if (of->proto != called || of->transport != transport) {
+        broken(at, "%s was called for another protocol or transport than the connection's", name);
+    }
+    return of;
+}
+
+/* Callbacks that bring input. */
+static conn *enter_input(pco_protocol *self, const pco_transport *transport, const char *name,
+                         uint64_t number)
+{
+    world *at = ((proto *)self)->at;
+    conn *of = enter(self, transport, name, number);
+    if (of->eof) {
+        broken(at, "%s was called after eof_received", name);
+    }
+    if (of->closed || pco_transport_is_closing(transport)) {
+        broken(at, "%s was called on a closing transport", name);
+    }
+    if (of->paused || !pco_transport_is_reading(transport)) {
+        broken(at, "%s was called while reading is paused", name);
+    }
+    return of;
+}
+
+static void take_input(world *at, conn *of, const void *data, size_t length)
+{
+    if (length == 0) {
+        broken(at, "no bytes were delivered");
+    }
+    check_bytes(at, of, false, of->received, data, length);
+    of->received += length;
+    if (of->received > of->fed) {
+        broken(at, "more was received than was sent");
+    }
+}
+
+/* ---- The callbacks ---- */
+
+static void connection_made(pco_protocol *self, pco_transport *transport)
+{
+    proto *called = (proto *)self;
+    world *at = called->at;
+    conn *of = find_conn(at, pco_transport_get_socket(transport));
+    enter_callback(at, of, "connection_made", of != NULL ? of->id : 0);
+    if (called != at->promised) {
+        broken(at, "connection_made of a protocol that the factory did not just make");
+    }
+    if (of == NULL || of->state != COMING || of->failed_handshake || at->freeing) {
+        broken(at, "connection_made of a connection that cannot begin");
+    }
+    at->promised = NULL;
+    called->of = of;
+    of->proto = called;
+    of->state = MADE_CONN;
+    of->transport = transport;
+    pco_transport_get_write_buffer_limits(transport, &of->high, &of->low);
+    if (pco_transport_get_protocol(transport) != self) {
+        broken(at, "the transport has another protocol than connection_made");
+    }
+    act_in_callback(at);
+    leave_callback(at, NULL);
+}
+
+static void data_received(pco_protocol *self, pco_transport *transport, const void *data,
+                          size_t length)
+{
+    world *at = ((proto *)self)->at;
+    conn *of = enter_input(self, transport, "data_received", length);
+    take_input(at, of, data, length);
+    act_in_callback(at);
+    leave_callback(at, NULL);
+}
+
+static void get_buffer(pco_protocol *self, pco_transport *transport, size_t size_hint,
+                       void **buffer, size_t *length)
+{
+    world *at = ((proto *)self)->at;
+    conn *of = enter_input(self, transport, "get_buffer", 0);
+    (void)size_hint;
+    of->asked = true;
+    act_in_callback(at);
+    free(of->buffer);
+    of->buffer = NULL;
+    of->buffer_length = 0;
+    if (pick_rarely(at, 100)) {
+        cause(of, PCO_EINVAL);
+    } else {
+        of->buffer_length = at->calm ? 1000 : pick_length(at);
+        of->buffer = malloc(of->buffer_length);
+    }
+    *buffer = of->buffer;
+    *length = of->buffer_length;
+    leave_callback(at, NULL);
+}
+
+static void buffer_updated(pco_protocol *self, pco_transport *transport, size_t length)
+{
+    world *at = ((proto *)self)->at;
+    conn *of = enter_input(self, transport, "buffer_updated", length);
+    if (!of->asked || length > of->buffer_length) {
+        broken(at, "buffer_updated without a get_buffer for so much");
+    }
+    of->asked = false;
+    take_input(at, of, of->buffer, length);
+    free(of->buffer);
+    of->buffer = NULL;
+    of->buffer_length = 0;
+    act_in_callback(at);
+    leave_callback(at, NULL);
+}
+
+static bool eof_received(pco_protocol *self, pco_transport *transport)
+{
+    world *at = ((proto *)self)->at;
+    conn *of = enter_input(self, transport, "eof_received", 0);
+    if (of->is_tls ? !of->notified : !of->fed_eof) {
+        broken(at, "eof_received, and the peer has not ended");
+    }
+    if (of->received != of->fed) {
+        broken(at, "eof_received before all input: connection %u has %" PRIu64 " of %" PRIu64,
+               of->id, of->received, of->fed);
+    }
+    of->eof = true;
+    bool keep_open = pick(at, 2) == 1;
+    act_in_callback(at);
+    if (!keep_open || of->is_tls) {
+        mark_closed(of, false);
+    }
+    leave_callback(at, NULL);
+    return keep_open;
+}
+
+/* Whether somebody has caused the error that connection_lost tells. */
+static bool is_justified(const world *at, const conn *of, int error)
+{
+    bool by_memory = error == PCO_ENOMEM || (error == PCO_ETLS && of->is_tls);
+    return (of->causes >> -error & 1) != 0 || (by_memory && memory_was_short(at)) ||
+           (error == PCO_ETIMEDOUT && of->closed);
+}
+
+/* The polite end: everything that was written has reached the peer. */
+static void check_complete(world *at, conn *of)
+{
+    if (of->is_tls) {
+        tls_pump(at, of, SIZE_MAX);
+    } else {
+        look_at_sent(at, of);
+    }
+    bool understands = !of->is_tls || (of->tls != NULL && of->causes == 0);
+    if (!of->cut && understands && of->arrived != of->written) {
+        broken(at,
+               "output: connection_lost without an error, after %" PRIu64 " of %" PRIu64
+               " bytes written",
+               of->arrived, of->written);
+    }
+}
+
+static void connection_lost(pco_protocol *self, pco_transport *transport, const pco_error *error)
+{
+    proto *called = (proto *)self;
+    world *at = called->at;
+    int code = error != NULL ? error->code : 0;
+    conn *of = enter(self, transport, "connection_lost", (uint64_t)-code);
+    if (code != 0 && !is_justified(at, of, code)) {
+        broken(at, "connection_lost with %s, which nobody caused: %s", pco_error_name(code),
+               error->message);
+    }
+    if (error != NULL && (code == 0 || error->message[0] == '\0')) {
+        broken(at, "connection_lost with an empty error");
+    }
+    if (code == 0 && !of->closed) {
+        broken(at, "connection_lost without an error, and nobody has closed the connection");
+    }
+    if (!pco_transport_is_closing(transport) || pco_transport_write(transport, "x", 1) == 0) {
+        broken(at, "the transport is open in connection_lost");
+    }
+    if (code == 0) {
+        check_complete(at, of);
+    }
+    of->state = LOST_CONN;
+    of->proto = NULL;
+    free(called);
+    act_in_callback(at);
+    if (of->retained == 0) {
+        of->transport = NULL;
+    }
+    leave_callback(at, NULL);
+}
+
+/* The one callback that runs inside a call of ours: the write, or the new limits, to its own. */
+static void pause_writing(pco_protocol *self, pco_transport *transport)
+{
+    proto *called = (proto *)self;
+    world *at = called->at;
+    conn *of = called->of;
+    conn *current = at->current;
+    unsigned calls = at->calls;
+    say(at, "pause_writing of %u", of->id);
+    happened(at, "pause_writing", of->id);
+    at->events++;
+    if (of->state != MADE_CONN || of->proto != called || of->transport != transport) {
+        broken(at, "pause_writing of a connection that is not there, or of another protocol");
+    }
+    if (calls == 0 || at->writing != of) {
+        broken(at, "pause_writing was not called inside the write that caused it");
+    }
+    if (of->writing_paused) {
+        broken(at, "pause_writing was called twice");
+    }
+    if (pco_transport_get_write_buffer_size(transport) <= of->high) {
+        broken(at, "pause_writing was called under the high-water mark");
+    }
+    of->writing_paused = true;
+    at->calls = 0;
+    at->depth++;
+    at->current = of;
+    act_in_callback(at);
+    at->current = current;
+    at->depth--;
+    at->calls = calls;
+}
+
+static void resume_writing(pco_protocol *self, pco_transport *transport)
+{
+    world *at = ((proto *)self)->at;
+    conn *of = enter(self, transport, "resume_writing", 0);
+    if (!of->writing_paused) {
+        broken(at, "resume_writing was called without pause_writing");
+    }
+    if (pco_transport_get_write_buffer_size(transport) > of->low) {
+        broken(at, "resume_writing was called over the low-water mark");
+    }
+    of->writing_paused = false;
+    act_in_callback(at);
+    leave_callback(at, NULL);
+}
+
+static const pco_protocol_methods plain = {
+    .size = sizeof plain,
+    .connection_made = connection_made,
+    .data_received = data_received,
+    .eof_received = eof_received,
+    .connection_lost = connection_lost,
+    .pause_writing = pause_writing,
+    .resume_writing = resume_writing,
+};
+
+static const pco_protocol_methods buffered = {
+    .size = sizeof buffered,
+    .connection_made = connection_made,
+    .eof_received = eof_received,
+    .connection_lost = connection_lost,
+    .pause_writing = pause_writing,
+    .resume_writing = resume_writing,
+    .get_buffer = get_buffer,
+    .buffer_updated = buffer_updated,
+};
+
+/* ---- Making them ---- */
+
+proto *proto_new(world *at)
+{
+    proto *made = malloc(sizeof *made);
+    made->base.methods = pick(at, 2) == 1 ? &buffered : &plain;
+    made->at = at;
+    made->of = NULL;
+    return made;
+}
+
+pco_protocol *proto_factory(void *context)
+{
+    served *of = context;
+    world *at = of->at;
+    proto *made = NULL;
+    enter_callback(at, NULL, "protocol_factory", of->id);
+    if (of->freed || at->freeing) {
+        broken(at, "the factory of a server that was freed was called");
+    }
+    if (at->promised != NULL) {
+        broken(at, "the factory was called again before connection_made");
+    }
+    if (pick(at, 12) != 1) {
+        made = proto_new(at);
+    }
+    act_in_callback(at);
+    at->promised = made;
+    leave_callback(at, NULL);
+    return made != NULL ? &made->base : NULL;
+}
+
+/* Peers have their number in their port. */
+void handshake_failed(pco_server *server, const pco_address *peer, const pco_error *error,
+                      void *context)
+{
+    served *of = context;
+    world *at = of->at;
+    int port = pco_address_port(peer);
+    conn *failed = NULL;
+    enter_callback(at, NULL, "handshake_failed", (uint64_t)port);
+    if (port >= FIRST_PORT && (unsigned)(port - FIRST_PORT) < at->conns_count) {
+        failed = at->conns[port - FIRST_PORT];
+    }
+    if (failed == NULL || failed->server != of || of->freed || server != of->server) {
+        broken(at, "handshake_failed of a stranger");
+    }
+    if (failed->state != COMING || failed->failed_handshake || !failed->is_tls) {
+        broken(at, "handshake_failed of a connection that has none");
+    }
+    if (!is_justified(at, failed, error->code) && error->code != PCO_ETIMEDOUT) {
+        broken(at, "handshake_failed with %s, which nobody caused: %s", pco_error_name(error->code),
+               error->message);
+    }
+    failed->failed_handshake = true;
+    act_in_callback(at);
+    leave_callback(at, NULL);
+}

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * swarm.h: random programs over the public interface, on the fake backend, against rules.
+ *
+ * A program is a row of steps, each a verb with its arguments: create a server, write, half-close,
+ * free the loop. Verbs run between the turns of the loop and inside callbacks. Whatever is left to
+ * chance goes through pick(), so a program is a list of numbers, from a seed or given: the same
+ * list is the same program, and a shorter list is a simpler one. 0 is always the plainest choice.
+ *
+ * The world knows what must be true: what each connection was promised, how far each stream of
+ * bytes has come, which callbacks are due. The rules are the sentences of the headers. A rule that
+ * is broken ends the process; the runner (posix/main.c) finds the shortest list that does so.
+ *
+ *     swarm.h, world.c   the program's state, chance, steps, the end
+ *     protocol.c         the callbacks of connections, and their grammar
+ *     rules.c            what holds between turns, and at rest
+ *     verbs_*.c          the verbs: a new feature adds a file, and its table to verbs.c
+ */
+#ifndef SWARM_H
+#define SWARM_H
+
+#include "support.h"
+
+#include "support/error.h"
+
+#include <inttypes.h>
+
+#define CONNS_MOST 48
+#define SERVERS_MOST 6
+#define SERVER_SOCKETS 2
+/* Peers come from this port and those that follow. */
+#define FIRST_PORT 10000
+
+#define ADDRESSES                                                                                  \
+    {                                                                                              \
+        "127.0.0.1", "127.0.0.2"                                                                   \
+    }
+
+/* A program has at most so many decisions and steps. */
+#define PICKS_MOST 20000
+#define STEPS_MOST 2000
+
+typedef struct world world;
+typedef struct conn conn;
+typedef struct served served;
+
+/*
+ * ---- What a program was ----
+ *
+ * Written while it runs, where its end cannot destroy it; and given, to run it again. Each step has
+ * its own part of the list, so that leaving out one does not change what the others mean.
+ */
+typedef struct record {
+    uint32_t picks[PICKS_MOST];
+    unsigned picks_count;
+    unsigned starts[STEPS_MOST + 1]; /* of each step, in picks; before the first: the settings */
+    unsigned steps;
+    uint64_t hash; /* of all that happened */
+} record;
+
+/* Where a step begins; the end of the list for those that are not there. */
+static inline unsigned record_start(const record *of, unsigned step)
+{
+    return step < of->steps ? of->starts[step] : of->picks_count;
+}
+
+/* ---- The model ---- */
+
+/* A protocol object. It is freed as soon as it is replaced, or in connection_lost. */
+typedef struct proto {
+    pco_protocol base;
+    world *at;
+    conn *of; /* NULL: not made yet */
+} proto;
+
+typedef enum conn_state { COMING, MADE_CONN, LOST_CONN } conn_state;
+
+struct conn {
+    unsigned id;
+    served *server;
+    fake_socket *socket;      /* until the loop is freed */
+    pco_transport *transport; /* from connection_made to connection_lost, or while retained */
+    unsigned retained;
+    proto *proto;
+    conn_state state;
+    bool failed_handshake;
+
+    /* To the library. The byte at each position is known: byte_of(). */
+    uint64_t fed;
+    uint64_t received;
+    bool fed_eof;          /* the peer's end of the socket; with TLS the promise is `notified` */
+    bool eof;              /* eof_received was called */
+    bool paused;           /* reading, by us */
+    unsigned char *buffer; /* what get_buffer gave */
+    size_t buffer_length;
+    bool asked; /* get_buffer was called, buffer_updated not yet */
+
+    /* From the library. */
+    uint64_t written; /* in calls that returned 0 */
+    uint64_t excess;  /* of a call that failed: a part of it may have left */
+    size_t seen;      /* how much of socket->sent was looked at */
+    uint64_t arrived; /* of it, what the peer understood */
+    bool write_eof;
+    bool writing_paused;
+    size_t high;
+    size_t low;
+
+    /* How it may end. */
+    bool closed;     /* by us */
+    bool cut;        /* by us, at once: what was written may be lost */
+    uint64_t causes; /* a bit for each error that somebody has caused: cause() */
+    void *tls;       /* the peer's OpenSSL; NULL: plain, or given up */
+    bool is_tls;
+    bool notified; /* the TLS peer has sent its close_notify */
+};
+
+struct served {
+    world *at;
+    unsigned id;
+    pco_server *server; /* NULL: freed */
+    bool tls;
+    bool serving;
+    bool closed;
+    bool freed; /* pco_server_free was called */
+    bool lingers;
+    size_t max;
+    size_t sockets;
+    fake_socket *listeners[SERVER_SOCKETS];
+    uint64_t connects; /* clients that have come */
+    uint64_t waits;    /* wait_closed, called */
+    uint64_t waited;   /* and told */
+};
+
+/* A callback that the loop was asked for. */
+typedef struct call {
+    struct call *next;
+    world *at;
+    unsigned id;
+    bool timed;
+    bool posted; /* by call_soon_threadsafe */
+    bool canceled;
+    bool ran;
+    bool stops; /* it calls pco_loop_stop and nothing else */
+    double when;
+    unsigned long made; /* in which poll() */
+    pco_handle *handle; /* NULL: none, or released */
+} call;
+
+/* Memory that was handed over. */
+typedef struct owned {
+    struct owned *next;
+    world *at;
+    unsigned id;
+    unsigned char *data;
+    unsigned released;
+} owned;
+
+typedef struct verb verb;
+
+struct world {
+    uint64_t seed;
+    uint64_t chance; /* the state of pick() */
+    const record *given;
+    unsigned next_given; /* in the part of this step... */
+    unsigned end_given;  /* ...which ends here */
+    record *record;
+    bool trace;
+    bool mistaken;
+    unsigned steps_most;
+    unsigned step;
+    unsigned *weights; /* of the verbs, in this program */
+
+    pco_loop *loop;
+    bool freeing;
+    bool freed;
+    bool calm;       /* callbacks do nothing of their own any more */
+    unsigned depth;  /* callbacks on the stack */
+    unsigned calls;  /* calls of ours into the library on the stack */
+    unsigned events; /* callbacks so far */
+    conn *current;   /* whose callback runs */
+    conn *writing;   /* whose pause_writing may be called inside the running call */
+    proto *promised; /* by the factory, and not yet made */
+
+    conn *conns[CONNS_MOST];
+    unsigned conns_count;
+    served *servers[SERVERS_MOST];
+    unsigned servers_count;
+    call *scheduled;
+    unsigned scheduled_count;
+    owned *owned;
+    unsigned owned_count;
+
+    bool was_short;           /* of memory, before the last memory_fail */
+    pco_ssl_context *context; /* NULL: not made yet */
+};
+
+/* Runs one program, from a seed, or from `given` if that is not NULL. It returns if all is well. */
+typedef struct program {
+    uint64_t seed;
+    const record *given;
+    unsigned steps;
+    bool trace;
+    bool mistaken; /* one byte of a peer's is wrong, so that a rule must break */
+} program;
+
+void swarm_begin(void); /* once per process */
+void swarm_end(void);
+void swarm_run(const program *what, record *record);
+
+/* ---- Chance ---- */
+
+/* A number below `limit`; 0 when those given for this step are used up. */
+uint32_t pick(world *at, uint32_t limit);
+
+/* True once in `limit` times. */
+bool pick_rarely(world *at, uint32_t limit);
+
+/* A length, of every order of magnitude up to 200,000. Never 0. */
+size_t pick_length(world *at);
+
+/* ---- Rules ---- */
+
+/* A rule is broken: prints the sentence and ends the process. */
+void broken(world *at, const char *format, ...) PCO__PRINTF(2, 3);
+
+/* Part of the trace. */
+void say(world *at, const char *format, ...) PCO__PRINTF(2, 3);
+
+/* That something happened, for the hash. */
+void happened(world *at, const char *what, uint64_t number);
+
+/* Whether the library may have met an allocation that failed. */
+bool memory_was_short(const world *at);
+void memory_recover(world *at);
+
+/* An error that the connection may end with from now on. */
+void cause(conn *of, int error);
+
+/* Everything that must hold while no callback runs. */
+void check_between_turns(world *at);
+
+/* Runs until nothing moves any more, and checks that nothing is left over. */
+void come_to_rest(world *at);
+
+/* ---- Calls into the library ---- */
+
+/* Around each call, but for those that run the loop: callbacks must not run inside. */
+void enter_library(world *at, conn *writing);
+void leave_library(world *at);
+
+/* What callbacks do once their rules are checked: now and then some verbs. */
+void act_in_callback(world *at);
+
+/* Around each callback: the grammar that all of them have. `inside` is the conn or NULL. */
+void enter_callback(world *at, conn *inside, const char *name, uint64_t number);
+void leave_callback(world *at, conn *outside);
+
+/* ---- Connections ---- */
+
+/* The byte at a position of a connection's stream; `out` is the library's side of it. */
+unsigned char byte_of(const conn *of, bool out, uint64_t position);
+
+/* Exactly `length` bytes of malloc's with what comes next in the stream. */
+unsigned char *bytes_from(const conn *of, bool out, uint64_t position, size_t length);
+
+/* Fails unless the bytes are those of the stream at that position. */
+void check_bytes(world *at, const conn *of, bool out, uint64_t position, const unsigned char *data,
+                 size_t length);
+
+/* Looks at what the peer was sent since. */
+void look_at_sent(world *at, conn *of);
+
+proto *proto_new(world *at);
+pco_protocol *proto_factory(void *context); /* the context is a served */
+void handshake_failed(pco_server *server, const pco_address *peer, const pco_error *error,
+                      void *context); /* the same */
+
+/* One of the connections in that state, NULL if there is none; the current one for preference. */
+conn *pick_conn(world *at, conn_state state);
+bool has_conn(const world *at, conn_state state);
+bool is_attached(const conn *of);
+conn *find_conn(const world *at, pco_socket sock);
+
+/* We have closed it, or cut it off. */
+void mark_closed(conn *of, bool cut);
+
+/* A server that has not been freed, NULL if there is none. */
+served *pick_server(world *at);
+bool has_server(const world *at);
+
+/* ---- Calls of the loop (verbs_loop.c) ---- */
+
+void check_calls(world *at);
+void free_calls(world *at);
+
+/* ---- TLS (tls.c or no_tls.c) ---- */
+
+extern const bool swarm_has_tls;
+void tls_begin(void); /* once per process */
+void tls_end(void);
+void tls_world_begin(world *at);
+void tls_world_end(world *at);
+pco_ssl_context *tls_context_of(world *at); /* NULL: no memory */
+void tls_peer_new(world *at, conn *of);
+void tls_peer_drop(conn *of);
+
+/* Moves at most so many bytes each way. Returns whether anything moved. */
+bool tls_pump(world *at, conn *of, size_t most);
+void tls_send(world *at, conn *of, size_t length);
+
+/* The socket ended: before the close_notify, TLS is cut off. */
+void tls_cut_off(conn *of);
+
+/* ---- Verbs ---- */
+
+typedef enum place {
+    ANYWHERE, /* between turns, and inside callbacks */
+    OUTSIDE   /* between turns only */
+} place;
+
+struct verb {
+    const char *name;
+    unsigned weight;
+    place where;
+    bool (*can)(const world *at); /* NULL: always */
+    void (*act)(world *at);
+};
+
+/* Tables end with a verb without a name. */
+extern const verb *const verb_tables[];
+extern const verb verbs_loop[];
+extern const verb verbs_server[];
+extern const verb verbs_connection[];
+extern const verb verbs_peer[];
+extern const verb verbs_trouble[];
+extern const verb verbs_tls[];
+
+unsigned verbs_total(void);
+const verb *verb_at(unsigned index);
+
+/* What the world itself does with the loop. */
+void turn(world *at, double timeout);
+void free_loop(world *at);
+
+#endif

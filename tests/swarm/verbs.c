@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/* verbs.c: the tables of verbs. The very first verb is the plainest: a turn of the loop. */
+#include "swarm.h"
+
+const verb *const verb_tables[] = {
+    verbs_loop, verbs_server, verbs_connection, verbs_peer, verbs_trouble, verbs_tls, NULL,
+};
+
+#define VERBS_MOST 200
+
+static const verb *flat[VERBS_MOST];
+static unsigned total;
+
+static void flatten(void)
+{
+    for (const verb *const *table = verb_tables; *table != NULL; table++) {
+        for (const verb *each = *table; each->name != NULL && total < VERBS_MOST; each++) {
+            flat[total++] = each;
+        }
+    }
+}
+
+unsigned verbs_total(void)
+{
+    if (total == 0) {
+        flatten();
+    }
+    return total;
+}
+
+const verb *verb_at(unsigned index)
+{
+    return flat[index % verbs_total()];
+}

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+/* verbs_loop.c: turns, callbacks and timers, stopping, and the end of the loop. */
+#include "swarm.h"
+
+/* ---- Turns ---- */
+
+void turn(world *at, double timeout)
+{
+    if (pco_loop_run_once(at->loop, timeout) != 0) {
+        broken(at, "a turn of the loop was refused");
+    }
+}
+
+static void run_a_turn(world *at)
+{
+    static const double timeouts[] = {0, 0, 0, 0.001, 0.3, 2, 40};
+    double timeout = timeouts[pick(at, sizeof timeouts / sizeof timeouts[0])];
+    say(at, "turn of %g s", timeout);
+    turn(at, timeout);
+}
+
+/* Peers and loop work hand in hand for a while. */
+static void run_on(world *at)
+{
+    unsigned turns = 1 + pick(at, 12);
+    say(at, "%u turns, all peers work", turns);
+    for (unsigned i = 0; i < turns; i++) {
+        for (unsigned j = 0; j < at->conns_count; j++) {
+            tls_pump(at, at->conns[j], SIZE_MAX);
+        }
+        turn(at, 0);
+    }
+}
+
+typedef struct countdown {
+    world *at;
+    unsigned turns;
+} countdown;
+
+static bool is_over(void *context)
+{
+    countdown *left = context;
+    return left->turns-- == 0;
+}
+
+static void run_until(world *at)
+{
+    countdown left = {at, pick(at, 8)};
+    double timeout = pick(at, 3);
+    say(at, "run_until %u turns or %g s", left.turns, timeout);
+    int code = pco_loop_run_until(at->loop, is_over, &left, timeout);
+    if (code != 0 && code != PCO_ETIMEDOUT && code != PCO_ECANCELED) {
+        broken(at, "run_until returned %s", pco_error_name(code));
+    }
+}
+
+/* ---- Callbacks ---- */
+
+/* Callbacks of equal rank run in the order in which they were made. */
+static void check_order(world *at, const call *now)
+{
+    unsigned long turns = fake_of(at->loop)->polls;
+    for (const call *each = at->scheduled; each != NULL; each = each->next) {
+        bool waits = !each->ran && !each->canceled;
+        if (!waits || each->timed != now->timed || each->posted != now->posted ||
+            each->id >= now->id) {
+            continue;
+        }
+        if (!now->timed) {
+            broken(at, "call_soon: callback %u ran before %u", now->id, each->id);
+        }
+        if (each->when <= now->when && each->made < turns && now->made < turns) {
+            broken(at, "timer %u of %g ran before %u of %g", now->id, now->when, each->id,
+                   each->when);
+        }
+    }
+}
+
+static void run_call(void *context)
+{
+    call *now = context;
+    world *at = now->at;
+    enter_callback(at, NULL, now->timed ? "timer" : "callback", now->id);
+    if (now->ran || now->canceled || at->freeing) {
+        broken(at, "a callback ran twice, or after it was canceled, or while the loop was freed");
+    }
+    if (now->timed && pco_loop_time(at->loop) < now->when) {
+        broken(at, "a timer ran early");
+    }
+    check_order(at, now);
+    now->ran = true;
+    if (now->stops) {
+        pco_loop_stop(at->loop);
+    }
+    act_in_callback(at);
+    leave_callback(at, NULL);
+}
+
+static call *call_new(world *at, bool timed)
+{
+    call *made = calloc(1, sizeof *made);
+    made->at = at;
+    made->id = at->scheduled_count++;
+    made->timed = timed;
+    made->made = fake_of(at->loop)->polls;
+    return made;
+}
+
+/* The library took it, or said why not. */
+static bool call_taken(world *at, call *made, int code)
+{
+    if (code == 0) {
+        made->next = at->scheduled;
+        at->scheduled = made;
+        if (at->freeing) {
+            broken(at, "a loop that is being freed took a callback");
+        }
+        return true;
+    }
+    free(made);
+    if (!(code == PCO_ENOMEM && memory_was_short(at)) && !(code == PCO_ECLOSED && at->freeing)) {
+        broken(at, "a callback was refused with %s", pco_error_name(code));
+    }
+    return false;
+}
+
+static bool may_call(const world *at)
+{
+    return at->scheduled_count < 200;
+}
+
+static void call_soon(world *at)
+{
+    call *made = call_new(at, false);
+    pco_handle **handle = pick(at, 2) == 1 ? &made->handle : NULL;
+    bool threadsafe = pick_rarely(at, 3);
+    say(at, "call_soon%s: %u", threadsafe ? "_threadsafe" : "", made->id);
+    made->posted = threadsafe;
+    made->stops = pick_rarely(at, 20);
+    enter_library(at, NULL);
+    int code = threadsafe ? pco_loop_call_soon_threadsafe(at->loop, run_call, made, handle)
+                          : pco_loop_call_soon(at->loop, run_call, made, handle);
+    leave_library(at);
+    call_taken(at, made, code);
+}
+
+static bool start_timer(world *at, double delay, bool stops, bool wants_handle)
+{
+    call *made = call_new(at, true);
+    made->when = pco_loop_time(at->loop) + delay;
+    made->stops = stops;
+    pco_handle **handle = wants_handle ? &made->handle : NULL;
+    say(at, "call_at: %u in %g s", made->id, delay);
+    enter_library(at, NULL);
+    int code = pco_loop_call_at(at->loop, made->when, run_call, made, handle);
+    leave_library(at);
+    return call_taken(at, made, code);
+}
+
+static void call_later(world *at)
+{
+    static const double delays[] = {0, 0.001, 0.1, 0.1, 1, 30, 3600, -5};
+    double delay = delays[pick(at, sizeof delays / sizeof delays[0])];
+    start_timer(at, delay, false, pick(at, 2) == 1);
+}
+
+static call *pick_handle(world *at)
+{
+    unsigned count = 0;
+    for (call *each = at->scheduled; each != NULL; each = each->next) {
+        count += each->handle != NULL;
+    }
+    unsigned nth = pick(at, count);
+    for (call *each = at->scheduled; each != NULL; each = each->next) {
+        if (each->handle != NULL && nth-- == 0) {
+            return each;
+        }
+    }
+    return NULL;
+}
+
+static bool has_handle(const world *at)
+{
+    for (const call *each = at->scheduled; each != NULL; each = each->next) {
+        if (each->handle != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void cancel_call(world *at)
+{
+    call *of = pick_handle(at);
+    say(at, "cancel %u", of->id);
+    enter_library(at, NULL);
+    pco_handle_cancel(of->handle);
+    if (!pco_handle_cancelled(of->handle)) {
+        broken(at, "a canceled handle is not canceled");
+    }
+    leave_library(at);
+    of->canceled = true;
+}
+
+static void release_handle(world *at)
+{
+    call *of = pick_handle(at);
+    say(at, "release the handle of %u", of->id);
+    enter_library(at, NULL);
+    pco_handle_release(of->handle);
+    leave_library(at);
+    of->handle = NULL;
+}
+
+/* What was made before the last turn began has run in it, unless that turn was the end of a run. */
+void check_calls(world *at)
+{
+    unsigned long turns = fake_of(at->loop)->polls;
+    for (const call *each = at->scheduled; each != NULL; each = each->next) {
+        bool due = !each->timed && !each->ran && !each->canceled;
+        if (due && turns > each->made + 2) {
+            broken(at, "callback %u did not run in the next turn", each->id);
+        }
+    }
+}
+
+void free_calls(world *at)
+{
+    while (at->scheduled != NULL) {
+        call *of = at->scheduled;
+        at->scheduled = of->next;
+        if (of->handle != NULL) {
+            pco_handle_cancel(of->handle);
+            pco_handle_release(of->handle);
+        }
+        free(of);
+    }
+}
+
+/* ---- Stopping, and the end ---- */
+
+static void stop(world *at)
+{
+    say(at, "stop");
+    enter_library(at, NULL);
+    pco_loop_stop(at->loop);
+    leave_library(at);
+}
+
+/* A timer sees to it that it ends. */
+static void run_forever(world *at)
+{
+    if (start_timer(at, pick(at, 5), true, false)) {
+        say(at, "run_forever");
+        if (pco_loop_run_forever(at->loop) != 0) {
+            broken(at, "run_forever was refused");
+        }
+    }
+}
+
+static void run_inside(world *at)
+{
+    say(at, "run and free the loop inside a callback");
+    enter_library(at, NULL);
+    if (pco_loop_is_running(at->loop) && (pco_loop_run_once(at->loop, 0) != PCO_EBUSY ||
+                                          pco_loop_run_forever(at->loop) != PCO_EBUSY)) {
+        broken(at, "a loop that runs was run");
+    }
+    if ((pco_loop_is_running(at->loop) || at->freeing) && pco_loop_free(at->loop) != PCO_EBUSY) {
+        broken(at, "a loop was freed in its own callback");
+    }
+    leave_library(at);
+}
+
+static void set_debug(world *at)
+{
+    bool on = pick(at, 2) == 1;
+    say(at, "debug mode: %s", on ? "on" : "off");
+    pco_loop_set_debug(at->loop, on);
+}
+
+static bool is_inside(const world *at)
+{
+    return at->depth != 0;
+}
+
+static void free_the_loop(world *at)
+{
+    say(at, "free the loop");
+    free_loop(at);
+}
+
+const verb verbs_loop[] = {
+    {"turn", 120, OUTSIDE, NULL, run_a_turn},
+    {"run on", 80, OUTSIDE, NULL, run_on},
+    {"run_until", 6, OUTSIDE, NULL, run_until},
+    {"run_forever", 4, OUTSIDE, may_call, run_forever},
+    {"call_soon", 20, ANYWHERE, may_call, call_soon},
+    {"call_at", 12, ANYWHERE, may_call, call_later},
+    {"cancel", 8, ANYWHERE, has_handle, cancel_call},
+    {"release handle", 6, ANYWHERE, has_handle, release_handle},
+    {"stop", 2, ANYWHERE, NULL, stop},
+    {"run inside", 2, ANYWHERE, is_inside, run_inside},
+    {"debug", 1, ANYWHERE, NULL, set_debug},
+    {"free the loop", 1, OUTSIDE, NULL, free_the_loop},
+    {.name = NULL},
+};

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT */
+/* verbs_server.c: servers: create, serve, close, shut down, wait, free; and clients that come. */
+#include "swarm.h"
+
+bool has_server(const world *at)
+{
+    for (unsigned i = 0; i < at->servers_count; i++) {
+        if (at->servers[i]->server != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+served *pick_server(world *at)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < at->servers_count; i++) {
+        count += at->servers[i]->server != NULL;
+    }
+    unsigned nth = pick(at, count);
+    for (unsigned i = 0; i < at->servers_count; i++) {
+        if (at->servers[i]->server != NULL && nth-- == 0) {
+            return at->servers[i];
+        }
+    }
+    return NULL;
+}
+
+/* ---- Making ---- */
+
+/* Whether a call that attaches sockets may fail so. */
+static bool may_fail(const world *at, int code, int attach_error)
+{
+    return (code == PCO_ENOMEM && memory_was_short(at)) ||
+           (attach_error != 0 && code == attach_error) || (code == PCO_ECLOSED && at->freeing);
+}
+
+static void choose_options(world *at, pco_server_options *options)
+{
+    static const double timeouts[] = {0, 0, 2, INFINITY};
+    options->max_connections = pick_rarely(at, 4) ? 1 + pick(at, 3) : 0;
+    options->start_serving = pick_rarely(at, 8) ? PCO_OFF : PCO_DEFAULT;
+    options->close_timeout = timeouts[pick(at, sizeof timeouts / sizeof timeouts[0])];
+    options->lingering_close = pick_rarely(at, 3) ? PCO_ON : PCO_DEFAULT;
+    options->keep_alive = pick_rarely(at, 4) ? PCO_ON : PCO_DEFAULT;
+}
+
+static bool may_create(const world *at)
+{
+    return at->servers_count < SERVERS_MOST;
+}
+
+static void create(world *at)
+{
+    static const char *const addresses[] = ADDRESSES;
+    pco_server_options options = {.size = sizeof options, .protocol_factory = proto_factory};
+    served *made = calloc(1, sizeof *made);
+    made->at = at;
+    made->id = at->servers_count;
+    made->tls = swarm_has_tls && pick(at, 2) == 1;
+    options.context = made;
+    options.hosts = addresses;
+    options.hosts_count = 1 + (size_t)pick_rarely(at, 4);
+    choose_options(at, &options);
+    made->lingers = options.lingering_close == PCO_ON;
+    made->max = options.max_connections;
+    int attach_error = fake_of(at->loop)->attach_error;
+    if (made->tls) {
+        options.ssl = tls_context_of(at);
+        options.handshake_failed = handshake_failed;
+        made->tls = options.ssl != NULL;
+    }
+    enter_library(at, NULL);
+    int code = pco_loop_create_server(at->loop, &options, &made->server, NULL);
+    leave_library(at);
+    say(at, "create server %u%s, %zu addresses, at most %zu connections: %s", made->id,
+        made->tls ? " with TLS" : "", options.hosts_count, made->max,
+        code != 0 ? pco_error_name(code) : "0");
+    if (code != 0) {
+        free(made);
+        if (!may_fail(at, code, attach_error)) {
+            broken(at, "create_server returned %s", pco_error_name(code));
+        }
+        return;
+    }
+    made->serving = options.start_serving != PCO_OFF;
+    made->sockets = options.hosts_count;
+    at->servers[at->servers_count++] = made;
+}
+
+static void start_serving(world *at)
+{
+    served *of = pick_server(at);
+    int attach_error = fake_of(at->loop)->attach_error;
+    enter_library(at, NULL);
+    int code = pco_server_start_serving(of->server, NULL);
+    leave_library(at);
+    say(at, "start_serving of server %u: %d", of->id, code);
+    if (of->closed ? code != PCO_ECLOSED : code != 0 && !may_fail(at, code, attach_error)) {
+        broken(at, "start_serving returned %s", pco_error_name(code));
+    }
+    of->serving = of->serving || code == 0;
+}
+
+/* ---- Clients ---- */
+
+static bool may_connect(const world *at)
+{
+    for (unsigned i = 0; i < at->servers_count; i++) {
+        const served *of = at->servers[i];
+        if (of->server != NULL && of->serving && !of->closed) {
+            return at->conns_count < CONNS_MOST && !at->freeing;
+        }
+    }
+    return false;
+}
+
+static conn *connect_to(world *at, served *of)
+{
+    size_t which = pick(at, (uint32_t)of->sockets);
+    pco_socket listener = pco_server_get_socket(of->server, which);
+    conn *made = calloc(1, sizeof *made);
+    pco_address peer;
+    made->id = at->conns_count;
+    made->server = of;
+    made->is_tls = of->tls;
+    of->listeners[which] = fake_socket_of(at->loop, listener);
+    if (pco_server_get_sockname(of->server, which, &peer) != 0) {
+        broken(at, "a listener has no name");
+    }
+    pco__address_set_port(&peer, (int)(FIRST_PORT + made->id));
+    made->socket = fake_socket_of(at->loop, fake_connect(at->loop, listener, &peer));
+    at->conns[at->conns_count++] = made;
+    of->connects++;
+    return made;
+}
+
+static void connect_client(world *at)
+{
+    served *of = pick_server(at);
+    if (!of->serving || of->closed) {
+        return;
+    }
+    conn *made = connect_to(at, of);
+    say(at, "client %u comes to server %u", made->id, of->id);
+    if (of->tls) {
+        tls_peer_new(at, made);
+    }
+}
+
+/* ---- Closing ---- */
+
+static void mark_all_closed(world *at, const served *of, bool cut)
+{
+    for (unsigned i = 0; i < at->conns_count; i++) {
+        conn *each = at->conns[i];
+        if (each->server == of && is_attached(each)) {
+            mark_closed(each, cut || each->state == COMING);
+        }
+    }
+}
+
+static void close_server(world *at)
+{
+    served *of = pick_server(at);
+    say(at, "close server %u", of->id);
+    of->closed = true;
+    enter_library(at, NULL);
+    pco_server_close(of->server);
+    leave_library(at);
+}
+
+static void close_clients(world *at)
+{
+    served *of = pick_server(at);
+    say(at, "close_clients of server %u", of->id);
+    mark_all_closed(at, of, false);
+    enter_library(at, NULL);
+    pco_server_close_clients(of->server);
+    leave_library(at);
+}
+
+static void abort_clients(world *at)
+{
+    served *of = pick_server(at);
+    say(at, "abort_clients of server %u", of->id);
+    mark_all_closed(at, of, true);
+    enter_library(at, NULL);
+    pco_server_abort_clients(of->server);
+    leave_library(at);
+}
+
+static void shut_down(world *at)
+{
+    static const double timeouts[] = {0, 1, 5, INFINITY};
+    served *of = pick_server(at);
+    double timeout = timeouts[pick(at, sizeof timeouts / sizeof timeouts[0])];
+    say(at, "shutdown of server %u in %g s", of->id, timeout);
+    of->closed = true;
+    mark_all_closed(at, of, !isinf(timeout));
+    enter_library(at, NULL);
+    int code = pco_server_shutdown(of->server, timeout);
+    leave_library(at);
+    if (code != 0 && !(at->freeing && code == PCO_ECLOSED)) {
+        broken(at, "shutdown returned %s", pco_error_name(code));
+    }
+}
+
+static void closed(pco_server *server, void *context)
+{
+    served *of = context;
+    world *at = of->at;
+    pco_server_counters counters = {.size = sizeof counters};
+    enter_callback(at, NULL, "wait_closed's callback", of->id);
+    if (of->freed || server != of->server) {
+        broken(at, "the waiter of a server that was freed was called");
+    }
+    if (pco_server_get_counters(server, &counters) != 0 || counters.active != 0 ||
+        (!of->closed && !at->freeing)) {
+        broken(at, "the waiter was called before the server's end");
+    }
+    of->waited++;
+    if (of->waited > of->waits) {
+        broken(at, "a waiter was called twice");
+    }
+    act_in_callback(at);
+    leave_callback(at, NULL);
+}
+
+static bool may_wait(const world *at)
+{
+    return has_server(at) && !at->freeing;
+}
+
+static void wait_closed(world *at)
+{
+    served *of = pick_server(at);
+    enter_library(at, NULL);
+    int code = pco_server_wait_closed(of->server, closed, of);
+    leave_library(at);
+    say(at, "wait_closed of server %u: %d", of->id, code);
+    if (code != 0 && !(code == PCO_ENOMEM && memory_was_short(at))) {
+        broken(at, "wait_closed returned %s", pco_error_name(code));
+    }
+    of->waits += code == 0;
+}
+
+static void free_a_server(world *at)
+{
+    served *of = pick_server(at);
+    pco_server *gone = of->server;
+    say(at, "free server %u", of->id);
+    of->freed = true;
+    of->closed = true;
+    of->server = NULL;
+    enter_library(at, NULL);
+    pco_server_free(gone);
+    leave_library(at);
+}
+
+const verb verbs_server[] = {
+    {"create", 14, ANYWHERE, may_create, create},
+    {"start_serving", 4, ANYWHERE, has_server, start_serving},
+    {"connect", 40, ANYWHERE, may_connect, connect_client},
+    {"close server", 2, ANYWHERE, has_server, close_server},
+    {"close_clients", 2, ANYWHERE, has_server, close_clients},
+    {"abort_clients", 2, ANYWHERE, has_server, abort_clients},
+    {"shutdown", 2, ANYWHERE, has_server, shut_down},
+    {"wait_closed", 3, ANYWHERE, may_wait, wait_closed},
+    {"free server", 2, ANYWHERE, has_server, free_a_server},
+    {.name = NULL},
+};
