@@ -236,6 +236,112 @@ static void async_is_canceled_when_the_loop_is_freed(void **state)
     assert_true(count_sockets() < sockets + 1);
 }
 
+/* ---- The request ---- */
+
+static pco_request *request;
+
+static void create_with_request(void)
+{
+    pco_server_options options = server_options();
+    memset(&told, 0, sizeof told);
+    assert_int_equal(
+        pco_loop_create_server_async(at.loop, &options, note_created, NULL, &request, NULL), 0);
+    assert_non_null(request);
+}
+
+static void a_request_canceled_at_once_ends_once_and_outside_of_cancel(void **state)
+{
+    (void)state;
+    unsigned sockets = count_sockets();
+    create_with_request();
+    pco_request_cancel(request);
+    pco_request_cancel(request);
+    assert_int_equal(told.calls, 0);
+    assert_true(reaches(&told.calls, 1));
+    assert_null(told.server);
+    assert_int_equal(told.code, PCO_ECANCELED);
+    let_pass(5);
+    assert_int_equal(told.calls, 1);
+    assert_true(count_sockets() < sockets + 1);
+    pco_request_release(request);
+}
+
+static void a_request_that_is_done_is_canceled_in_vain(void **state)
+{
+    (void)state;
+    create_with_request();
+    assert_true(reaches(&told.calls, 1));
+    at.server = told.server;
+    assert_non_null(at.server);
+    pco_request_cancel(request);
+    pco_request_cancel(request);
+    let_pass(5);
+    assert_int_equal(told.calls, 1);
+    assert_true(pco_server_is_serving(at.server));
+    pco_request_release(request);
+}
+
+static void a_request_that_is_released_early_goes_on(void **state)
+{
+    (void)state;
+    create_with_request();
+    pco_request_release(request);
+    assert_true(reaches(&told.calls, 1));
+    at.server = told.server;
+    assert_non_null(at.server);
+}
+
+static void a_canceled_request_that_is_released_early_ends_all_the_same(void **state)
+{
+    (void)state;
+    create_with_request();
+    pco_request_cancel(request);
+    pco_request_release(request);
+    assert_true(reaches(&told.calls, 1));
+    assert_int_equal(told.code, PCO_ECANCELED);
+}
+
+static void a_request_outlives_its_loop(void **state)
+{
+    (void)state;
+    create_with_request();
+    world_free_loop();
+    assert_int_equal(told.calls, 1);
+    assert_int_equal(told.code, PCO_ECANCELED);
+    pco_request_cancel(request);
+    assert_int_equal(told.calls, 1);
+    pco_request_release(request);
+}
+
+static void no_request_is_canceled_and_released(void **state)
+{
+    (void)state;
+    pco_request_cancel(NULL);
+    pco_request_release(NULL);
+}
+
+static void cancel_and_release(pco_server *server, const pco_error *error, void *context)
+{
+    note_created(server, error, context);
+    pco_request_cancel(request);
+    pco_request_release(request);
+}
+
+static void a_request_may_be_released_in_its_completion(void **state)
+{
+    (void)state;
+    pco_server_options options = server_options();
+    memset(&told, 0, sizeof told);
+    assert_int_equal(
+        pco_loop_create_server_async(at.loop, &options, cancel_and_release, NULL, &request, NULL),
+        0);
+    assert_true(reaches(&told.calls, 1));
+    at.server = told.server;
+    assert_non_null(at.server);
+    let_pass(5);
+    assert_int_equal(told.calls, 1);
+}
+
 static int start_code;
 
 static void start_the_other(pco_server *server, const pco_error *error, void *other)
@@ -438,6 +544,13 @@ static const struct CMUnitTest tests[] = {
     TEST(async_takes_a_sock_over_when_it_succeeds),
     TEST(async_leaves_the_sock_to_the_caller_when_the_loop_is_freed),
     TEST(async_is_canceled_when_the_loop_is_freed),
+    TEST(a_request_canceled_at_once_ends_once_and_outside_of_cancel),
+    TEST(a_request_that_is_done_is_canceled_in_vain),
+    TEST(a_request_that_is_released_early_goes_on),
+    TEST(a_canceled_request_that_is_released_early_ends_all_the_same),
+    TEST(a_request_outlives_its_loop),
+    TEST(no_request_is_canceled_and_released),
+    TEST(a_request_may_be_released_in_its_completion),
     TEST(nothing_begins_to_serve_while_the_loop_is_freed),
     TEST(many_at_once_are_all_made),
     TEST(every_allocation_may_fail),

@@ -94,6 +94,24 @@ static void the_factory_and_connection_made_come_in_one_turn(void **state)
     assert_string_equal(newest()->story, "M");
 }
 
+static void who_waits_for_the_end_is_told_in_the_second_turn(void **state)
+{
+    (void)state;
+    serve();
+    come();
+    come();
+    pco_server_close(at.server);
+    let_pass(3);
+    assert_int_equal(pco_server_wait_closed(at.server, count_closed, NULL), 0);
+    pco_server_close_clients(at.server);
+    for (unsigned turn = 0; turn < 2; turn++) {
+        assert_int_equal(at.closed_calls, 0);
+        pco_loop_run_once(at.loop, 0);
+    }
+    assert_int_equal(at.lost, 2);
+    assert_int_equal(at.closed_calls, 1);
+}
+
 /* ---- Failures ---- */
 
 static void a_failure_is_reported_and_tried_again_after_a_second(void **state)
@@ -844,6 +862,7 @@ static const struct CMUnitTest tests[] = {
     TEST(as_many_accepts_as_the_backend_likes_are_in_flight),
     TEST(the_peers_name_is_the_one_that_accept_told),
     TEST(the_factory_and_connection_made_come_in_one_turn),
+    TEST(who_waits_for_the_end_is_told_in_the_second_turn),
     TEST(a_failure_is_reported_and_tried_again_after_a_second),
     TEST(who_was_turned_away_is_counted_as_refused),
     TEST(failures_that_go_on_are_reported_once_and_tried_once_a_second),

@@ -4,7 +4,8 @@
  *
  * One turn of the loop waits for input and output and runs the callbacks that they cause, then
  * the timers that are due and the callbacks that were there when the turn began to run them.
- * What a callback schedules runs in the next turn, so callbacks cannot starve the network.
+ * So a callback that was made by one of input and output runs later in the same turn, and one that
+ * was made by a callback or a timer in the next: callbacks cannot starve the network.
  * (asyncio: BaseEventLoop._run_once.)
  */
 #ifndef PORTICO_LOOP_H
@@ -99,8 +100,9 @@ PCO_API double pco_loop_time(pco_loop *loop);
 PCO_API const char *pco_loop_backend(const pco_loop *loop);
 
 /*
- * Runs `callback(context)` in the next turn; callbacks run in the order in which they were made,
- * each once. If `handle` is not NULL it receives a handle, which is yours to release.
+ * Runs `callback(context)` soon, never inside this call (see the top); callbacks run in the order
+ * in which they were made, each once, and connection_lost among them: its place is that of the
+ * close. If `handle` is not NULL it receives a handle, which is yours to release.
  * PCO_EINVAL: no callback. PCO_ENOMEM. PCO_ECLOSED: the loop is being freed.
  */
 PCO_API int pco_loop_call_soon(pco_loop *loop, pco_callback callback, void *context,

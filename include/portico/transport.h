@@ -60,10 +60,17 @@ PCO_API bool pco_transport_can_write_eof(const pco_transport *transport);
  * close_notify alerts are exchanged; then connection_lost(NULL). The flush has a time limit (the
  * server's close_timeout; with TLS ssl_shutdown_timeout covers it and the alerts), after which the
  * connection is aborted and connection_lost hears PCO_ETIMEDOUT. Idempotent.
+ *
+ * connection_lost takes its place among the callbacks of the loop when the last byte leaves: inside
+ * this call, if there is nothing to flush. So it comes before what is scheduled afterwards. Where
+ * the system still holds an operation (IOCP) it follows as soon as that has come back.
  */
 PCO_API void pco_transport_close(pco_transport *transport);
 
-/* Closes at once; what was written and has not left is lost. connection_lost(NULL) follows. */
+/*
+ * Closes at once; what was written and has not left is lost. connection_lost(NULL) follows: its
+ * place among the callbacks of the loop is taken inside this call, as said of close.
+ */
 PCO_API void pco_transport_abort(pco_transport *transport);
 
 /* As abort, and the peer sees a reset (SO_LINGER with a time of 0). */

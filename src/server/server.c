@@ -160,9 +160,11 @@ static void resume_accepting(pco_server *server)
     }
 }
 
+/* The users' callbacks run as tasks, not as timers: what they schedule has its turn in order. */
 static void back_off_is_over(pco__timer *timer)
 {
-    resume_accepting(PCO__CONTAINER(timer, pco_server, back_off));
+    pco_server *server = PCO__CONTAINER(timer, pco_server, back_off);
+    pco__loop_schedule(server->loop, &server->task);
 }
 
 static void accepting_failed(pco_server *server, const pco__result *result)
@@ -403,10 +405,13 @@ static void call_waiters(pco_server *server)
     }
 }
 
-/* The server's task: goes on with closing, as far as it can. */
+/* The server's task: goes on with accepting, or with closing, as far as it can. */
 static void settle(pco__task *task)
 {
     pco_server *server = PCO__CONTAINER(task, pco_server, task);
+    if (server->state == PCO__SERVER_SERVING && !pco__timer_is_running(&server->back_off)) {
+        resume_accepting(server);
+    }
     if (server->state == PCO__SERVER_CLOSING && !is_accepting(server)) {
         set_state(server, PCO__SERVER_CLOSED);
     }

@@ -10,6 +10,8 @@
  *          -> CLOSED     finish(), a task of its own: connection_lost, the socket is closed
  *
  * abort and failures skip CLOSING. Only finish() ends a stream, and no callback is running then.
+ * terminate() queues it at once, so that connection_lost has its place before what the user
+ * schedules later. Where an operation is not back by then, it is the last done() that queues it.
  */
 #include "transport/transport.h"
 
@@ -68,10 +70,16 @@ static void finish(pco__stream *stream)
     }
 }
 
+static bool is_drained(const pco__stream *stream)
+{
+    return !stream->receive.in_flight && !stream->send.in_flight;
+}
+
+/* Queues finish() where the operations were not all back when its turn had come. */
 void pco__stream_join(pco__stream *stream)
 {
     assert(stream->state == PCO__STREAM_DRAINING);
-    if (!stream->receive.in_flight && !stream->send.in_flight) {
+    if (is_drained(stream)) {
         pco__loop_schedule(stream->base.home->loop, &stream->task);
     }
 }
@@ -91,7 +99,7 @@ static void terminate(pco__stream *stream)
     }
     pco__free(stream->kept);
     stream->kept = NULL;
-    pco__stream_join(stream);
+    pco__loop_schedule_last(stream->base.home->loop, &stream->task);
 }
 
 void pco__stream_fail(pco__stream *stream, int code, int system_code, const char *sentence)
@@ -359,7 +367,7 @@ static void run_task(pco__task *task)
 {
     pco__stream *stream = PCO__CONTAINER(task, pco__stream, task);
     if (stream->state == PCO__STREAM_DRAINING) {
-        if (!stream->receive.in_flight && !stream->send.in_flight) {
+        if (is_drained(stream)) {
             finish(stream);
         }
     } else if (stream->state == PCO__STREAM_OPEN) {
