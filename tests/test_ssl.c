@@ -892,6 +892,21 @@ static void a_peer_that_never_answers_close_notify_is_given_up(void **state)
     assert_true(tls_end_is_over(&server));
 }
 
+static void an_answer_that_came_while_the_clock_jumped_is_in_time(void **state)
+{
+    (void)state;
+    open_to_peer(0);
+    pco_transport_close(server.transport);
+    run_turns(loop, 2);
+    tls_move_to_peer(&peer, &server);
+    SSL_shutdown(peer.ssl);
+    tls_peer_work(&peer);
+    tls_move_to_end(&peer, &server);
+    fake_advance(loop, 1000 * TLS_SHUTDOWN_TIMEOUT);
+    run_turns(loop, 3);
+    assert_log("made lost");
+}
+
 static void the_same_limit_holds_for_a_peer_that_does_not_read(void **state)
 {
     unsigned char *data = pattern_of(100000);
@@ -1346,6 +1361,7 @@ int main(void)
         TEST(closing_flushes_says_so_and_waits_for_the_peer),
         TEST(a_fin_is_answer_enough_to_close_notify),
         TEST(a_peer_that_never_answers_close_notify_is_given_up),
+        TEST(an_answer_that_came_while_the_clock_jumped_is_in_time),
         TEST(the_same_limit_holds_for_a_peer_that_does_not_read),
         TEST(closing_while_paused_still_hears_the_answer),
         TEST(closing_with_held_plaintext_drops_it),

@@ -388,6 +388,30 @@ static void the_time_limit_goes_on_while_a_handshake_waits(void **state)
     }
 }
 
+/*
+ * The process was stopped, or the clock counts what it should not: when the loop turns again every
+ * limit has passed. What has arrived by then is looked at first.
+ */
+static void a_clock_that_jumps_ends_only_handshakes_of_which_nothing_has_come(void **state)
+{
+    (void)state;
+    come(STEPS);
+    speak(0, STEPS);
+    run_turns(loop, 1);
+    speak(0, STEPS / 2);
+    fake_advance(loop, 1000 * TLS_HANDSHAKE_TIMEOUT);
+    run_turns(loop, 1);
+    speak(0, STEPS);
+    run_turns(loop, 2);
+    for (size_t i = 0; i < STEPS; i++) {
+        if (i < STEPS / 2) {
+            assert_opened(i);
+        } else {
+            assert_failed(i, PCO_ETIMEDOUT);
+        }
+    }
+}
+
 static void a_waiting_client_may_reset_its_connection(void **state)
 {
     (void)state;
@@ -516,6 +540,7 @@ int main(void)
         TEST(what_a_waiting_client_sends_stays_in_the_system),
         TEST(segments_of_one_byte_wait_as_well),
         TEST(the_time_limit_goes_on_while_a_handshake_waits),
+        TEST(a_clock_that_jumps_ends_only_handshakes_of_which_nothing_has_come),
         TEST(a_waiting_client_may_reset_its_connection),
         TEST(a_waiting_client_may_close_its_connection),
         TEST(a_waiting_handshake_may_be_closed),

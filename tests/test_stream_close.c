@@ -220,6 +220,23 @@ static void a_flush_that_takes_too_long_is_aborted(void **state)
     assert_int_equal(released, 1);
 }
 
+/* The peer has taken everything while the clock jumped: that is looked at before the limit. */
+static void a_clock_that_jumps_does_not_cut_off_a_peer_that_took_everything(void **state)
+{
+    (void)state;
+    a.options.close_timeout = 30;
+    connection_open(&a, loop);
+    a.socket->room = 0;
+    pco_transport_write(a.transport, "x", 1);
+    pco_transport_close(a.transport);
+    run_turns(loop, 2);
+    a.socket->room = 100;
+    fake_advance(loop, 100000);
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made lost");
+    assert_int_equal(a.socket->sent_length, 1);
+}
+
 static void fire_never(pco__timer *timer)
 {
     (void)timer;
@@ -786,6 +803,7 @@ int main(void)
         TEST(eof_received_that_returns_false_flushes_and_closes),
         TEST(the_end_of_writing_and_close_follow_each_other),
         TEST(a_flush_that_takes_too_long_is_aborted),
+        TEST(a_clock_that_jumps_does_not_cut_off_a_peer_that_took_everything),
         TEST(what_took_long_before_close_does_not_count_for_its_limit),
         TEST(the_time_limit_counts_from_close),
         TEST(without_a_time_limit_a_flush_may_take_for_ever),

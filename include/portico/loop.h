@@ -93,7 +93,13 @@ PCO_API void pco_loop_stop(pco_loop *loop);
 /* Whether the loop is inside one of the pco_loop_run_* functions. */
 PCO_API bool pco_loop_is_running(const pco_loop *loop);
 
-/* The loop's clock: seconds, monotonic, with an arbitrary origin. */
+/*
+ * The loop's clock: seconds, monotonic, with an arbitrary origin. It stands still while the machine
+ * sleeps, on every system, and so do all timers and time limits: a timer of ten seconds that had
+ * three left when the machine fell asleep has three left when it wakes up. Nothing expires by
+ * sleeping. What shall happen at an hour of the day must look at the wall clock itself. (NetBSD has
+ * one monotonic clock and does not say whether it counts sleep.)
+ */
 PCO_API double pco_loop_time(pco_loop *loop);
 
 /* The name of the backend in use. */
@@ -110,9 +116,9 @@ PCO_API int pco_loop_call_soon(pco_loop *loop, pco_callback callback, void *cont
 
 /*
  * Runs `callback(context)` after `delay` seconds, or at the time `when` of pco_loop_time. Never
- * early; timers of equal time run in the order in which they were made. PCO_EINVAL: no callback, a
- * delay that is NaN, negative or infinite, a time that is NaN or infinite. PCO_ENOMEM. PCO_ECLOSED:
- * the loop is being freed.
+ * early, and later by the time that the machine sleeps; timers of equal time run in the order in
+ * which they were made. PCO_EINVAL: no callback, a delay that is NaN, negative or infinite, a time
+ * that is NaN or infinite. PCO_ENOMEM. PCO_ECLOSED: the loop is being freed.
  */
 PCO_API int pco_loop_call_later(pco_loop *loop, double delay, pco_callback callback, void *context,
                                 pco_handle **handle);

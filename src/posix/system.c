@@ -131,11 +131,24 @@ int pco__error_from_system(int system_code)
 
 /* ---- Time, threads, the environment ---- */
 
+/*
+ * The clock that stands still while the machine sleeps, as waiting for events does. Linux's
+ * CLOCK_MONOTONIC is that, and NetBSD has no other. On macOS (clock_gettime(3)) and OpenBSD
+ * (clock_gettime(2)) it counts sleep; on FreeBSD it does not yet (clock_gettime(2)).
+ */
+#if defined(CLOCK_UPTIME_RAW)
+#define CLOCK_AWAKE CLOCK_UPTIME_RAW /* macOS */
+#elif defined(CLOCK_UPTIME)
+#define CLOCK_AWAKE CLOCK_UPTIME /* FreeBSD, OpenBSD, DragonFly */
+#else
+#define CLOCK_AWAKE CLOCK_MONOTONIC
+#endif
+
 uint64_t pco__monotonic(void)
 {
     struct timespec now;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_AWAKE, &now);
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 

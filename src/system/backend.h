@@ -151,7 +151,7 @@ typedef struct pco__backend_class {
     /* Frees it. No socket is attached any more, and no operation in flight. */
     void (*fini)(pco__backend *backend);
 
-    /* The monotonic clock, in nanoseconds. */
+    /* The monotonic clock, in nanoseconds: the one by which poll() waits. */
     uint64_t (*now)(pco__backend *backend);
 
     /*
