@@ -639,6 +639,16 @@ static int attach(pco__backend *backend, pco__io *io, pco__io_role role, pco_err
     return 0;
 }
 
+static void detach(pco__backend *backend, pco__io *io)
+{
+    fake_socket *sock = owner_of(of(backend), io, "detach");
+
+    if (sock->role != PCO__IO_LISTENER || flights_of(sock) != 0) {
+        die("detach: not a listener of which nothing was submitted");
+    }
+    sock->io = NULL;
+}
+
 static void check_submit(const fake_socket *sock, const pco__op *op)
 {
     bool listens = sock->role == PCO__IO_LISTENER;
@@ -778,8 +788,8 @@ static void close_socket(pco__backend *backend, pco__io *io, bool reset)
 #define FAKE_CLASS(name_, accepts_)                                                                \
     {                                                                                              \
         .name = (name_), .accepts = (accepts_), .init = init, .fini = fini, .now = now,            \
-        .poll = poll_fake, .wake = wake, .attach = attach, .submit = submit, .cancel = cancel,     \
-        .try_send = try_send, .unsent = unsent, .shutdown_send = shutdown_send,                    \
+        .poll = poll_fake, .wake = wake, .attach = attach, .detach = detach, .submit = submit,     \
+        .cancel = cancel, .try_send = try_send, .unsent = unsent, .shutdown_send = shutdown_send,  \
         .close = close_socket                                                                      \
     }
 

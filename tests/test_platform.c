@@ -249,10 +249,12 @@ static void reuse_port_shares_a_port_or_says_that_it_cannot(void **state)
 static void what_is_no_socket_is_not_adopted(void **state)
 {
     pco__listener_options options = {0};
+    bool was_blocking;
     pco_error error;
 
     (void)state;
-    assert_int_equal(pco__socket_adopt_listener(PCO_NO_SOCKET, &options, &error), PCO_ENOTSOCK);
+    assert_int_equal(pco__socket_adopt_listener(PCO_NO_SOCKET, &options, &was_blocking, &error),
+                     PCO_ENOTSOCK);
     assert_string_equal(error.message, "sock: not a socket");
 }
 

@@ -179,8 +179,9 @@ PCO_API int pco_server_get_sockname(const pco_server *server, size_t index, pco_
 
 /*
  * Listens and accepts; nothing happens if it does already. PCO_ECLOSED: the server is closed, or
- * its loop is being freed.
- * PCO_EADDRINUSE and what else listen() has; the server is then as it was.
+ * its loop is being freed. PCO_EADDRINUSE and what else listen() has: the server is then as it was,
+ * and may be started again; but if some of its addresses listened already, which cannot be undone,
+ * it is closed, and the sentence says so.
  */
 PCO_API int pco_server_start_serving(pco_server *server, pco_error *error);
 

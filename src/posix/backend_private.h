@@ -23,6 +23,7 @@ typedef struct pco__io_private {
     uint8_t ready;       /* PCO__READY_*: what the system said and has not been used up */
     uint8_t wants;       /* PCO__READY_*: what the operations in flight wait for */
     uint8_t role;        /* pco__io_role */
+    bool registered;     /* of a listener: the poller knows it */
     bool shut_down;      /* we have ended our side: EPIPE is the answer to that */
 } pco__io_private;
 

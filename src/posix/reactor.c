@@ -332,10 +332,28 @@ static bool try_accept_one(pco__reactor *reactor, pco__io *io)
     return false;
 }
 
+/* A listener is registered when it listens: some kqueues never tell what a socket became later. */
+static bool register_listener(pco__reactor *reactor, pco__io *io)
+{
+    pco_error error;
+    pco__result result = {.error = poller_of(reactor)->add(reactor, io, &error),
+                          .socket = PCO_NO_SOCKET};
+
+    io->private_.registered = result.error == 0;
+    if (result.error != 0) {
+        result.system_code = error.system_code;
+        finish(reactor, io->private_.in, &result);
+    }
+    return io->private_.registered;
+}
+
 static void try_accept(pco__reactor *reactor, pco__io *io)
 {
     int left = ACCEPTS_PER_TURN;
 
+    if (!io->private_.registered && !register_listener(reactor, io)) {
+        return;
+    }
     if (reactor->reserve < 0) {
         reactor->reserve = open_reserve();
     }
@@ -714,7 +732,7 @@ int pco__reactor_attach(pco__backend *backend, pco__io *io, pco__io_role role, p
 {
     pco__reactor *reactor = reactor_of(backend);
     int descriptor = descriptor_of(io);
-    int code;
+    int code = 0;
 
     if (descriptor < 0) {
         return pco__error_describe(error, PCO_ENOTSOCK, EBADF, "watch a socket");
@@ -730,12 +748,25 @@ int pco__reactor_attach(pco__backend *backend, pco__io *io, pco__io_role role, p
     if (role == PCO__IO_CONNECTED) {
         io->private_.ready |= PCO__READY_OUT; /* or the first attempt to send will tell */
     }
-    code = poller_of(reactor)->add(reactor, io, error);
+    if (role == PCO__IO_LISTENER) {
+        io->private_.ready |= PCO__READY_IN; /* so that the first ACCEPT registers it */
+    } else {
+        code = poller_of(reactor)->add(reactor, io, error);
+    }
     if (code == 0) {
         reactor->sockets[descriptor] = io;
         reactor->attached++;
     }
     return code;
+}
+
+void pco__reactor_detach(pco__backend *backend, pco__io *io)
+{
+    pco__reactor *reactor = reactor_of(backend);
+
+    assert(io->private_.role == PCO__IO_LISTENER && !io->private_.registered);
+    reactor->sockets[io->socket] = NULL;
+    reactor->attached--;
 }
 
 void pco__reactor_submit(pco__backend *backend, pco__op *op)

@@ -70,8 +70,9 @@ typedef struct pco__poller {
 
     /*
      * Registers io->socket, once for its whole life: input and output of connections, input of
-     * listeners (io->private_.role), each change to be reported once (EPOLLET, EV_CLEAR), together
-     * with io->private_.generation. What is ready already is reported too.
+     * listeners (io->private_.role), which listen by then, each change to be reported once
+     * (EPOLLET, EV_CLEAR), together with io->private_.generation. What is ready already is reported
+     * too.
      */
     int (*add)(pco__reactor *reactor, pco__io *io, pco_error *error);
 
@@ -93,10 +94,10 @@ typedef struct pco__poller {
     {                                                                                              \
         .name = (name_), .accepts = 1, .init = pco__reactor_init, .fini = pco__reactor_fini,       \
         .now = pco__reactor_now, .poll = pco__reactor_poll, .wake = (wake_),                       \
-        .attach = pco__reactor_attach, .submit = pco__reactor_submit,                              \
-        .cancel = pco__reactor_cancel, .try_send = pco__reactor_try_send,                          \
-        .unsent = pco__reactor_unsent, .shutdown_send = pco__reactor_shutdown_send,                \
-        .close = pco__reactor_close                                                                \
+        .attach = pco__reactor_attach, .detach = pco__reactor_detach,                              \
+        .submit = pco__reactor_submit, .cancel = pco__reactor_cancel,                              \
+        .try_send = pco__reactor_try_send, .unsent = pco__reactor_unsent,                          \
+        .shutdown_send = pco__reactor_shutdown_send, .close = pco__reactor_close                   \
     }
 
 /* reactor.c: the backend's functions, for PCO__REACTOR_CLASS. `self` is the pco__poller's. */
@@ -106,6 +107,7 @@ void pco__reactor_fini(pco__backend *backend);
 uint64_t pco__reactor_now(pco__backend *backend);
 void pco__reactor_poll(pco__backend *backend, uint64_t timeout, bool *stop);
 int pco__reactor_attach(pco__backend *backend, pco__io *io, pco__io_role role, pco_error *error);
+void pco__reactor_detach(pco__backend *backend, pco__io *io);
 void pco__reactor_submit(pco__backend *backend, pco__op *op);
 void pco__reactor_cancel(pco__backend *backend, pco__op *op);
 pco__sent pco__reactor_try_send(pco__backend *backend, pco__io *io, const pco_buffer *buffers,

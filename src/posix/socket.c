@@ -427,7 +427,7 @@ fail:;
 }
 
 int pco__socket_adopt_listener(pco_socket sock, const pco__listener_options *options,
-                               pco_error *error)
+                               bool *was_blocking, pco_error *error)
 {
     int descriptor = (int)sock;
     int type = 0;
@@ -441,16 +441,27 @@ int pco__socket_adopt_listener(pco_socket sock, const pco__listener_options *opt
     if (type != SOCK_STREAM) {
         return pco__error_set(error, PCO_EINVAL, 0, "sock: a stream socket was expected");
     }
-    if (set_nonblocking(descriptor) != 0) {
+    int flags = fcntl(descriptor, F_GETFL);
+    if (flags < 0 || set_nonblocking(descriptor) != 0) {
         int code = errno;
         return pco__error_describe(error, pco__error_from_system(code), code,
                                    "sock: make it non-blocking");
     }
+    *was_blocking = (flags & O_NONBLOCK) == 0;
     suppress_sigpipe(descriptor);
     if (pco__socket_sockname(sock, &name) == 0 && is_inet(system_family_of(&name))) {
         set_stream_options(descriptor, options->keep_alive);
     }
     return 0;
+}
+
+void pco__socket_make_blocking(pco_socket sock)
+{
+    int flags = fcntl((int)sock, F_GETFL);
+
+    if (flags >= 0) {
+        fcntl((int)sock, F_SETFL, flags & ~O_NONBLOCK);
+    }
 }
 
 int pco__socket_listen(pco_socket sock, int backlog, pco_error *error)

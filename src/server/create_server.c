@@ -399,11 +399,11 @@ static int bind_hosts(pco_server *server, const plan *from, const addresses *fou
 
 /* ---- Opening ---- */
 
-static int adopt_sock(pco_server *server, pco_error *error)
+static int adopt_sock(pco_server *server, bool *was_blocking, pco_error *error)
 {
     const pco_server_options *options = &server->options;
     pco__listener_options listener = {.keep_alive = options->keep_alive == PCO_ON};
-    int code = pco__socket_adopt_listener(options->sock, &listener, error);
+    int code = pco__socket_adopt_listener(options->sock, &listener, was_blocking, error);
     if (code == 0) {
         add_listener(server, options->sock);
     }
@@ -413,7 +413,9 @@ static int adopt_sock(pco_server *server, pco_error *error)
 static int open_once(pco_loop *loop, const plan *from, const addresses *found, pco_server **server,
                      pco_error *error)
 {
-    size_t total = from->hosts_count == 0 ? 1 : 0;
+    bool adopts = from->hosts_count == 0;
+    bool was_blocking = false;
+    size_t total = adopts ? 1 : 0;
     for (size_t i = 0; i < from->hosts_count; i++) {
         total += found[i].count;
     }
@@ -421,17 +423,20 @@ static int open_once(pco_loop *loop, const plan *from, const addresses *found, p
     if (made == NULL) {
         return pco__error_describe(error, PCO_ENOMEM, 0, "create a server");
     }
-    int code = from->hosts_count == 0 ? adopt_sock(made, error)
-                                      : bind_hosts(made, from, found, total, error);
+    int code = adopts ? adopt_sock(made, &was_blocking, error)
+                      : bind_hosts(made, from, found, total, error);
     if (code == 0 && from->options.start_serving != PCO_OFF) {
         code = pco__server_start(made, error);
     }
-    if (code != 0) {
-        pco__server_discard(made, from->hosts_count == 0 ? from->options.sock : PCO_NO_SOCKET);
-        return code;
+    if (code == 0) {
+        *server = made;
+        return 0;
     }
-    *server = made;
-    return 0;
+    pco__server_discard(made, adopts ? from->options.sock : PCO_NO_SOCKET);
+    if (was_blocking) {
+        pco__socket_make_blocking(from->options.sock);
+    }
+    return code;
 }
 
 static int open_server(pco_loop *loop, const plan *from, const addresses *found,

@@ -258,6 +258,7 @@ static int attach_listener(pco_server *server, pco__listener *listener, pco_erro
     return code;
 }
 
+/* Nothing that can fail comes after the last listen(), which cannot be taken back. */
 int pco__server_start(pco_server *server, pco_error *error)
 {
     if (server->state == PCO__SERVER_SERVING) {
@@ -265,10 +266,11 @@ int pco__server_start(pco_server *server, pco_error *error)
     }
     int code = 0;
     for (size_t i = 0; i < server->listeners_count && code == 0; i++) {
-        code = pco__socket_listen(server->listeners[i].io.socket, server->options.backlog, error);
+        code = attach_listener(server, &server->listeners[i], error);
     }
     for (size_t i = 0; i < server->listeners_count && code == 0; i++) {
-        code = attach_listener(server, &server->listeners[i], error);
+        code = pco__socket_listen(server->listeners[i].io.socket, server->options.backlog, error);
+        server->listens = server->listens || code == 0;
     }
     if (code == 0) {
         set_state(server, PCO__SERVER_SERVING);
@@ -292,6 +294,17 @@ static bool is_alive(const pco_server *server)
     return server->loop != NULL;
 }
 
+/* Some of its addresses listen, and clients come to them, although starting has failed. */
+static void close_half_open(pco_server *server, pco_error *error)
+{
+    if (error != NULL) {
+        pco_error why = *error;
+        pco__error_set(error, why.code, why.system_code,
+                       "the server is closed, since it could not %s", why.message);
+    }
+    pco_server_close(server);
+}
+
 int pco_server_start_serving(pco_server *server, pco_error *error)
 {
     if (!is_alive(server) || server->state >= PCO__SERVER_CLOSING) {
@@ -300,7 +313,11 @@ int pco_server_start_serving(pco_server *server, pco_error *error)
     if (server->loop->freeing) {
         return pco__error_set(error, PCO_ECLOSED, 0, "the loop is being freed");
     }
-    return pco__server_start(server, error);
+    int code = pco__server_start(server, error);
+    if (code != 0 && server->listens) {
+        close_half_open(server, error);
+    }
+    return code;
 }
 
 static bool is_over(const pco_server *server)
@@ -342,9 +359,12 @@ bool pco_server_is_serving(const pco_server *server)
 static void close_listener(pco_server *server, pco__listener *listener, pco_socket kept)
 {
     pco__backend *backend = server->loop->backend;
-    if (listener->attached) {
+    bool is_kept = listener->io.socket == kept;
+    if (listener->attached && is_kept) {
+        backend->class_->detach(backend, &listener->io);
+    } else if (listener->attached) {
         backend->class_->close(backend, &listener->io, false);
-    } else if (listener->io.socket != kept) {
+    } else if (!is_kept) {
         pco__socket_close(listener->io.socket, false);
     }
     listener->io.socket = PCO_NO_SOCKET;

@@ -64,6 +64,7 @@ struct pco_server {
     pco__waiter *waiters; /* in the order in which they came */
     pco_server_counters counters;
     unsigned holds;  /* calls of serve_forever under way: the server must not vanish */
+    bool listens;    /* one of its sockets, at least */
     bool held_back;  /* some accept is not in flight: full, or backing off */
     bool in_trouble; /* accepting fails, and that has been reported */
     bool freed;      /* by the user: it goes when its last connection has ended */

@@ -174,6 +174,12 @@ typedef struct pco__backend_class {
      */
     int (*attach)(pco__backend *backend, pco__io *io, pco__io_role role, pco_error *error);
 
+    /*
+     * Gives a listener back of which nothing was ever submitted: the socket is the caller's, as if
+     * it had not been attached (but that Wine 8 lets none leave a completion port).
+     */
+    void (*detach)(pco__backend *backend, pco__io *io);
+
     /* Starts the operation: its kind, io, done and `with` are set. Never fails: done() tells. */
     void (*submit)(pco__backend *backend, pco__op *op);
 

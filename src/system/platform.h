@@ -40,10 +40,14 @@ int pco__socket_bind(const pco_address *address, const pco__listener_options *op
 
 /*
  * Makes a socket of the user's fit for listening: checks that it is a stream socket, and makes it
- * non-blocking. PCO_ENOTSOCK; PCO_EINVAL: not a stream socket. On failure nothing has changed.
+ * non-blocking; *was_blocking says whether it was not, where the system can tell (not on Windows).
+ * PCO_ENOTSOCK; PCO_EINVAL: not a stream socket. On failure nothing has changed.
  */
 int pco__socket_adopt_listener(pco_socket sock, const pco__listener_options *options,
-                               pco_error *error);
+                               bool *was_blocking, pco_error *error);
+
+/* Makes it blocking again: it goes back to the user. */
+void pco__socket_make_blocking(pco_socket sock);
 
 int pco__socket_listen(pco_socket sock, int backlog, pco_error *error);
 

@@ -746,6 +746,30 @@ static int iocp_attach(pco__backend *backend, pco__io *io, pco__io_role role, pc
     return 0;
 }
 
+/* The headers have neither the class of this information nor, all of them, the call. */
+static void leave_port(HANDLE handle)
+{
+    typedef NTSTATUS(NTAPI * set_information)(HANDLE, PIO_STATUS_BLOCK, PVOID, ULONG, int);
+    const int replace_completion = 61; /* FileReplaceCompletionInformation, since Windows 8.1 */
+    FARPROC found = GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "NtSetInformationFile");
+    if (found != NULL) {
+        IO_STATUS_BLOCK status;
+        struct {
+            HANDLE port;
+            PVOID key;
+        } none = {NULL, NULL};
+        ((set_information)(void (*)(void))found)(handle, &status, &none, sizeof none,
+                                                 replace_completion);
+    }
+}
+
+static void iocp_detach(pco__backend *backend, pco__io *io)
+{
+    assert(io->private_.accepts != NULL && io->private_.in_flight == 0);
+    leave_port((HANDLE)io->socket);
+    forget(iocp_of(backend), io);
+}
+
 static void iocp_submit(pco__backend *backend, pco__op *op)
 {
     iocp *self = iocp_of(backend);
@@ -904,6 +928,7 @@ static const pco__backend_class iocp_class = {
     .poll = iocp_poll,
     .wake = iocp_wake,
     .attach = iocp_attach,
+    .detach = iocp_detach,
     .submit = iocp_submit,
     .cancel = iocp_cancel,
     .try_send = iocp_try_send,

@@ -162,7 +162,7 @@ int pco__socket_bind(const pco_address *address, const pco__listener_options *op
 }
 
 int pco__socket_adopt_listener(pco_socket sock, const pco__listener_options *options,
-                               pco_error *error)
+                               bool *was_blocking, pco_error *error)
 {
     int system_code = pco__winsock_start();
     if (system_code != 0) {
@@ -180,7 +180,14 @@ int pco__socket_adopt_listener(pco_socket sock, const pco__listener_options *opt
         return fail(error, "make sock non-blocking", NULL, WSAGetLastError());
     }
     set_inherited((SOCKET)sock, options->keep_alive);
+    *was_blocking = false;
     return 0;
+}
+
+void pco__socket_make_blocking(pco_socket sock)
+{
+    u_long off = 0;
+    ioctlsocket((SOCKET)sock, (long)FIONBIO, &off);
 }
 
 int pco__socket_listen(pco_socket sock, int backlog, pco_error *error)

@@ -358,6 +358,86 @@ static void want_of_descriptors_is_an_error_and_leaves_nothing_open(void **state
     serve_with(&options);
 }
 
+/* ...and of two that listen after each other, the first cannot be taken back. */
+static void start_serving_that_fails_half_way_closes_the_server(void **state)
+{
+#if defined(__linux__)
+    (void)state;
+    const char *const hosts[] = {"127.0.0.1", "127.0.0.2"};
+    pco_error error = {0};
+    pco_server *other = NULL;
+    pco_server_options options = server_options();
+    options.start_serving = PCO_OFF;
+    options.host = NULL;
+    options.hosts = hosts;
+    options.hosts_count = 2;
+    options.same_port = PCO_ON;
+    serve_with(&options);
+    pco_address first = address_of(at.server, 0);
+    assert_int_equal(pco_server_wait_closed(at.server, count_closed, NULL), 0);
+    pco_server_options second = server_options();
+    second.host = hosts[1];
+    second.port = port_of(at.server, 0);
+    assert_int_equal(pco_loop_create_server(at.loop, &second, &other, &error), 0);
+    assert_int_equal(pco_server_start_serving(at.server, &error), PCO_EADDRINUSE);
+    assert_int_equal(error.code, PCO_EADDRINUSE);
+    assert_non_null(strstr(error.message, "the server is closed"));
+    assert_non_null(strstr(error.message, "127.0.0.2"));
+    assert_false(pco_server_is_serving(at.server));
+    assert_int_equal(pco_server_get_socket_count(at.server), 0);
+    assert_int_equal(pco_server_start_serving(at.server, &error), PCO_ECLOSED);
+    assert_true(reaches(&at.closed_calls, 1));
+    peer *client = join_at(&first);
+    assert_true(reaches(&client->ended, 1));
+    assert_int_equal(client->error, PCO_ECONNREFUSED);
+    pco_server_free(other);
+    let_pass(3);
+#else
+    (void)state;
+    skip(); /* elsewhere the second bind fails already */
+#endif
+}
+
+static bool is_blocking(pco_socket sock)
+{
+    return (fcntl((int)sock, F_GETFL) & O_NONBLOCK) == 0;
+}
+
+/* Linux: the socket that listens first has the port. */
+static void a_sock_that_cannot_listen_is_given_back_as_it_was(void **state)
+{
+#if defined(__linux__)
+    (void)state;
+    pco_socket sock = bound_socket();
+    pco_address address;
+    pco_server_options options = server_options();
+    pco_server *other = NULL;
+    assert_int_equal(pco__socket_sockname(sock, &address), 0);
+    pco__socket_make_blocking(sock);
+    options.port = pco_address_port(&address);
+    assert_int_equal(pco_loop_create_server(at.loop, &options, &other, NULL), 0);
+    pco_server_options mine = server_options();
+    mine.host = NULL;
+    mine.sock = sock;
+    for (unsigned i = 0; i < 3; i++) {
+        assert_refused(&mine, PCO_EADDRINUSE, "127.0.0.1");
+        assert_true(is_open(sock));
+        assert_true(is_blocking(sock));
+        assert_int_equal(option_of(sock, SOL_SOCKET, SO_ACCEPTCONN), 0);
+    }
+
+    /* When the other has gone it can be served after all, on the same loop. */
+    pco_server_free(other);
+    let_pass(3);
+    serve_with(&mine);
+    assert_false(is_blocking(sock));
+    assert_client_comes_through(&address);
+#else
+    (void)state;
+    skip(); /* elsewhere the second bind fails already */
+#endif
+}
+
 /* As inetd passes it, where 0 by itself would mean that there is none. */
 static void descriptor_0_is_served(void **state)
 {
@@ -383,6 +463,8 @@ static void descriptor_0_is_served(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
+    TEST(start_serving_that_fails_half_way_closes_the_server),
+    TEST(a_sock_that_cannot_listen_is_given_back_as_it_was),
     TEST(descriptor_0_is_served),
     TEST(accepted_sockets_are_not_delayed),
     TEST(keep_alive_is_set_on_every_accepted_socket),

@@ -249,14 +249,17 @@ static void a_listener_of_the_users_must_be_a_stream_socket(void **state)
 {
     (void)state;
     pco__listener_options options = {0};
+    bool was_blocking;
     pco_error error = {0};
     SOCKET datagram = WSASocketW(AF_INET, SOCK_DGRAM, 0, NULL, 0, WSA_FLAG_OVERLAPPED);
     assert_true(datagram != INVALID_SOCKET);
-    assert_int_equal(pco__socket_adopt_listener((pco_socket)datagram, &options, &error),
-                     PCO_EINVAL);
+    assert_int_equal(
+        pco__socket_adopt_listener((pco_socket)datagram, &options, &was_blocking, &error),
+        PCO_EINVAL);
     closesocket(datagram);
-    assert_int_equal(pco__socket_adopt_listener((pco_socket)datagram, &options, &error),
-                     PCO_ENOTSOCK);
+    assert_int_equal(
+        pco__socket_adopt_listener((pco_socket)datagram, &options, &was_blocking, &error),
+        PCO_ENOTSOCK);
 }
 
 /* ---- Clients that go away ---- */
