@@ -18,10 +18,21 @@
 #include <string.h>
 
 #define USAGE                                                                                      \
-    "echo_server [--host NAME]... [--port N] [--family inet|inet6] [--backlog N]\n"                \
-    "            [--ssl CERT KEY] [--ssl-handshake-timeout S] [--ssl-shutdown-timeout S]\n"        \
-    "            [--reuse-address on|off] [--reuse-port] [--keep-alive]\n"                         \
-    "            [--max-connections N] [--backend NAME]\n"
+    "usage: echo_server [flag]...\n"                                                               \
+    "  --host NAME                where to listen; may be repeated\n"                              \
+    "                             (127.0.0.1, or ::1 with --family inet6)\n"                       \
+    "  --port N                   0: one that is free (7000)\n"                                    \
+    "  --family inet|inet6        of a name's addresses only these (both)\n"                       \
+    "  --backlog N                clients that may wait to be accepted (100)\n"                    \
+    "  --ssl CERT KEY             TLS, with these PEM files (no TLS)\n"                            \
+    "  --ssl-handshake-timeout S  seconds for a handshake (60)\n"                                  \
+    "  --ssl-shutdown-timeout S   seconds for the end of TLS (30)\n"                               \
+    "  --reuse-address on|off     bind where old connections linger (on; not set on Windows)\n"    \
+    "  --reuse-port               share the port with others that do so (off)\n"                   \
+    "  --keep-alive               let the system probe idle connections (off)\n"                   \
+    "  --max-connections N        at once; 0: no limit (0)\n"                                      \
+    "  --backend NAME             epoll, kqueue or iocp (the best of this system)\n"               \
+    "  --help                     prints this\n"
 
 /* ---- The protocol: what happens on a connection ---- */
 
@@ -133,7 +144,10 @@ static void read_flag(settings *set, const char *flag, char ***next)
 {
     pco_server_options *server = &set->server;
 
-    if (strcmp(flag, "--host") == 0 && server->hosts_count < MAX_HOSTS) {
+    if (strcmp(flag, "--help") == 0) {
+        printf("%s", USAGE);
+        exit(EXIT_SUCCESS);
+    } else if (strcmp(flag, "--host") == 0 && server->hosts_count < MAX_HOSTS) {
         set->hosts[server->hosts_count++] = text(next, flag);
     } else if (strcmp(flag, "--port") == 0) {
         server->port = integer(next, flag, INT_MIN);
@@ -159,7 +173,7 @@ static void read_flag(settings *set, const char *flag, char ***next)
     } else if (strcmp(flag, "--backend") == 0) {
         set->loop.backend = text(next, flag);
     } else {
-        refuse(flag, "is one flag too many");
+        refuse(flag, strcmp(flag, "--host") == 0 ? "is one too many" : "is unknown");
     }
 }
 

@@ -21,7 +21,13 @@
 #include <string.h>
 #include <time.h>
 
-#define USAGE "hello_http [--host NAME] [--port N] [--ssl CERT KEY] [--timeout SECONDS]\n"
+#define USAGE                                                                                      \
+    "usage: hello_http [flag]...\n"                                                                \
+    "  --host NAME      where to listen (127.0.0.1)\n"                                             \
+    "  --port N         0: one that is free (8080)\n"                                              \
+    "  --ssl CERT KEY   TLS, with these PEM files (no TLS)\n"                                      \
+    "  --timeout S      seconds for a request, and between two (30)\n"                             \
+    "  --help           prints this\n"
 
 enum {
     HEAD_LIMIT = 8192,  /* a longer head is 431 */
@@ -550,7 +556,17 @@ static bool read_number(const char *digits, double most, double *number)
     return end != digits && *end == '\0' && *number >= 0 && *number <= most;
 }
 
-/* Every flag has one value, except --ssl, which has two. */
+static bool asks_for_help(char **argv)
+{
+    for (char **next = argv + 1; *next != NULL; next++) {
+        if (strcmp(*next, "--help") == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Every other flag has one value, except --ssl, which has two. */
 static bool read_flags(char **argv, pco_server_options *server, pco_ssl_context_options *ssl)
 {
     char **next = argv + 1;
@@ -592,6 +608,10 @@ int main(int argc, char **argv)
     pco_error error;
 
     (void)argc;
+    if (asks_for_help(argv)) {
+        printf("%s", USAGE);
+        return EXIT_SUCCESS;
+    }
     if (!read_flags(argv, &options, &ssl)) {
         fprintf(stderr, "%s", USAGE);
         return EXIT_FAILURE;

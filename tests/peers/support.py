@@ -70,6 +70,15 @@ def run(name, *arguments, **options):
         return done.returncode, stderr.read()
 
 
+def output(name, *arguments):
+    """Runs an example that is expected to end by itself: (exit code, what it said on stdout)."""
+    with tempfile.TemporaryFile("w+") as stdout:
+        done = subprocess.run(program(name) + list(arguments), stdin=subprocess.DEVNULL,
+                              stdout=stdout, timeout=PATIENCE, check=False)
+        stdout.seek(0)
+        return done.returncode, stdout.read()
+
+
 class Lines:
     """The lines of a stream, read by a thread, so that waiting for one can have a limit."""
 

@@ -270,6 +270,23 @@ class ParameterTest(Parameters):
                 self.assertEqual(code, 1)
                 self.assertIn(arguments[0], sentence)
 
+    def test_help_is_no_mistake_and_names_each_flag_with_its_default(self):
+        common = {"--host": "127.0.0.1", "--ssl": "no TLS", "--help": "prints this"}
+        expected = {"echo_server": {"--port": "7000", "--family": "both", "--backlog": "100",
+                                    "--ssl-handshake-timeout": "60", "--ssl-shutdown-timeout": "30",
+                                    "--reuse-address": "on", "--reuse-port": "off",
+                                    "--keep-alive": "off", "--max-connections": "0",
+                                    "--backend": "the best"},
+                    "chat": {"--port": "7001"},
+                    "hello_http": {"--port": "8080", "--timeout": "30"}}
+        for name, flags in expected.items():
+            code, usage = support.output(name, "--help")
+            self.assertEqual(code, 0)
+            self.assertTrue(usage.startswith(f"usage: {name} "), usage)
+            for flag, default in {**common, **flags}.items():
+                with self.subTest(name=name, flag=flag):
+                    self.assertRegex(usage, rf"(?m)^  {flag} [^\n]*(\n   [^\n]*)*{default}")
+
     @unittest.skipIf(support.HAS_TLS, "the library was built with TLS")
     def test_ssl_is_refused_by_a_library_without_tls(self):
         self.assert_refused(["--ssl", "cert.pem", "key.pem"], "without TLS")
