@@ -597,6 +597,7 @@ static void more_than_can_be_counted_is_refused(void **state)
     (void)state;
     released = 0;
     connection_open(&a, loop);
+    assert_int_equal(pco_transport_write(a.transport, bytes, half + 1), PCO_EINVAL);
     assert_int_equal(pco_transport_writelines(a.transport, wrapping, 3), PCO_EINVAL);
     assert_int_equal(pco_transport_write_owned(a.transport, bytes, half + 1, note_release, NULL),
                      PCO_EINVAL);

@@ -24,10 +24,10 @@ extern "C" {
  * that the connection fails later is told by connection_lost. A length of 0 does nothing.
  *
  * PCO_ECLOSED: the transport is closing, or closed: the data is dropped. PCO_EPIPE: after
- * pco_transport_write_eof. PCO_EINVAL: NULL with a length; more bytes, together with those that
- * wait, than SIZE_MAX / 2. PCO_ENOMEM: the data was not taken; if a part of it had left already,
- * and always with TLS, the connection ends with this error. PCO_ETLS: OpenSSL has failed, and the
- * connection ends.
+ * pco_transport_write_eof. PCO_EINVAL: NULL with a length; more than SIZE_MAX / 2 bytes (writelines
+ * and write_owned: together with those that wait). PCO_ENOMEM: the data was not taken; if a part of
+ * it had left already, and always with TLS, the connection ends with this error. PCO_ETLS: OpenSSL
+ * has failed, and the connection ends.
  */
 
 /* Writes a copy of `data`. */

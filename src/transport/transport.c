@@ -108,7 +108,7 @@ static PCO__COLD int write_carefully(pco_transport *transport, const void *data,
     if (!is_alive(transport)) {
         return PCO_ECLOSED;
     }
-    if (data == NULL && length != 0) {
+    if ((data == NULL && length != 0) || length > WAITING_MOST) {
         return PCO_EINVAL;
     }
     return transport->class_->write(transport, data, length);
@@ -116,7 +116,8 @@ static PCO__COLD int write_carefully(pco_transport *transport, const void *data,
 
 int pco_transport_write(pco_transport *transport, const void *data, size_t length)
 {
-    if (transport->stream == NULL || data == NULL || transport->home->loop->debug) {
+    if (transport->stream == NULL || data == NULL || length > WAITING_MOST ||
+        transport->home->loop->debug) {
         return write_carefully(transport, data, length);
     }
     return transport->class_->write(transport, data, length);
