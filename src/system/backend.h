@@ -22,6 +22,8 @@
  *             and never used again. Each ACCEPT's done() still follows, as if canceled: with
  *             PCO_ECANCELED or, late, with a socket, which is good for nothing but to be closed by
  *             the owner. Until the last of them the pco__io stays where it is.
+ *             (Where a system does not end what was canceled, its backend may take the system's
+ *             socket away from under it, so that done() follows; for the owner nothing changes.)
  *
  * A socket has at most one operation of each direction in flight: one of ACCEPT (of which a
  * listener may have as many as the backend's `accepts`), RECV and WATCH, and one of CONNECT and

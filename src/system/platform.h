@@ -114,10 +114,13 @@ const char *pco__getenv(const char *name);
 int pco__read_file(const char *path, size_t limit, unsigned char **data, size_t *length,
                    pco_error *error);
 
-/* Prints a sentence to stderr, as a line of its own: what debug mode has to say. */
+/*
+ * Prints a sentence, what debug mode has to say, to stderr as a line of its own; on Windows to the
+ * debugger, too.
+ */
 void pco__print(const char *sentence);
 
-/* Prints a sentence to stderr and ends the program: misuse in debug mode. */
+/* Prints a sentence in the same way and ends the program: misuse in debug mode. */
 void pco__panic(const char *sentence);
 
 #endif

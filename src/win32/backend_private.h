@@ -11,7 +11,8 @@
 
 #include <stdint.h>
 
-struct pco__op;
+#include "support/list.h"
+
 struct pco__accept_state;
 struct pco__accept_pool;
 
@@ -26,9 +27,9 @@ typedef struct pco__io_private {
 
 typedef struct pco__op_private {
     uintptr_t overlapped[PCO__OVERLAPPED_WORDS];
-    struct pco__op *next;             /* in the queue of what is known without the system's help */
+    pco__link link;                   /* in one of the backend's queues: see iocp */
     struct pco__accept_state *accept; /* what an ACCEPT needs besides, from the listener's pool */
-    int error;                        /* in that queue: how it ended */
+    int error;                        /* of what is known: how it ended */
     int system_code;
     uint8_t state;
 } pco__op_private;

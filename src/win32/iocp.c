@@ -9,6 +9,11 @@
  * packet comes: the operation is KNOWN, and waits in a queue of our own, since done() is never
  * entered from inside submit().
  *
+ * What was canceled ends soon, by a packet. Where some driver keeps it all the same, a loop that is
+ * to be freed would wait for ever: so such a socket is closed under its operations, with a reset,
+ * and they end by that. The owner learns nothing of it: done() follows, and its own close() then
+ * finds the socket gone.
+ *
  * FILE_SKIP_COMPLETION_PORT_ON_SUCCESS, which saves the packets of calls that succeed at once, is
  * not set: it is only right if every layered provider hands out real file handles, and the sends
  * for which it would matter leave through try_send, which needs no packet.
@@ -32,23 +37,39 @@
 /* Enough that a burst of clients does not wait for turns of the loop. */
 #define ACCEPTS 32
 
-/* Dead clients that one attempt to accept takes off the system's queue. */
-#define ACCEPT_ATTEMPTS 64
+/*
+ * Clients may go before they are accepted, and many may do so in a row. But a listener of which
+ * nothing else is heard any more is itself at fault: one that so many calls failed on at once,
+ * with none that had to wait; or so many accepts later, with no client between.
+ */
+#define ACCEPT_CALLS_FAILED 1024
+#define ACCEPT_PACKETS_FAILED 32768
 
 /* What AcceptEx demands for each of the two addresses. */
 #define ADDRESS_ROOM (sizeof(struct sockaddr_storage) + 16)
 
 /*
- * The system copies what try_send gives it into memory that it never pages, and keeps the memory of
- * a SEND from being paged; both are scarce. And of a peer that takes data slowly nothing is heard
- * but the ends of SENDs: see unsent in backend.h.
+ * The system copies what try_send gives it, all of it if it takes any, into memory that it never
+ * pages: so this is what each peer that does not read can cost. The memory of a SEND is only kept
+ * from being paged; but of a peer that takes data slowly nothing is heard except the ends of SENDs:
+ * see unsent in backend.h.
  */
-#define TRY_SEND_LIMIT ((size_t)1 << 20)
-#define SEND_LIMIT ((size_t)256 * 1024)
+#define TRY_SEND_LIMIT ((size_t)128 << 10)
+#define SEND_LIMIT ((size_t)256 << 10)
+
+/* How long a canceled operation may take to end, in nanoseconds; and twice that at the most. */
+#define CANCEL_PATIENCE ((uint64_t)2000000000)
+
+/* Where the port fails, the wait for it is one of so many milliseconds. */
+#define FAILED_WAIT 10
+
+/* How often wake() tries to post its packet, a millisecond apart. */
+#define WAKE_ATTEMPTS 10
 
 /* Bits of iocp.wanted. */
 #define WANT_WAKE 1
 #define WANT_STOP 2
+#define WANT_LOOK 4 /* no packet could be posted */
 
 /* Who holds an operation. */
 enum { IDLE, STARTED, KNOWN, DELIVERING, HELD };
@@ -63,10 +84,14 @@ typedef struct extensions {
 typedef struct iocp {
     pco__backend base;
     HANDLE port;
-    volatile LONG wanted; /* by wake(), from any thread: WANT_* */
-    pco__op *known;       /* the queue of KNOWN operations */
-    pco__op **known_end;
+    volatile LONG wanted;     /* by wake(), from any thread: WANT_* */
+    pco__link known;          /* the KNOWN operations */
+    pco__link canceled;       /* those STARTED that were canceled since `look_at` was set... */
+    pco__link overdue;        /* ...and before */
+    uint64_t look_at;         /* when those overdue lose their sockets */
     extensions extensions[2]; /* for IPv4 and IPv6; loaded when first needed */
+    UCHAR syn_retransmissions;
+    bool has_file_handles;
     size_t attached;
     size_t buffer_size;
     unsigned char *buffer; /* what a RECV lends */
@@ -84,6 +109,8 @@ struct pco__accept_state {
 /* A listener has it from the beginning, so that accepting needs no memory later. */
 typedef struct pco__accept_pool {
     accept_state *unused;
+    unsigned calls_failed; /* in a row, and so are these */
+    unsigned packets_failed;
     accept_state all[ACCEPTS];
 } accept_pool;
 
@@ -107,15 +134,35 @@ static pco__op *op_of(OVERLAPPED *overlapped)
     return PCO__CONTAINER(overlapped, pco__op, private_.overlapped);
 }
 
+static pco__op *op_of_link(pco__link *link)
+{
+    return PCO__CONTAINER(link, pco__op, private_.link);
+}
+
 static SOCKET socket_of(const pco__io *io)
 {
     return (SOCKET)io->socket;
 }
 
-/* Of a listener, with accepts in flight that come back one by one. */
+/*
+ * There is no socket any more: the owner of a listener has closed it, with accepts in flight that
+ * come back one by one; or it was taken away from its operations, see close_overdue.
+ */
 static bool is_closed(const pco__io *io)
 {
     return io->socket == PCO_NO_SOCKET;
+}
+
+/* Moves all of a list to another, which is empty or not made yet. */
+static void move_all(pco__link *from, pco__link *to)
+{
+    pco__list_init(to);
+    if (!pco__list_is_empty(from)) {
+        *to = *from;
+        to->next->previous = to;
+        to->previous->next = to;
+        pco__list_init(from);
+    }
 }
 
 /* ---- Completing ---- */
@@ -135,7 +182,7 @@ static void complete(iocp *self, pco__op *op, const pco__result *result)
     assert(op->io->private_.in_flight > 0);
     op->io->private_.in_flight--;
     op->private_.state = IDLE;
-    if (is_closed(op->io) && op->io->private_.in_flight == 0) {
+    if (op->kind == PCO__OP_ACCEPT && is_closed(op->io) && op->io->private_.in_flight == 0) {
         forget(self, op->io);
     }
     pco__complete(&self->base, op, result, iocp_submit);
@@ -154,9 +201,7 @@ static void know(iocp *self, pco__op *op, int error, int system_code)
     op->private_.state = KNOWN;
     op->private_.error = error;
     op->private_.system_code = system_code;
-    op->private_.next = NULL;
-    *self->known_end = op;
-    self->known_end = &op->private_.next;
+    pco__list_append(&self->known, &op->private_.link);
 }
 
 /* ---- Starting operations. They return 0 if a packet will come, or else what went wrong. ---- */
@@ -242,6 +287,8 @@ static accept_pool *new_accept_pool(void)
         return NULL;
     }
     pool->unused = NULL;
+    pool->calls_failed = 0;
+    pool->packets_failed = 0;
     for (size_t i = 0; i < ACCEPTS; ++i) {
         pool->all[i].op = NULL;
         pool->all[i].next = pool->unused;
@@ -294,11 +341,13 @@ static int start_accept(iocp *self, pco__op *op, int *system_code)
     if (op->private_.accept == NULL) {
         take_accept_state(op);
     }
-    /* AcceptEx fails at once with WSAECONNRESET where a client has come and gone already. */
+    /*
+     * AcceptEx fails at once with WSAECONNRESET where a client has come and gone already. The next
+     * turn tries again, as long as on_known thinks it worth while.
+     */
+    accept_pool *pool = op->io->private_.accepts;
     int err = post_accept(self, op, system_code);
-    for (int i = 1; client_gave_up(err) && i < ACCEPT_ATTEMPTS; ++i) {
-        err = post_accept(self, op, system_code);
-    }
+    pool->calls_failed = client_gave_up(err) ? pool->calls_failed + 1 : 0;
     if (err != 0) {
         drop_accept_state(op);
     }
@@ -332,11 +381,11 @@ static bool is_loopback(const pco__sockaddr *address)
  * Windows answers a refused SYN with another one, so that a connection to a port where nobody
  * listens takes two seconds to fail, on the loopback too. Where this is not known it stays so.
  */
-static void refuse_at_once(SOCKET sock)
+static void refuse_at_once(const iocp *self, SOCKET sock)
 {
     TCP_INITIAL_RTO_PARAMETERS parameters = {
         .Rtt = TCP_INITIAL_RTO_UNSPECIFIED_RTT,
-        .MaxSynRetransmissions = TCP_INITIAL_RTO_NO_SYN_RETRANSMISSIONS,
+        .MaxSynRetransmissions = self->syn_retransmissions,
     };
     DWORD length = 0;
     WSAIoctl(sock, SIO_TCP_INITIAL_RTO, &parameters, sizeof parameters, NULL, 0, &length, NULL,
@@ -354,7 +403,7 @@ static int start_connect(iocp *self, pco__op *op, int *system_code)
     int length = is_ipv4 ? (int)sizeof remote.in : (int)sizeof remote.in6;
     make_specific(&remote);
     if (is_loopback(&remote)) {
-        refuse_at_once(sock);
+        refuse_at_once(self, sock);
     }
 
     /* ConnectEx wants a bound socket. WSAEINVAL: it is bound already. */
@@ -375,6 +424,9 @@ static int start(iocp *self, pco__op *op, int *system_code)
     *system_code = 0;
     memset(op->private_.overlapped, 0, sizeof op->private_.overlapped);
     op->private_.state = STARTED;
+    if (is_closed(op->io)) {
+        return PCO_ECONNRESET;
+    }
     switch (op->kind) {
     case PCO__OP_ACCEPT:
         return start_accept(self, op, system_code);
@@ -397,18 +449,19 @@ static void start_again(iocp *self, pco__op *op)
     }
 }
 
-/* The end of what is KNOWN. Where even many clients in a row have gone, others wait behind them. */
+/* The end of what is KNOWN. Where clients have gone, others wait behind them. */
 static void on_known(iocp *self, pco__op *op)
 {
     int error = op->private_.error;
-    if (is_closed(op->io)) {
+    if (op->kind == PCO__OP_ACCEPT && is_closed(op->io)) {
         error = PCO_ECANCELED;
     } else if (op->kind == PCO__OP_ACCEPT && client_gave_up(error)) {
-        if (!op->canceled) {
+        if (op->canceled) {
+            error = PCO_ECANCELED;
+        } else if (op->io->private_.accepts->calls_failed < ACCEPT_CALLS_FAILED) {
             start_again(self, op);
             return;
         }
-        error = PCO_ECANCELED;
     }
     finish(self, op, error, op->private_.system_code);
 }
@@ -449,18 +502,21 @@ static bool finish_accept(iocp *self, pco__op *op, pco_address *peer)
 static void on_accept(iocp *self, pco__op *op, int error, int system_code)
 {
     SOCKET sock = op->private_.accept->socket;
+    accept_pool *pool = op->io->private_.accepts;
     pco_address peer;
     if (error == 0 && !finish_accept(self, op, &peer)) {
         error = PCO_ECONNABORTED;
     }
     if (error == 0) {
         pco__result result = {.socket = (pco_socket)sock, .peer = &peer};
+        pool->packets_failed = 0;
         drop_accept_state(op);
         complete(self, op, &result);
         return;
     }
     closesocket(sock);
-    if (client_gave_up(error) && !op->canceled) {
+    if (client_gave_up(error) && !op->canceled && pool->packets_failed < ACCEPT_PACKETS_FAILED) {
+        pool->packets_failed++;
         start_again(self, op);
         return;
     }
@@ -558,7 +614,7 @@ static int packet_error(pco__op *op, int *system_code)
         return 0;
     }
     if (is_closed(op->io)) {
-        return PCO_ECANCELED;
+        return op->kind == PCO__OP_ACCEPT || op->canceled ? PCO_ECANCELED : PCO_ECONNRESET;
     }
     /* Users know Winsock's codes, not NTSTATUS; the table knows both. */
     DWORD length = 0;
@@ -580,6 +636,7 @@ static void on_packet(iocp *self, pco__op *op)
         return;
     }
     assert(op->in_flight && op->private_.state == STARTED);
+    pco__list_remove(&op->private_.link); /* if it was canceled */
     int system_code;
     int error = packet_error(op, &system_code);
     switch (op->kind) {
@@ -601,6 +658,50 @@ static void on_packet(iocp *self, pco__op *op)
     }
 }
 
+/* ---- What was canceled and does not end ---- */
+
+/* An operation that was canceled, and whose packet is still to come. */
+static void expect_end(iocp *self, pco__op *op)
+{
+    if (pco__list_is_empty(&self->canceled) && pco__list_is_empty(&self->overdue)) {
+        self->look_at = pco__monotonic() + CANCEL_PATIENCE;
+    }
+    pco__list_append(&self->canceled, &op->private_.link);
+}
+
+/* How long poll() may wait, so as to look at what was canceled in time. */
+static uint64_t limit_wait(const iocp *self, uint64_t timeout)
+{
+    if (pco__list_is_empty(&self->canceled) && pco__list_is_empty(&self->overdue)) {
+        return timeout;
+    }
+    uint64_t now = pco__monotonic();
+    uint64_t left = now < self->look_at ? self->look_at - now : 0;
+    return left < timeout ? left : timeout;
+}
+
+/*
+ * Closes the sockets of what is overdue; those canceled since are the next. Called where the port
+ * has been emptied: however long the program did not call poll(), what had ended was heard.
+ */
+static void close_overdue(iocp *self)
+{
+    bool is_idle = pco__list_is_empty(&self->canceled) && pco__list_is_empty(&self->overdue);
+    if (is_idle || pco__monotonic() < self->look_at) {
+        return;
+    }
+    while (!pco__list_is_empty(&self->overdue)) {
+        pco__op *op = op_of_link(self->overdue.next);
+        pco__list_remove(&op->private_.link);
+        if (!is_closed(op->io)) {
+            pco__socket_close(op->io->socket, true);
+            op->io->socket = PCO_NO_SOCKET;
+        }
+    }
+    move_all(&self->canceled, &self->overdue);
+    self->look_at = pco__monotonic() + CANCEL_PATIENCE;
+}
+
 /* ---- poll() and wake() ---- */
 
 /* Rounded up, or a timer would be polled for again and again in its last millisecond. */
@@ -613,12 +714,26 @@ static DWORD milliseconds_of(uint64_t nanoseconds)
     return milliseconds < INFINITE - 1 ? (DWORD)milliseconds : INFINITE - 1;
 }
 
-static pco__op *take_known(iocp *self)
+/*
+ * Takes packets off the port, and returns how many. If the port fails, which it must not, timers
+ * and callbacks go on, and the loop does not spin.
+ */
+static ULONG take_packets(iocp *self, OVERLAPPED_ENTRY *entries, DWORD milliseconds)
 {
-    pco__op *first = self->known;
-    self->known = NULL;
-    self->known_end = &self->known;
-    return first;
+    ULONG count = 0;
+    if (GetQueuedCompletionStatusEx(self->port, entries, BATCH, &count, milliseconds, FALSE)) {
+        return count;
+    }
+    if (GetLastError() != WAIT_TIMEOUT) {
+        Sleep(milliseconds < FAILED_WAIT ? milliseconds : FAILED_WAIT);
+    }
+    return 0;
+}
+
+/* Takes what wake() has asked for, and returns whether that was a stop. */
+static bool take_wanted(iocp *self)
+{
+    return (InterlockedExchange(&self->wanted, 0) & WANT_STOP) != 0;
 }
 
 /*
@@ -629,35 +744,51 @@ static void iocp_poll(pco__backend *backend, uint64_t timeout, bool *stop)
 {
     iocp *self = iocp_of(backend);
     OVERLAPPED_ENTRY entries[BATCH];
-    ULONG count = 0;
-    pco__op *known = take_known(self);
-
-    if (!GetQueuedCompletionStatusEx(self->port, entries, BATCH, &count,
-                                     known != NULL ? 0 : milliseconds_of(timeout), FALSE)) {
-        count = 0;
+    pco__link known;
+    move_all(&self->known, &known);
+    if ((self->wanted & WANT_LOOK) != 0) {
+        *stop |= take_wanted(self);
+        timeout = 0;
     }
+    timeout = pco__list_is_empty(&known) ? limit_wait(self, timeout) : 0;
+
+    ULONG count = take_packets(self, entries, milliseconds_of(timeout));
     for (ULONG i = 0; i < count; ++i) {
         if (entries[i].lpOverlapped != NULL) {
             on_packet(self, op_of(entries[i].lpOverlapped));
-        } else if (InterlockedExchange(&self->wanted, 0) & WANT_STOP) {
-            *stop = true;
+        } else {
+            *stop |= take_wanted(self);
         }
     }
-    while (known != NULL) {
-        pco__op *op = known;
-        known = op->private_.next;
+    while (!pco__list_is_empty(&known)) {
+        pco__op *op = op_of_link(known.next);
+        pco__list_remove(&op->private_.link);
         on_known(self, op);
+    }
+    if (count < BATCH) {
+        close_overdue(self);
     }
 }
 
+/*
+ * One packet for all who ask before it is dequeued. Posting one takes memory of the system's, and
+ * where that has run out poll() looks at what is wanted by itself, the next time it is called.
+ */
 static void iocp_wake(pco__backend *backend, bool stop)
 {
     iocp *self = iocp_of(backend);
-    /* One packet for all who ask before it is dequeued. */
     LONG before = InterlockedOr(&self->wanted, stop ? WANT_WAKE | WANT_STOP : WANT_WAKE);
-    if ((before & WANT_WAKE) == 0 && !PostQueuedCompletionStatus(self->port, 0, 0, NULL)) {
-        InterlockedAnd(&self->wanted, ~WANT_WAKE); /* so that the next one tries again */
+    if ((before & WANT_WAKE) != 0) {
+        return;
     }
+    for (int i = 0; i < WAKE_ATTEMPTS; ++i) {
+        if (PostQueuedCompletionStatus(self->port, 0, 0, NULL)) {
+            return;
+        }
+        Sleep(1);
+    }
+    InterlockedOr(&self->wanted, WANT_LOOK);
+    InterlockedAnd(&self->wanted, ~WANT_WAKE); /* so that the next one tries again */
 }
 
 /* ---- Sockets ---- */
@@ -715,7 +846,9 @@ static int join_port(iocp *self, pco__io *io, pco_error *error)
                                    "attach a socket to the completion port");
     }
     /* Spares the system a needless step per operation; nothing depends on it. */
-    SetFileCompletionNotificationModes(handle, FILE_SKIP_SET_EVENT_ON_HANDLE);
+    if (self->has_file_handles) {
+        SetFileCompletionNotificationModes(handle, FILE_SKIP_SET_EVENT_ON_HANDLE);
+    }
     return 0;
 }
 
@@ -777,7 +910,12 @@ static void iocp_submit(pco__backend *backend, pco__op *op)
     op->in_flight = true;
     op->canceled = false;
     op->private_.accept = NULL;
+    op->private_.link = (pco__link){NULL, NULL};
     op->io->private_.in_flight++;
+    if (op->kind == PCO__OP_ACCEPT &&
+        op->io->private_.accepts->calls_failed >= ACCEPT_CALLS_FAILED) {
+        op->io->private_.accepts->calls_failed = 0; /* its owner tries anew */
+    }
     int system_code;
     int err = start(self, op, &system_code);
     if (err != 0) {
@@ -795,6 +933,9 @@ static void iocp_cancel(pco__backend *backend, pco__op *op)
     if (op->private_.state == STARTED && !is_closed(op->io)) {
         /* ERROR_NOT_FOUND: it has ended already. Its packet comes in either case. */
         CancelIoEx((HANDLE)op->io->socket, overlapped_of(op));
+        if (op->kind != PCO__OP_ACCEPT) { /* a listener is nothing that may be closed so */
+            expect_end(iocp_of(backend), op);
+        }
     } else if (op->private_.state == HELD) {
         know(iocp_of(backend), op, PCO_ECANCELED, 0);
     }
@@ -805,6 +946,9 @@ static pco__sent iocp_try_send(pco__backend *backend, pco__io *io, const pco_buf
 {
     (void)backend;
     assert(count > 0 && count <= PCO__SEND_BUFFERS);
+    if (is_closed(io)) {
+        return (pco__sent){.error = PCO_ECONNRESET};
+    }
     send_list list;
     list.count = 0;
     list.room = TRY_SEND_LIMIT;
@@ -858,8 +1002,10 @@ static void iocp_close(pco__backend *backend, pco__io *io, bool reset)
     if (io->private_.accepts != NULL) {
         cancel_accepts(backend, io->private_.accepts);
     }
-    pco__socket_close(io->socket, reset);
-    io->socket = PCO_NO_SOCKET;
+    if (!is_closed(io)) {
+        pco__socket_close(io->socket, reset);
+        io->socket = PCO_NO_SOCKET;
+    }
     if (io->private_.in_flight == 0) {
         forget(iocp_of(backend), io);
     }
@@ -881,7 +1027,11 @@ static int iocp_init(const pco__backend_class *self, const pco__backend_options 
     }
     int err;
     made->base.class_ = self;
-    made->known_end = &made->known;
+    pco__list_init(&made->known);
+    pco__list_init(&made->canceled);
+    pco__list_init(&made->overdue);
+    made->syn_retransmissions = pco__winsock_syn_retransmissions(pco__windows_build());
+    made->has_file_handles = pco__winsock_has_file_handles();
     made->buffer_size = options->receive_buffer_size;
     made->buffer = pco__malloc_pages(made->buffer_size);
     if (made->buffer == NULL) {
@@ -907,7 +1057,7 @@ fail:
 static void iocp_fini(pco__backend *backend)
 {
     iocp *self = iocp_of(backend);
-    assert(self->attached == 0 && self->known == NULL);
+    assert(self->attached == 0 && pco__list_is_empty(&self->known));
     CloseHandle(self->port);
     pco__free_pages(self->buffer);
     pco__free(self);

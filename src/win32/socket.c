@@ -59,6 +59,25 @@ SOCKET pco__winsock_open(int family)
     return sock;
 }
 
+UCHAR pco__winsock_syn_retransmissions(DWORD build)
+{
+    return build >= 16299 ? TCP_INITIAL_RTO_NO_SYN_RETRANSMISSIONS : 1;
+}
+
+bool pco__winsock_has_file_handles(void)
+{
+    DWORD size = 0;
+    WSAEnumProtocolsW(NULL, NULL, &size); /* fails, and says how large the list is */
+    WSAPROTOCOL_INFOW *list = pco__malloc(size != 0 ? size : 1);
+    int count = list != NULL ? WSAEnumProtocolsW(NULL, list, &size) : SOCKET_ERROR;
+    bool all = count > 0;
+    for (int i = 0; i < count; ++i) {
+        all &= (list[i].dwServiceFlags1 & XP1_IFS_HANDLES) != 0;
+    }
+    pco__free(list);
+    return all;
+}
+
 /* ---- Errors ---- */
 
 /* Fills in "WHAT HOST port PORT: ..." and returns the code. */

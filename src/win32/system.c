@@ -9,7 +9,6 @@
 #include "win32/win32.h"
 
 #include <limits.h>
-#include <process.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +60,22 @@ static const struct {
     {WSASYSNOTREADY, PCO_ENETDOWN},
     {WSAVERNOTSUPPORTED, PCO_ENOTSUP},
     {WSAEDISCON, PCO_ECONNRESET},
+    {WSAETOOMANYREFS, PCO_ENOBUFS},
+    {WSAELOOP, PCO_EINVAL},
+    {WSAENAMETOOLONG, PCO_EINVAL},
+    {WSAEUSERS, PCO_EMFILE},
+    {WSAEDQUOT, PCO_ENOBUFS},
+    {WSAEREMOTE, PCO_EADDRNOTAVAIL},
+    {WSANOTINITIALISED, PCO_ENETDOWN},
+    {WSAENOMORE, PCO_ENONAME},
+    {WSA_E_NO_MORE, PCO_ENONAME},
+    {WSAEINVALIDPROCTABLE, PCO_ENETDOWN},
+    {WSAEINVALIDPROVIDER, PCO_ENETDOWN},
+    {WSAEPROVIDERFAILEDINIT, PCO_ENETDOWN},
+    {WSASYSCALLFAILURE, PCO_ENETDOWN},
+    {WSASERVICE_NOT_FOUND, PCO_ENONAME},
+    {WSATYPE_NOT_FOUND, PCO_ENONAME},
+    {WSAEREFUSED, PCO_ERESOLVE},
     {WSAECANCELLED, PCO_ECANCELED},
     {WSA_E_CANCELLED, PCO_ECANCELED},
     {WSAHOST_NOT_FOUND, PCO_ENONAME},
@@ -94,9 +109,23 @@ static const struct {
     {ERROR_WORKING_SET_QUOTA, PCO_ENOBUFS},
     {ERROR_NOT_ENOUGH_QUOTA, PCO_ENOBUFS},
     {ERROR_NOT_SUPPORTED, PCO_ENOTSUP},
+    {ERROR_CALL_NOT_IMPLEMENTED, PCO_ENOTSUP},
+    {ERROR_INVALID_FUNCTION, PCO_ENOTSUP},
     {ERROR_INVALID_PARAMETER, PCO_EINVAL},
     {ERROR_NO_UNICODE_TRANSLATION, PCO_EINVAL},
     {ERROR_MORE_DATA, PCO_EMSGSIZE},
+    {ERROR_BUSY, PCO_EBUSY},
+    {ERROR_RETRY, PCO_EAGAIN},
+    {ERROR_CONNECTION_COUNT_LIMIT, PCO_EMFILE},
+    {ERROR_INCORRECT_ADDRESS, PCO_EADDRNOTAVAIL},
+    {ERROR_NETWORK_ACCESS_DENIED, PCO_EACCES},
+    {ERROR_NO_NETWORK, PCO_ENETDOWN},
+    {ERROR_UNEXP_NET_ERR, PCO_ENETDOWN},
+    {ERROR_DEV_NOT_EXIST, PCO_ENETDOWN},
+    {ERROR_HOST_DOWN, PCO_EHOSTUNREACH},
+    {ERROR_BROKEN_PIPE, PCO_ECONNRESET},
+    {ERROR_NO_DATA, PCO_ECONNRESET},
+    {ERROR_PIPE_NOT_CONNECTED, PCO_ECONNRESET},
     {ERROR_NETNAME_DELETED, PCO_ECONNRESET},
     {ERROR_GRACEFUL_DISCONNECT, PCO_ECONNRESET},
     {ERROR_SEM_TIMEOUT, PCO_ETIMEDOUT},
@@ -121,7 +150,12 @@ static const struct {
     {STATUS_ACCESS_VIOLATION, PCO_EINVAL},
     {STATUS_ACCESS_DENIED, PCO_EACCES},
     {STATUS_NOT_SUPPORTED, PCO_ENOTSUP},
+    {STATUS_NOT_IMPLEMENTED, PCO_ENOTSUP},
+    {STATUS_INVALID_DEVICE_REQUEST, PCO_ENOTSUP},
+    {STATUS_PROTOCOL_NOT_SUPPORTED, PCO_ENOTSUP},
     {STATUS_DEVICE_NOT_READY, PCO_EAGAIN},
+    {STATUS_CANT_WAIT, PCO_EAGAIN},
+    {STATUS_DATA_NOT_ACCEPTED, PCO_EAGAIN},
     {STATUS_TOO_MANY_OPENED_FILES, PCO_EMFILE},
     {STATUS_NO_MEMORY, PCO_ENOMEM},
     {STATUS_COMMITMENT_LIMIT, PCO_ENOMEM},
@@ -129,6 +163,11 @@ static const struct {
     {STATUS_WORKING_SET_QUOTA, PCO_ENOBUFS},
     {STATUS_PAGEFILE_QUOTA, PCO_ENOBUFS},
     {STATUS_QUOTA_EXCEEDED, PCO_ENOBUFS},
+    {STATUS_TOO_MANY_ADDRESSES, PCO_ENOBUFS},
+    {STATUS_CONNECTION_COUNT_LIMIT, PCO_EMFILE},
+    {STATUS_SHARING_VIOLATION, PCO_EADDRINUSE},
+    {STATUS_CONFLICTING_ADDRESSES, PCO_EADDRINUSE},
+    {STATUS_INVALID_ADDRESS, PCO_EINVAL},
     {STATUS_ADDRESS_ALREADY_EXISTS, PCO_EADDRINUSE},
     {STATUS_ADDRESS_ALREADY_ASSOCIATED, PCO_EADDRINUSE},
     {STATUS_INVALID_ADDRESS_COMPONENT, PCO_EADDRNOTAVAIL},
@@ -141,6 +180,16 @@ static const struct {
     {STATUS_GRACEFUL_DISCONNECT, PCO_ECONNRESET},
     {STATUS_NETWORK_NAME_DELETED, PCO_ECONNRESET},
     {STATUS_LINK_FAILED, PCO_ECONNRESET},
+    {STATUS_PIPE_BROKEN, PCO_ECONNRESET},
+    {STATUS_PIPE_CLOSING, PCO_ECONNRESET},
+    {STATUS_NETWORK_BUSY, PCO_ENETDOWN},
+    {STATUS_NO_SUCH_DEVICE, PCO_ENETDOWN},
+    {STATUS_DEVICE_DOES_NOT_EXIST, PCO_ENETDOWN},
+    {STATUS_DEVICE_REMOVED, PCO_ENETDOWN},
+    {STATUS_INVALID_NETWORK_RESPONSE, PCO_ENETDOWN},
+    {STATUS_UNEXPECTED_NETWORK_ERROR, PCO_ENETDOWN},
+    {STATUS_OBJECT_NAME_NOT_FOUND, PCO_ENETDOWN},
+    {STATUS_OBJECT_PATH_NOT_FOUND, PCO_ENETDOWN},
     {STATUS_CONNECTION_ABORTED, PCO_ECONNABORTED},
     {STATUS_LOCAL_DISCONNECT, PCO_ECONNABORTED},
     {STATUS_REQUEST_ABORTED, PCO_ECONNABORTED},
@@ -154,6 +203,7 @@ static const struct {
     {STATUS_CONNECTION_ACTIVE, PCO_EISCONN},
     {STATUS_NETWORK_UNREACHABLE, PCO_ENETUNREACH},
     {STATUS_BAD_NETWORK_PATH, PCO_ENETUNREACH},
+    {STATUS_HOST_DOWN, PCO_EHOSTUNREACH},
     {STATUS_HOST_UNREACHABLE, PCO_EHOSTUNREACH},
     {STATUS_PROTOCOL_UNREACHABLE, PCO_EHOSTUNREACH},
     {STATUS_HOPLIMIT_EXCEEDED, PCO_EHOSTUNREACH},
@@ -171,18 +221,55 @@ int pco__error_from_system(int system_code)
     return PCO_EUNKNOWN;
 }
 
+/* ---- The clock ---- */
+
+typedef VOID(WINAPI *read_clock)(PULONGLONG units);
+
+/* The coarse clock: it moves with the system's tick, and every Windows has it. */
+static VOID WINAPI read_ticks(PULONGLONG units)
+{
+    QueryUnbiasedInterruptTime(units);
+}
+
+/* The fine one of the same time: since Windows 10. Wine 8 has none. */
+static BOOL CALLBACK find_clock(INIT_ONCE *once, void *parameter, void **context)
+{
+    (void)once;
+    (void)context;
+    HMODULE base = GetModuleHandleW(L"kernelbase");
+    FARPROC fine = base == NULL ? NULL : GetProcAddress(base, "QueryUnbiasedInterruptTimePrecise");
+    *(read_clock *)parameter = fine != NULL ? (read_clock)(void (*)(void))fine : read_ticks;
+    return TRUE;
+}
+
+/*
+ * What a wait counts: not the time that the machine sleeps. QueryPerformanceCounter goes on in
+ * sleep, so that afterwards all timers would be due at once, or a wait be far too long.
+ */
 uint64_t pco__monotonic(void)
 {
-    const uint64_t second = 1000000000;
-    LARGE_INTEGER frequency;
-    LARGE_INTEGER counter;
-    QueryPerformanceFrequency(&frequency);
-    QueryPerformanceCounter(&counter);
-    uint64_t ticks = (uint64_t)counter.QuadPart;
-    uint64_t per_second = (uint64_t)frequency.QuadPart;
-    /* In two parts: ticks * 10^9 overflows after half an hour where the counter runs at 10 MHz. */
-    return ticks / per_second * second + ticks % per_second * second / per_second;
+    static INIT_ONCE once = INIT_ONCE_STATIC_INIT;
+    static read_clock found;
+    ULONGLONG units = 0; /* of 100 nanoseconds */
+    InitOnceExecuteOnce(&once, find_clock, &found, NULL);
+    found(&units);
+    return units * 100;
 }
+
+/* Without a manifest, GetVersionEx says that this is Windows 8. */
+DWORD pco__windows_build(void)
+{
+    typedef NTSTATUS(WINAPI * get_version)(OSVERSIONINFOW * version);
+    OSVERSIONINFOW version = {.dwOSVersionInfoSize = sizeof version};
+    HMODULE system = GetModuleHandleW(L"ntdll");
+    FARPROC function = system == NULL ? NULL : GetProcAddress(system, "RtlGetVersion");
+    if (function == NULL || ((get_version)(void (*)(void))function)(&version) != 0) {
+        return 0;
+    }
+    return version.dwBuildNumber;
+}
+
+/* ---- Threads ---- */
 
 uintptr_t pco__thread_id(void)
 {
@@ -222,14 +309,25 @@ void pco__mutex_unlock(pco__mutex *mutex)
 typedef struct thread_start {
     void (*run)(void *context);
     void *context;
+    HMODULE module;
 } thread_start;
 
-static unsigned __stdcall thread_main(void *argument)
+/*
+ * A thread may outlive its loop (the system's resolver cannot be interrupted), and the program may
+ * unload the library meanwhile: so each holds the module that its code is in, the DLL or the
+ * program, and gives it up with its last step.
+ */
+static DWORD WINAPI thread_main(void *argument)
 {
     thread_start start = *(thread_start *)argument;
     pco__free(argument);
     start.run(start.context);
-    return 0;
+    FreeLibraryAndExitThread(start.module, 0);
+}
+
+static int start_failed(pco_error *error, int code)
+{
+    return pco__error_describe(error, code, (int)GetLastError(), "start a thread");
 }
 
 int pco__thread_start(void (*run)(void *context), void *context, pco_error *error)
@@ -240,16 +338,28 @@ int pco__thread_start(void (*run)(void *context), void *context, pco_error *erro
     }
     start->run = run;
     start->context = context;
-    /* Not CreateThread: the C library wants to know of threads that use it. */
-    uintptr_t thread = _beginthreadex(NULL, 0, thread_main, start, 0, NULL);
-    if (thread == 0) {
-        int system_code = (int)GetLastError();
+    if (!GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS,
+                            (LPCWSTR)(const void *)error_table, &start->module)) {
+        int code = start_failed(error, PCO_EAGAIN);
         pco__free(start);
-        return pco__error_describe(error, PCO_EAGAIN, system_code, "start a thread");
+        return code;
     }
-    CloseHandle((HANDLE)thread);
+    /*
+     * Not _beginthreadex: with some C libraries its threads hold the module themselves, and only
+     * its own way to end a thread gives that up. A thread of the system's may use the C library.
+     */
+    HANDLE thread = CreateThread(NULL, 0, thread_main, start, 0, NULL);
+    if (thread == NULL) {
+        int code = start_failed(error, PCO_EAGAIN);
+        FreeLibrary(start->module);
+        pco__free(start);
+        return code;
+    }
+    CloseHandle(thread);
     return 0;
 }
+
+/* ---- The environment and files ---- */
 
 const char *pco__getenv(const char *name)
 {
@@ -363,8 +473,11 @@ int pco__read_file(const char *path, size_t limit, unsigned char **data, size_t 
 
 void pco__print(const char *sentence)
 {
+    char line[512];
     fprintf(stderr, "portico: %s\n", sentence);
     fflush(stderr);
+    snprintf(line, sizeof line, "portico: %s\n", sentence);
+    OutputDebugStringA(line); /* a program with windows has no stderr */
 }
 
 void pco__panic(const char *sentence)

@@ -6,15 +6,19 @@
 #ifndef PCO_WIN32_H
 #define PCO_WIN32_H
 
+/*
+ * Windows 10, and of its declarations those up to version 1809: without the second line the headers
+ * show only what the first version of 2015 had. What the library needs of later versions it asks
+ * for when it runs.
+ */
 #undef _WIN32_WINNT
-#define _WIN32_WINNT 0x0A00 /* Windows 10 */
+#define _WIN32_WINNT 0x0A00
+#undef NTDDI_VERSION
+#define NTDDI_VERSION 0x0A000006
 #undef WIN32_LEAN_AND_MEAN
 #define WIN32_LEAN_AND_MEAN
 #undef NOMINMAX
 #define NOMINMAX
-#ifdef _MSC_VER
-#define _CRT_SECURE_NO_WARNINGS /* getenv */
-#endif
 
 /* windows.h has some of the status codes of ntstatus.h, and both together do not compile. */
 #define WIN32_NO_STATUS
@@ -59,6 +63,21 @@ int pco__widen(const char *text, WCHAR **wide);
  * outlive or be outlived by anything. 0 or the system's code.
  */
 int pco__winsock_start(void);
+
+/*
+ * How many times this build of Windows shall repeat a SYN where nobody listens on this machine: not
+ * at all, or once, which is the least that builds below 16299 understand.
+ */
+UCHAR pco__winsock_syn_retransmissions(DWORD build);
+
+/* The number of this build of Windows; 0 if it cannot be told. */
+DWORD pco__windows_build(void);
+
+/*
+ * Whether every provider of sockets hands out handles of files (XP1_IFS_HANDLES), so that calls
+ * that are about files may be used on any socket.
+ */
+bool pco__winsock_has_file_handles(void);
 
 /* A stream socket: overlapped, non-blocking, not inheritable. INVALID_SOCKET: WSAGetLastError. */
 SOCKET pco__winsock_open(int family);

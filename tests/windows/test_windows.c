@@ -287,6 +287,32 @@ static void clients_that_have_reset_are_passed_over_in_silence(void **state)
     close_listener(&from);
 }
 
+/* ---- The system ---- */
+
+/* A SYN is not repeated at all where the build understands that; otherwise once. */
+static void refusing_at_once_is_asked_for_in_the_builds_own_way(void **state)
+{
+    (void)state;
+    assert_int_equal(pco__winsock_syn_retransmissions(10240), 1);
+    assert_int_equal(pco__winsock_syn_retransmissions(16298), 1);
+    assert_int_equal(pco__winsock_syn_retransmissions(16299), (UCHAR)-2);
+    assert_int_equal(pco__winsock_syn_retransmissions(26100), (UCHAR)-2);
+    assert_true(pco__windows_build() >= 7601); /* Wine 8 is Windows 7 unless it is told otherwise */
+}
+
+/* The time that waits are reckoned in, which stands still while the machine sleeps. */
+static void the_clock_is_that_of_interrupts_without_sleep(void **state)
+{
+    (void)state;
+    ULONGLONG before = 0;
+    ULONGLONG after = 0;
+    QueryUnbiasedInterruptTime(&before);
+    uint64_t told = pco__monotonic();
+    QueryUnbiasedInterruptTime(&after);
+    assert_true(told >= before * 100);
+    assert_true(told <= after * 100 + 100 * MILLISECOND); /* those two move by the tick */
+}
+
 /* ---- Errors and files ---- */
 
 static void every_kind_of_code_is_told_as_the_same_error(void **state)
@@ -294,27 +320,67 @@ static void every_kind_of_code_is_told_as_the_same_error(void **state)
     (void)state;
     static const struct {
         int error;
-        int codes[4];
+        int codes[16];
     } rows[] = {
         {PCO_ECONNRESET,
-         {WSAECONNRESET, ERROR_NETNAME_DELETED, STATUS_CONNECTION_RESET, WSAENETRESET}},
+         {WSAECONNRESET, WSAENETRESET, WSAEDISCON, ERROR_NETNAME_DELETED, ERROR_BROKEN_PIPE,
+          ERROR_NO_DATA, ERROR_PIPE_NOT_CONNECTED, STATUS_CONNECTION_RESET, STATUS_PIPE_BROKEN,
+          STATUS_PIPE_CLOSING, STATUS_REMOTE_DISCONNECT}},
         {PCO_ECONNABORTED, {WSAECONNABORTED, ERROR_CONNECTION_ABORTED, STATUS_CONNECTION_ABORTED}},
         {PCO_ECONNREFUSED, {WSAECONNREFUSED, ERROR_CONNECTION_REFUSED, STATUS_CONNECTION_REFUSED}},
+        {PCO_EPIPE, {WSAESHUTDOWN, STATUS_PIPE_DISCONNECTED}},
+        {PCO_ENOTCONN, {WSAENOTCONN, ERROR_CONNECTION_INVALID, STATUS_CONNECTION_INVALID}},
+        {PCO_EISCONN, {WSAEISCONN, ERROR_CONNECTION_ACTIVE, STATUS_CONNECTION_ACTIVE}},
         {PCO_ETIMEDOUT, {WSAETIMEDOUT, ERROR_SEM_TIMEOUT, STATUS_IO_TIMEOUT}},
-        {PCO_ECANCELED, {ERROR_OPERATION_ABORTED, STATUS_CANCELLED, WSA_E_CANCELLED}},
-        {PCO_EMFILE, {WSAEMFILE, ERROR_TOO_MANY_OPEN_FILES, STATUS_TOO_MANY_OPENED_FILES}},
-        {PCO_ENOBUFS, {WSAENOBUFS, ERROR_NO_SYSTEM_RESOURCES, STATUS_INSUFFICIENT_RESOURCES}},
-        {PCO_EADDRINUSE, {WSAEADDRINUSE, STATUS_ADDRESS_ALREADY_EXISTS}},
-        {PCO_EACCES, {WSAEACCES, ERROR_ACCESS_DENIED, STATUS_ACCESS_DENIED}},
-        {PCO_EHOSTUNREACH, {WSAEHOSTUNREACH, ERROR_HOST_UNREACHABLE, STATUS_HOST_UNREACHABLE}},
+        {PCO_ECANCELED, {ERROR_OPERATION_ABORTED, STATUS_CANCELLED, WSA_E_CANCELLED, WSAEINTR}},
+        {PCO_EMFILE,
+         {WSAEMFILE, WSAEUSERS, WSAEPROCLIM, ERROR_TOO_MANY_OPEN_FILES,
+          ERROR_CONNECTION_COUNT_LIMIT, STATUS_TOO_MANY_OPENED_FILES,
+          STATUS_CONNECTION_COUNT_LIMIT}},
+        {PCO_ENOMEM, {ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY, STATUS_NO_MEMORY}},
+        {PCO_ENOBUFS,
+         {WSAENOBUFS, WSAEDQUOT, WSAETOOMANYREFS, ERROR_NO_SYSTEM_RESOURCES,
+          STATUS_INSUFFICIENT_RESOURCES, STATUS_TOO_MANY_ADDRESSES}},
+        {PCO_EADDRINUSE,
+         {WSAEADDRINUSE, STATUS_ADDRESS_ALREADY_EXISTS, STATUS_SHARING_VIOLATION,
+          STATUS_CONFLICTING_ADDRESSES}},
+        {PCO_EADDRNOTAVAIL,
+         {WSAEADDRNOTAVAIL, WSAEREMOTE, ERROR_INCORRECT_ADDRESS, STATUS_INVALID_ADDRESS_COMPONENT}},
+        {PCO_EACCES,
+         {WSAEACCES, ERROR_ACCESS_DENIED, ERROR_NETWORK_ACCESS_DENIED, STATUS_ACCESS_DENIED}},
+        {PCO_EHOSTUNREACH,
+         {WSAEHOSTUNREACH, WSAEHOSTDOWN, ERROR_HOST_UNREACHABLE, ERROR_HOST_DOWN,
+          STATUS_HOST_UNREACHABLE, STATUS_HOST_DOWN}},
         {PCO_ENETUNREACH, {WSAENETUNREACH, ERROR_NETWORK_UNREACHABLE, STATUS_NETWORK_UNREACHABLE}},
-        {PCO_EAGAIN, {WSAEWOULDBLOCK, STATUS_DEVICE_NOT_READY}},
-        {PCO_ENONAME, {WSAHOST_NOT_FOUND, WSANO_DATA}},
+        {PCO_ENETDOWN,
+         {WSAENETDOWN, WSASYSNOTREADY, WSANOTINITIALISED, WSAEINVALIDPROCTABLE, WSAEINVALIDPROVIDER,
+          WSAEPROVIDERFAILEDINIT, WSASYSCALLFAILURE, ERROR_NO_NETWORK, ERROR_UNEXP_NET_ERR,
+          ERROR_DEV_NOT_EXIST, STATUS_NO_SUCH_DEVICE, STATUS_NETWORK_BUSY, STATUS_DEVICE_REMOVED,
+          STATUS_OBJECT_NAME_NOT_FOUND}},
+        {PCO_EAGAIN,
+         {WSAEWOULDBLOCK, ERROR_RETRY, STATUS_DEVICE_NOT_READY, STATUS_CANT_WAIT,
+          STATUS_DATA_NOT_ACCEPTED}},
+        {PCO_EBUSY, {WSAEINPROGRESS, WSAEALREADY, ERROR_BUSY}},
+        {PCO_EMSGSIZE, {WSAEMSGSIZE, ERROR_MORE_DATA, STATUS_BUFFER_OVERFLOW}},
+        {PCO_ENOTSOCK, {WSAENOTSOCK, WSAEBADF, ERROR_INVALID_HANDLE, STATUS_INVALID_HANDLE}},
+        {PCO_EAFNOSUPPORT, {WSAEAFNOSUPPORT, WSAEPFNOSUPPORT}},
+        {PCO_ENOTSUP,
+         {WSAEOPNOTSUPP, WSAENOPROTOOPT, WSAEPROTONOSUPPORT, WSAESOCKTNOSUPPORT, WSAVERNOTSUPPORTED,
+          ERROR_NOT_SUPPORTED, ERROR_INVALID_FUNCTION, ERROR_CALL_NOT_IMPLEMENTED,
+          STATUS_NOT_SUPPORTED, STATUS_NOT_IMPLEMENTED, STATUS_INVALID_DEVICE_REQUEST,
+          STATUS_PROTOCOL_NOT_SUPPORTED}},
+        {PCO_EINVAL,
+         {WSAEINVAL, WSAEFAULT, WSAEDESTADDRREQ, WSAEPROTOTYPE, WSAELOOP, WSAENAMETOOLONG,
+          ERROR_INVALID_PARAMETER, STATUS_INVALID_PARAMETER, STATUS_INVALID_ADDRESS}},
+        {PCO_ENONAME,
+         {WSAHOST_NOT_FOUND, WSANO_DATA, WSASERVICE_NOT_FOUND, WSATYPE_NOT_FOUND, WSAENOMORE,
+          WSA_E_NO_MORE}},
+        {PCO_ERESOLVE, {WSATRY_AGAIN, WSANO_RECOVERY, WSAEREFUSED}},
         {PCO_ENOENT, {ERROR_FILE_NOT_FOUND, ERROR_PATH_NOT_FOUND}},
         {PCO_EUNKNOWN, {123456}},
     };
     for (size_t row = 0; row < sizeof rows / sizeof rows[0]; ++row) {
-        for (size_t i = 0; i < 4 && rows[row].codes[i] != 0; ++i) {
+        for (size_t i = 0; i < 16 && rows[row].codes[i] != 0; ++i) {
             assert_int_equal(pco__error_from_system(rows[row].codes[i]), rows[row].error);
         }
     }
@@ -384,6 +450,8 @@ int main(void)
         TEST(a_socket_of_another_completion_port_is_refused),
         TEST(a_listener_of_the_users_must_be_a_stream_socket),
         TEST(clients_that_have_reset_are_passed_over_in_silence),
+        TEST(refusing_at_once_is_asked_for_in_the_builds_own_way),
+        TEST(the_clock_is_that_of_interrupts_without_sleep),
         TEST(every_kind_of_code_is_told_as_the_same_error),
         TEST(a_path_is_read_as_utf8),
         TEST(a_folder_and_a_missing_file_are_told_apart),
