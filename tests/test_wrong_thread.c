@@ -6,6 +6,7 @@
  * Each is called from a callback of the loop, where nothing happens, and on a thread that the
  * callback waits for, in a second process: this program, run with the name.
  */
+#include "child.h"
 #include "support.h"
 
 static const char *program;
@@ -336,6 +337,7 @@ int main(int argc, char **argv)
         return 1;
     }
     if (argc > 1) {
+        child_ends_without_a_word();
         run_misuse(argv[1]);
     }
     program = argv[0];
