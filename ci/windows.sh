@@ -31,7 +31,8 @@ test_windows() {
 
 test_windows_32() {
     prepare_windows && run_check windows_32 \
-        build_windows windows_32 i686 -D PORTICO_TLS=OFF -D BUILD_SHARED_LIBS=ON
+        build_windows windows_32 i686 -D PORTICO_TLS=OFF -D BUILD_SHARED_LIBS=ON \
+        -D PORTICO_BOTH=OFF
 }
 
 test_msvc_dialect() {

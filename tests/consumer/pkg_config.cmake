@@ -3,7 +3,11 @@
 
 include("${CMAKE_CURRENT_LIST_DIR}/run.cmake")
 
-set(ENV{PKG_CONFIG_PATH} "${STAGE}/${LIBDIR}/pkgconfig:$ENV{PKG_CONFIG_PATH}")
+set(separator ":")
+if(CMAKE_HOST_WIN32)
+    set(separator ";")
+endif()
+set(ENV{PKG_CONFIG_PATH} "${STAGE}/${LIBDIR}/pkgconfig${separator}$ENV{PKG_CONFIG_PATH}")
 file(REMOVE_RECURSE "${BUILD}")
 file(MAKE_DIRECTORY "${BUILD}")
 
@@ -19,4 +23,5 @@ endif()
 separate_arguments(flags UNIX_COMMAND "${output}")
 
 run("${CC}" "${PROJECT}/main.c" -o "${BUILD}/consumer" ${link} ${flags})
+use_dlls("${STAGE}/bin|${DLL_FOLDERS}")
 run_and_expect_version("${BUILD}/consumer")

@@ -125,11 +125,37 @@ static void with_nothing_left_it_goes_at_once(void **state)
     assert_false(is_loaded());
 }
 
+/* What the Explorer shows, and installers compare. */
+static void the_dll_says_which_version_it_is(void **state)
+{
+    (void)state;
+    library portico = load();
+    VS_FIXEDFILEINFO *numbers = NULL;
+    void *text = NULL;
+    UINT length = 0;
+    DWORD size = GetFileVersionInfoSizeA(PORTICO_DLL, NULL);
+    assert_true(size > 0);
+    void *information = malloc(size);
+    assert_non_null(information);
+    assert_true(GetFileVersionInfoA(PORTICO_DLL, 0, size, information));
+
+    assert_true(VerQueryValueA(information, "\\", (void **)&numbers, &length));
+    assert_int_equal(numbers->dwFileVersionMS, MAKELONG(PCO_VERSION_MINOR, PCO_VERSION_MAJOR));
+    assert_int_equal(numbers->dwFileVersionLS, MAKELONG(0, PCO_VERSION_PATCH));
+    assert_true(
+        VerQueryValueA(information, "\\StringFileInfo\\040904B0\\ProductVersion", &text, &length));
+    assert_string_equal(text, PROJECT_VERSION);
+    assert_string_equal(portico.version(), PROJECT_VERSION);
+    free(information);
+    assert_true(FreeLibrary(portico.module));
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(unloaded_during_a_look_up_it_stays_until_that_ends),
         cmocka_unit_test(with_nothing_left_it_goes_at_once),
+        cmocka_unit_test(the_dll_says_which_version_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
