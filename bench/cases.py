@@ -21,9 +21,10 @@ class Case:
 
 
 # A single connection across two cores measures how fast the machine wakes the other one up, and
-# nothing else: both sides are on one core then.
+# nothing else: both sides are on one core then. Every turn of the loop brings one message there, so
+# that what a turn costs is not shared.
 CASES = [
-    Case("echo-1", "64 B, 1 connection", connections=1, together=True, instructions=()),
+    Case("echo-1", "64 B, 1 connection", connections=1, together=True),
     Case("echo-50", "64 B, 50 connections"),
     Case("echo-1000", "64 B, 1,000 connections", connections=1000, instructions=()),
     Case("flight", "64 B, 50 connections, 16 in flight", flight=16, instructions=(16000, 96000)),
@@ -88,6 +89,7 @@ SERVERS = {
 
 # Portico's goals: what is measured, in which case, and the most that it may be.
 GOALS = [
+    ("instructions", "echo-1", 250),
     ("instructions", "echo-50", 250),
     ("ratio", "echo-50", 1.03),
     ("ratio", "echo-1000", 1.03),
