@@ -142,11 +142,9 @@ void pco__loop_watch_callbacks(pco_loop *loop)
 
 /* ---- The turn ---- */
 
+/* There is a timer. */
 static void run_due_timers(pco_loop *loop)
 {
-    if (loop->timers.first == NULL) {
-        return;
-    }
     uint64_t now = pco__loop_now(loop);
     pco__timer *timer;
     while ((timer = pco__timers_take_due(&loop->timers, now)) != NULL) {
@@ -193,8 +191,12 @@ static bool turn(pco_loop *loop, uint64_t limit, bool first)
     loop->backend->class_->poll(loop->backend, timeout, &stop);
     let_posted_in(loop);
     if (!stop || first) {
-        run_due_timers(loop);
-        run_tasks(loop);
+        if (loop->timers.first != NULL) {
+            run_due_timers(loop);
+        }
+        if (!pco__list_is_empty(&loop->ready)) {
+            run_tasks(loop);
+        }
     }
     loop->now = 0;
     return stop;

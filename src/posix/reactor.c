@@ -600,25 +600,41 @@ static PCO__COLD void end_canceled(pco__reactor *reactor)
     }
 }
 
-void pco__reactor_poll(pco__backend *backend, uint64_t timeout, bool *stop)
+/* What is queued has its turn in this poll(), which therefore does not wait, or not long. */
+static PCO__COLD uint64_t begin_batch(pco__reactor *reactor, uint64_t timeout)
 {
-    pco__reactor *reactor = reactor_of(backend);
-
     if (!pco__list_is_empty(&reactor->ready) || !pco__list_is_empty(&reactor->canceled)) {
         timeout = 0;
-    }
-    if (!pco__list_is_empty(&reactor->starved) && timeout > STARVED_WAIT) {
+    } else if (timeout > STARVED_WAIT) {
         timeout = STARVED_WAIT;
     }
     move_queue(&reactor->ready, &reactor->batch);
     feed_starved(reactor);
-    poller_of(reactor)->wait(reactor, timeout, stop);
+    return timeout;
+}
+
+static PCO__COLD void try_batch(pco__reactor *reactor)
+{
     while (!pco__list_is_empty(&reactor->batch)) {
         pco__link *link = reactor->batch.next;
         pco__io *io = PCO__CONTAINER(link, pco__io, private_.link);
 
         pco__list_remove(link);
         pco__reactor_try(reactor, io, due_of(io));
+    }
+}
+
+void pco__reactor_poll(pco__backend *backend, uint64_t timeout, bool *stop)
+{
+    pco__reactor *reactor = reactor_of(backend);
+
+    if (!pco__list_is_empty(&reactor->ready) || !pco__list_is_empty(&reactor->canceled) ||
+        !pco__list_is_empty(&reactor->starved)) {
+        timeout = begin_batch(reactor, timeout);
+    }
+    poller_of(reactor)->wait(reactor, timeout, stop);
+    if (!pco__list_is_empty(&reactor->batch)) {
+        try_batch(reactor);
     }
     if (!pco__list_is_empty(&reactor->canceled)) {
         end_canceled(reactor);
