@@ -261,7 +261,7 @@ static void end_receive(fake_socket *sock, fake_flight *flight, size_t limit)
     size_t size = 0;
 
     if (op->with.get_buffer == NULL) {
-        receive(sock, flight, NULL, limit);
+        receive(sock, flight, NULL, pco__most_of(op, limit));
         return;
     }
     flight->decided = false;
@@ -604,6 +604,7 @@ static void fini(pco__backend *backend)
 
 static uint64_t now(pco__backend *backend)
 {
+    of(backend)->now += of(backend)->tick;
     return of(backend)->now;
 }
 

@@ -120,6 +120,7 @@ typedef struct fake_backend {
 
     /* Yours to change at any time. */
     uint64_t now;           /* the clock, in nanoseconds */
+    uint64_t tick;          /* how long it takes to ask for the time */
     bool manual;            /* nothing completes but what fake_decide picked */
     bool eager;             /* what is submitted during a poll() may complete in the same one */
     bool hold_cancels;      /* what was canceled stays until it is decided, or this is false */

@@ -21,10 +21,10 @@ static pco_protocol *make_protocol(void *context)
     return self->refuses ? NULL : &self->protocol.protocol;
 }
 
-static void handshake_done(pco__stream *stream, const pco_error *error, void *context)
+static void handshake_done(pco_transport *transport, const pco_error *error, void *context)
 {
     tls_end *self = context;
-    (void)stream;
+    (void)transport;
     self->done++;
     if (error != NULL) {
         self->handshake_error = *error;
@@ -46,10 +46,20 @@ typedef struct start {
     int code;
 } start;
 
+int tls_start(pco__stream *stream, const pco__ssl_options *options, pco_error *error)
+{
+    pco__ssl *ssl;
+    int code = pco__ssl_put_on(&stream->base, options, &ssl, error);
+    if (code == 0) {
+        pco__ssl_begin(ssl);
+    }
+    return code;
+}
+
 static void run_start(void *context)
 {
     start *what = context;
-    what->code = pco__ssl_start(what->end->stream, &what->options, NULL);
+    what->code = tls_start(what->end->stream, &what->options, NULL);
 }
 
 void tls_end_options(tls_end *self, pco__ssl_options *options)

@@ -40,6 +40,9 @@ typedef struct tls_end {
 
 void tls_end_init(tls_end *self, bool buffered);
 
+/* Puts TLS on a new stream, and begins. */
+int tls_start(pco__stream *stream, const pco__ssl_options *options, pco_error *error);
+
 /* Starts it in a turn of the loop, which this runs. */
 void tls_end_start(tls_end *self, pco_loop *loop, pco_ssl_context *context);
 void tls_end_start_client(tls_end *self, pco_loop *loop, pco_ssl_context *context,

@@ -568,7 +568,7 @@ static void a_peer_that_demands_answers_and_does_not_read_them_is_dropped(void *
         run_turns(loop, 1);
         if (server.protocol.counts[LOST] == 0) {
             assert_true(pco_transport_get_write_buffer_size(server.transport) < 70000);
-            fake_advance(loop, 0.05);
+            fake_advance(loop, 1);
         }
     }
     assert_log("made lost:PCO_ETLS");
@@ -590,10 +590,56 @@ static void a_peer_that_reads_may_demand_answers_for_ever(void **state)
         tls_move_to_peer(&peer, &server);
         tls_peer_work(&peer);
         assert_int_equal(peer.failure, 0);
+        fake_advance(loop, 1);
     }
     peer_writes("hello");
     tls_run(&peer, &server);
     assert_log("made data:5");
+}
+
+/* `count` key updates that ask for no answer, in a turn. */
+static void update_keys(unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        assert_int_equal(SSL_key_update(peer.ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+        assert_int_equal(SSL_do_handshake(peer.ssl), 1);
+    }
+    tls_move_to_end(&peer, &server);
+    run_turns(loop, 3);
+}
+
+static void more_than_32_messages_without_data_within_a_second_end_the_connection(void **state)
+{
+    (void)state;
+    open_to_peer(TLS1_3_VERSION);
+    update_keys(32);
+    assert_log("made");
+    fake_advance(loop, 1);
+    update_keys(32);
+    assert_log("made");
+    peer_writes("hello");
+    tls_run(&peer, &server);
+    update_keys(32);
+    assert_log("made data:5");
+    update_keys(1);
+    fake_advance(loop, 30);
+    run_turns(loop, 3);
+    assert_log("made data:5 lost:PCO_ETLS");
+    assert_string_equal(server.protocol.error.message, "TLS: the peer sends records without data");
+}
+
+static void two_thousand_key_updates_with_data_between_are_nothing_unusual(void **state)
+{
+    (void)state;
+    open_to_peer(TLS1_3_VERSION);
+    for (unsigned i = 0; i < 2000; i++) {
+        update_keys(1);
+        peer_writes("x");
+        tls_move_to_end(&peer, &server);
+        run_turns(loop, 1);
+    }
+    assert_int_equal(server.protocol.counts[DATA], 2000);
+    assert_int_equal(server.protocol.counts[LOST], 0);
 }
 
 static void renegotiation_is_refused_and_the_connection_goes_on(void **state)
@@ -704,13 +750,12 @@ static size_t move_records(unsigned records)
 /*
  * The server's tickets hold the client's certificate, and its records are small: two to a ticket.
  */
-static void writing_behind_half_a_ticket_fails_with_a_sentence(void **state)
+static void bring_half_a_ticket(void)
 {
     const certificates *them = certificates_get();
     SSL_CTX *ready = SSL_CTX_new(TLS_server_method());
     pco_ssl_context_options options = tls_options(&them->client);
     pco_ssl_context *context;
-    (void)state;
     SSL_CTX_use_certificate(ready, them->server.x509);
     SSL_CTX_use_PrivateKey(ready, them->server.key);
     X509_STORE_add_cert(SSL_CTX_get_cert_store(ready), them->ca.x509);
@@ -741,11 +786,36 @@ static void writing_behind_half_a_ticket_fails_with_a_sentence(void **state)
     assert_string_equal(client.protocol.log, "made");
     assert_true(move_records(1) > 500);
     run_turns(loop, 2);
-    assert_int_equal(pco_transport_write(client.transport, "x", 1), PCO_ECLOSED);
+}
+
+/*
+ * RFC 8446, 5.1: a message may be split over records, and whoever writes meanwhile does nothing
+ * wrong: what is written waits for the end of it.
+ */
+static void what_is_written_behind_half_a_message_waits_for_the_rest(void **state)
+{
+    (void)state;
+    bring_half_a_ticket();
+    assert_int_equal(pco_transport_write(client.transport, "hello", 5), 0);
+    assert_int_equal(pco_transport_get_write_buffer_size(client.transport), 5);
     run_turns(loop, 2);
-    assert_string_equal(client.protocol.log, "made lost:PCO_ETLS");
-    assert_string_equal(client.protocol.error.message,
-                        "TLS: a message that the peer has begun is missing its end");
+    assert_string_equal(client.protocol.log, "made");
+    tls_run_ends(&server, &client);
+    assert_int_equal(pco_transport_get_write_buffer_size(client.transport), 0);
+    assert_string_equal(server.protocol.log, "made data:5");
+    assert_string_equal(client.protocol.log, "made");
+}
+
+static void closing_behind_half_a_message_waits_for_the_rest(void **state)
+{
+    (void)state;
+    bring_half_a_ticket();
+    pco_transport_close(client.transport);
+    run_turns(loop, 2);
+    assert_string_equal(client.protocol.log, "made");
+    tls_run_ends(&server, &client);
+    assert_string_equal(server.protocol.log, "made end lost");
+    assert_string_equal(client.protocol.log, "made lost");
 }
 
 /* ---- Idle connections ---- */
@@ -1229,7 +1299,7 @@ static bool live(pco_ssl_context *context, pco_ssl_context *client_context)
         options.context = i == 0 ? context : client_context;
         options.client = i == 1;
         options.server_name = i == 1 ? "localhost" : NULL;
-        if (pco__ssl_start(ends[i]->stream, &options, NULL) != 0) {
+        if (tls_start(ends[i]->stream, &options, NULL) != 0) {
             pco__stream_abort(ends[i]->stream, false);
             break;
         }
@@ -1349,12 +1419,15 @@ int main(void)
         TEST(keys_are_updated_in_both_directions),
         TEST(a_peer_that_demands_answers_and_does_not_read_them_is_dropped),
         TEST(a_peer_that_reads_may_demand_answers_for_ever),
+        TEST(more_than_32_messages_without_data_within_a_second_end_the_connection),
+        TEST(two_thousand_key_updates_with_data_between_are_nothing_unusual),
         TEST(renegotiation_is_refused_and_the_connection_goes_on),
         TEST(what_others_left_in_the_queue_of_errors_harms_nobody),
         TEST(a_broken_record_is_told_behind_the_good_ones_before_it),
         TEST(closing_behind_a_broken_record_is_still_that_failure),
         TEST(a_peers_fatal_alert_is_told),
-        TEST(writing_behind_half_a_ticket_fails_with_a_sentence),
+        TEST(what_is_written_behind_half_a_message_waits_for_the_rest),
+        TEST(closing_behind_half_a_message_waits_for_the_rest),
         TEST(an_idle_connection_gives_its_buffers_back),
         TEST(a_record_may_stop_at_any_byte_for_longer_than_the_sweep),
         TEST(what_waits_decrypted_outlives_the_sweep),

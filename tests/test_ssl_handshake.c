@@ -634,7 +634,7 @@ static void a_server_name_that_is_none_leaves_the_stream_untouched(void **state)
                      0);
     for (size_t i = 0; i < 3; i++) {
         pco__ssl_options options = {.context = context, .client = true, .server_name = bad[i]};
-        assert_int_equal(pco__ssl_start(stream, &options, &error), PCO_EINVAL);
+        assert_int_equal(tls_start(stream, &options, &error), PCO_EINVAL);
         assert_non_null(strstr(error.message, "is no host name"));
         assert_ptr_equal(stream->top, &stream->base);
     }

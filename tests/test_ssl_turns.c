@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_ssl_turns.c: many handshakes at once. Goal: a loop makes at most eight steps of handshakes
- * per turn (docs/create_server.md), first come, first served; established connections have theirs
- * in between; and whoever waits may go at any time, and disturbs nobody.
+ * test_ssl_turns.c: many handshakes at once. Goal: a loop makes steps of handshakes for half a
+ * millisecond per turn (docs/create_server.md), first come, first served; established connections
+ * have theirs in between; and whoever waits may go at any time, and disturbs nobody.
  * Method: the fake backend, OpenSSL with memory BIOs as clients; turns are counted, never time.
  */
 #include "ssl_world.h"
 
+/*
+ * Nanoseconds of a turn for handshakes. Each step asks for the time twice, and takes as long as it
+ * takes the fake clock to answer: a part of that.
+ */
+#define BUDGET 500000
 #define STEPS 8
+
 #define MOST 40
 
 /* More than a handshake may take in at once: a record, its overhead and its header. */
@@ -26,6 +32,7 @@ static int set_up(void **state)
     (void)state;
     memory_watch();
     loop = fake_loop_new();
+    fake_of(loop)->tick = BUDGET / STEPS;
     context = tls_server_context();
     ctx = tls_peer_ctx(TLS1_3_VERSION);
     clients = 0;
@@ -234,7 +241,7 @@ static void the_loop_does_not_wait_while_a_handshake_does(void **state)
         assert_int_equal(pco_loop_run_once(loop, 5), 0);
     }
     assert_int_equal(count_steps(0, 20), 20);
-    assert_true(pco_loop_time(loop) == before);
+    assert_true(pco_loop_time(loop) < before + 1);
 }
 
 static void the_loop_waits_again_when_no_handshake_does(void **state)
@@ -272,7 +279,8 @@ static void data_in_the_last_flight_is_delivered_after_the_wait(void **state)
     for (size_t made = 0; made < 20;) {
         run_turns(loop, 1);
         size_t steps = count_steps(0, 20);
-        assert_int_equal(steps, 20 - made < STEPS ? 20 - made : STEPS);
+        /* The time of a ticket is asked for in the first of them. */
+        assert_in_range(steps, 20 - made < STEPS - 1 ? 20 - made : STEPS - 1, STEPS);
         made += steps;
     }
     for (size_t i = 0; i < 20; i++) {
@@ -302,7 +310,7 @@ static void data_in_the_last_flight_waits_for_a_protocol_that_pauses(void **stat
         assert_string_equal(ends[i].protocol.log, "made");
         assert_int_equal(pco_transport_resume_reading(ends[i].transport), 0);
     }
-    run_turns(loop, 3);
+    run_turns(loop, 6);
     for (size_t i = 0; i < 20; i++) {
         assert_string_equal(ends[i].protocol.log, "made data:5");
     }

@@ -531,7 +531,7 @@ static inline void try_in(pco__reactor *reactor, pco__io *io)
     const pco__op *op = io->private_.in;
 
     if (op->kind == PCO__OP_RECV && op->with.get_buffer == NULL) {
-        receive(reactor, io, reactor->scratch, reactor->scratch_size);
+        receive(reactor, io, reactor->scratch, pco__most_of(op, reactor->scratch_size));
     } else {
         try_otherwise(reactor, io);
     }

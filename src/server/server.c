@@ -51,7 +51,7 @@ static pco_protocol *make_protocol(void *context)
     return protocol;
 }
 
-static void handshake_done(pco__stream *stream, const pco_error *error, void *context)
+static void handshake_done(pco_transport *transport, const pco_error *error, void *context)
 {
     pco_server *server = context;
     server->counters.handshaking--;
@@ -61,7 +61,7 @@ static void handshake_done(pco__stream *stream, const pco_error *error, void *co
     server->counters.handshake_failures++;
     if (server->options.handshake_failed != NULL && !server->freed) {
         pco_address peer;
-        if (pco_transport_get_peername(&stream->base, &peer) != 0) {
+        if (pco_transport_get_peername(transport, &peer) != 0) {
             memset(&peer, 0, sizeof peer);
         }
         server->options.handshake_failed(server, &peer, error, server->options.context);
@@ -77,11 +77,14 @@ static int start_tls(pco_server *server, pco__stream *stream, pco_error *error)
                                 .handshake_done = handshake_done,
                                 .context_of_calls = server};
     server->counters.handshaking++;
-    int code = pco__ssl_start(stream, &options, error);
+    pco__ssl *ssl;
+    int code = pco__ssl_put_on(&stream->base, &options, &ssl, error);
     if (code != 0) {
         server->counters.handshaking--;
+        return code;
     }
-    return code;
+    pco__ssl_begin(ssl);
+    return 0;
 }
 
 static void start_connection(pco_server *server, pco_socket sock, const pco_address *peer)

@@ -122,7 +122,14 @@ struct pco__op {
     bool in_flight; /* between submit() and done() */
     bool canceled;  /* cancel() was called while it was in flight */
     pco__op_private private_;
+    uint32_t most; /* RECV into lent memory: bytes at most; 0: as many as the backend likes */
 };
+
+/* How much a RECV reads into lent memory of this size. */
+static inline size_t pco__most_of(const pco__op *op, size_t size)
+{
+    return op->most != 0 && op->most < size ? op->most : size;
+}
 
 /* What a socket is when it is attached. */
 typedef enum pco__io_role { PCO__IO_LISTENER, PCO__IO_CONNECTED, PCO__IO_UNCONNECTED } pco__io_role;

@@ -2,50 +2,89 @@
 /*
  * bio.c: one BIO for all TLS connections of a loop.
  *
- * OpenSSL knows of no sockets here. When a function of it is called, the loop's part says for which
- * stream, and what that has received: reading copies from the received bytes, and writing appends
- * to what the stream sends when the running callback returns. So one recv is good for many records,
- * and all their answers leave in one send. Writing never has to wait; it can only fail.
+ * OpenSSL knows of no sockets here. When a function of it is called, pco__ssl_call says for which
+ * connection, and what that has received: reading copies from the received bytes, and writing
+ * appends to what the lower end sends when the running callback returns. So one recv is good for
+ * many records, and all their answers leave in one send. Writing never has to wait; it can only
+ * fail.
+ *
+ * Reading gives one record at a time, whole if it is there: OpenSSL is told to read ahead, gets it
+ * in one call, and nothing is left over to be moved. And a call can be held to so many records,
+ * whatever they are: OpenSSL itself reads on and on as long as they bring no data.
  */
 #include "tls/bio.h"
 
+#include <assert.h>
 #include <openssl/bio.h>
 #include <string.h>
 
 #include "support/memory.h"
 
+/* How many of the input's bytes belong to the record that it is in, or begins. */
+static size_t length_of_record(pco__ssl_records *bounds, const pco__ssl_input *input)
+{
+    if (bounds->left != 0) {
+        return bounds->left;
+    }
+    size_t missing = PCO__SSL_HEADER_SIZE - bounds->header_length;
+    size_t there = input->length < missing ? input->length : missing;
+    memcpy(bounds->header + bounds->header_length, input->data, there);
+    if (there < missing) {
+        return there;
+    }
+    return missing + (((size_t)bounds->header[3] << 8) | bounds->header[4]);
+}
+
+/* `length` of them have been read. Returns whether that completes the record. */
+static bool pass(pco__ssl_records *bounds, size_t whole, size_t length)
+{
+    if (bounds->left == 0) {
+        size_t missing = PCO__SSL_HEADER_SIZE - (size_t)bounds->header_length;
+        if (length < missing) {
+            bounds->header_length = (uint8_t)(bounds->header_length + length);
+            return false;
+        }
+        bounds->header_length = 0;
+    }
+    bounds->left = (uint16_t)(whole - length);
+    return bounds->left == 0;
+}
+
 static int bio_read(BIO *bio, char *to, size_t length, size_t *used)
 {
-    pco__ssl_loop *shared = BIO_get_data(bio);
-    pco__ssl_input *input = shared->input;
+    pco__ssl_call *call = ((pco__ssl_loop *)BIO_get_data(bio))->call;
+    pco__ssl_input *input = call->input;
     BIO_clear_retry_flags(bio);
-    if (input == NULL || input->length == 0) {
+    if (input == NULL || input->length == 0 || call->records == call->records_most) {
         *used = 0;
-        shared->dry = true;
+        call->dry = true;
         BIO_set_retry_read(bio);
         return -1;
     }
-    if (length > input->length) {
-        length = input->length;
-    }
+    size_t whole = length_of_record(call->bounds, input);
+    length = length < whole ? length : whole;
+    length = length < input->length ? length : input->length;
     memcpy(to, input->data, length);
     input->data += length;
     input->length -= length;
+    if (pass(call->bounds, whole, length)) {
+        call->records++;
+    }
     *used = length;
     return 1;
 }
 
 static int bio_write(BIO *bio, const char *from, size_t length, size_t *used)
 {
-    pco__ssl_loop *shared = BIO_get_data(bio);
+    pco__ssl_call *call = ((pco__ssl_loop *)BIO_get_data(bio))->call;
     BIO_clear_retry_flags(bio);
     *used = 0;
-    int code = pco__stream_append(shared->stream, from, length, shared->ends);
+    int code = call->lower->class_->append(call->lower, from, length, call->ends);
     if (code != 0) {
-        shared->error = code;
+        call->error = code;
         return -1;
     }
-    shared->output += length;
+    call->output += length;
     *used = length;
     return 1;
 }
@@ -82,7 +121,6 @@ static void free_shared(pco__ssl_loop *shared)
     BIO_meth_free(shared->method);
     pco__free(shared->plaintext);
     pco__free(shared->gathered);
-    pco__free(shared->arrived);
     pco__free(shared);
 }
 
@@ -112,12 +150,12 @@ pco__ssl_loop *pco__ssl_loop_get(pco_loop *loop, void (*sweep)(pco__timer *timer
     made->sweep.fire = sweep;
     made->turn.run = turn;
     pco__list_init(&made->busy);
-    pco__list_init(&made->waiting);
+    for (size_t i = 0; i < PCO__SSL_LINES; i++) {
+        pco__list_init(&made->lines[i].waiting);
+    }
     made->plaintext = pco__malloc(PCO__SSL_PLAINTEXT_SIZE);
     made->gathered = pco__malloc(PCO__SSL_RECORD_SIZE);
-    made->arrived = pco__malloc(PCO__SSL_ARRIVED_SIZE);
-    if (made->plaintext == NULL || made->gathered == NULL || made->arrived == NULL ||
-        !make_bio(made)) {
+    if (made->plaintext == NULL || made->gathered == NULL || !make_bio(made)) {
         free_shared(made);
         return NULL;
     }
@@ -126,7 +164,7 @@ pco__ssl_loop *pco__ssl_loop_get(pco_loop *loop, void (*sweep)(pco__timer *timer
     return made;
 }
 
-pco__ssl_loop *pco__ssl_loop_of(const SSL *engine)
+pco__ssl_call *pco__ssl_call_of(const SSL *engine)
 {
-    return BIO_get_data(SSL_get_rbio(engine));
+    return ((pco__ssl_loop *)BIO_get_data(SSL_get_rbio(engine)))->call;
 }

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * connection.h: one TLS connection, for the three files that make it up:
+ * connection.h: one TLS connection, for the files that make it up:
  *
- *   tls/engine.c     OpenSSL's part: encrypting, decrypting, what it says when it fails
- *   tls/protocol.c   the protocol to the stream below: handshake, reading, the end
- *   tls/tls_transport.c  the transport to the protocol above: writing, closing, what was agreed on
+ *   engine.c         OpenSSL's part: encrypting, decrypting, what it says when it fails
+ *   protocol.c       the protocol to the lower end: handshake, reading, the end
+ *   tls_write.c      the way out: plaintext that waits, and encrypting it
+ *   tls_transport.c  the transport to the protocol above: closing, what was agreed on, making
+ *   turns.c          when it has to wait for another turn of the loop
  *
- * The one hard idea is that OpenSSL is never waited for and never waits. What the stream has
- * received is decrypted until it is used up, and what OpenSSL writes is appended to the stream's
+ * The one hard idea is that OpenSSL is never waited for and never waits. What the lower end has
+ * received is decrypted until it is used up, and what OpenSSL writes is appended to the lower end's
  * output at once. No callback of the user runs inside OpenSSL, and after each one everything is
  * looked at anew: it may have closed or paused the transport, or set another protocol.
  */
@@ -20,14 +22,18 @@
 
 /*
  *     HANDSHAKING -> OPEN           the peer has proved what it had to
+ *                 -> FLUSHING       closing: plaintext waits still to be encrypted
  *                 -> SHUTTING_DOWN  close_notify is sent, the peer's is waited for
- *                 -> CLOSED         the stream is closing, OpenSSL is through
+ *                 -> CLOSED         the lower end is closing, OpenSSL is through
  *
- * A failure goes straight to CLOSED. connection_lost of the stream below ends everything.
+ * Any may be skipped. BROKEN follows OPEN: OpenSSL has failed, while what it had decrypted before
+ * is being delivered; it looks open to the user. connection_lost of the lower end ends everything.
  */
 typedef enum pco__ssl_state {
     PCO__SSL_HANDSHAKING,
     PCO__SSL_OPEN,
+    PCO__SSL_BROKEN,
+    PCO__SSL_FLUSHING,
     PCO__SSL_SHUTTING_DOWN,
     PCO__SSL_CLOSED
 } pco__ssl_state;
@@ -38,7 +44,7 @@ typedef struct pco__ssl_handshake {
     pco__ssl_setup *setup;
     double timeout;
     pco_protocol *(*make_protocol)(void *context);
-    void (*done)(pco__stream *stream, const pco_error *error, void *context);
+    void (*done)(pco_transport *transport, const pco_error *error, void *context);
     void *context_of_calls;
 } pco__ssl_handshake;
 
@@ -49,76 +55,101 @@ typedef struct pco__ssl_details {
     unsigned char certificate[];
 } pco__ssl_details;
 
-typedef struct pco__ssl {
+/* Ciphertext that waits: reading is paused, or another turn is needed. */
+typedef struct pco__ssl_kept {
+    size_t used;
+    size_t length;
+    unsigned char data[];
+} pco__ssl_kept;
+
+struct pco__ssl {
     pco_transport base;
-    pco_protocol lower; /* what the stream sees */
+    pco_protocol below;   /* what the lower end sees */
+    pco_transport *lower; /* NULL when closed */
     pco__ssl_loop *shared;
-    SSL *engine;
+    SSL *engine;                   /* NULL: a server's before its first byte, and when closed */
     pco__ssl_handshake *handshake; /* NULL: it is over */
     pco__ssl_details *details;
+    pco__ssl_kept *kept;
+    unsigned char *plaintext; /* PCO__SSL_PLAINTEXT_SIZE: the loop's, or its own upon another TLS */
+    pco__queue queue;         /* plaintext that waits to be encrypted */
+    size_t high;
+    size_t low;
     pco__link busy;    /* in the loop's list of those used of late */
-    pco__link waiting; /* in the loop's list of handshakes that wait for another turn */
-    pco__task task;    /* delivers what OpenSSL holds when reading is resumed; holds a reference */
+    pco__link waiting; /* in a line of the loop's */
+    pco__task task;    /* delivers what waits when reading is resumed; holds a reference */
     pco__timer timer;  /* limits the handshake, later the shutdown */
     double shutdown_timeout;
+    pco__ssl_records bounds;
+    uint64_t idle_since;  /* when the first of the messages came that brought no data... */
+    unsigned idle;        /* ...and how many they are */
     size_t answered;      /* bytes that reading made OpenSSL write and that have not left */
+    size_t left;          /* to be sent at the last look of the shutdown's limit */
     const char *sentence; /* static; NULL: the error's own */
-    int error;            /* what connection_lost is told, 0: what the stream says */
+    int error;            /* what connection_lost is told, 0: what the lower end says */
     int system_code;      /* OpenSSL's reason */
     uint8_t state;        /* pco__ssl_state */
     bool made;            /* connection_made has been called */
-    bool called;          /* its handshake has waited, and what it has received is its turn */
     bool delivering;      /* callbacks run that input has caused: what they do about reading counts
                              when that is over */
     bool goes_on;         /* the callback that runs is not the last: answers leave together */
-    bool broken;          /* OpenSSL has failed and must not be called any more */
+    bool writing_paused;  /* pause_writing was called last */
+    bool peer_closed;     /* its close_notify, or the end of the stream, has come */
     bool used;            /* since the last sweep */
-} pco__ssl;
+};
 
-/* ---- tls/engine.c ---- */
+/* ---- engine.c ---- */
 
-/* Makes OpenSSL's part for the setup of the handshake. */
-int pco__ssl_engine_new(pco__ssl *ssl, const pco__ssl_options *options, pco__ssl_loop *shared,
-                        pco_error *error);
+/* Makes OpenSSL's part for the setup of the handshake. `server_name`: see pco__ssl_options. */
+int pco__ssl_engine_new(pco__ssl *ssl, bool client, const char *server_name, pco_error *error);
 
-/* How a step went; failures are noted in `broken` and `error`. Reading gives a count instead. */
+/* How a step went; failures are noted. Reading and writing give a count instead of DONE. */
 enum {
-    PCO__SSL_DONE = 1,   /* the handshake is complete; both close_notify were exchanged */
-    PCO__SSL_MORE = 0,   /* the input is used up; the peer's close_notify is missing */
-    PCO__SSL_END = -1,   /* the peer has sent close_notify */
-    PCO__SSL_FAILED = -2 /* OpenSSL must not be called any more */
+    PCO__SSL_DONE = 1,     /* the handshake is complete; both close_notify were exchanged */
+    PCO__SSL_MORE = 0,     /* more input is needed; the peer's close_notify is missing */
+    PCO__SSL_END = -1,     /* the peer has sent close_notify */
+    PCO__SSL_NO_DATA = -2, /* a record, or some of a handshake, brought nothing; ask again */
+    PCO__SSL_FAILED = -3   /* OpenSSL must not be called any more */
 };
 
 int pco__ssl_engine_handshake(pco__ssl *ssl, pco__ssl_input *input);
 
-/* Decrypts into `memory`. Returns how many bytes, more than 0; or MORE, END, FAILED. */
+/* Decrypts a record into `memory`. Returns how many bytes, more than 0; or how it went. */
 int pco__ssl_engine_read(pco__ssl *ssl, pco__ssl_input *input, void *memory, size_t length);
 
-/* Encrypts into the stream's output. Returns 0; otherwise it has failed: ENOMEM or ECLOSED. */
-int pco__ssl_engine_write(pco__ssl *ssl, const unsigned char *data, size_t length);
+/*
+ * Encrypts one record into the lower end's output. Returns how many bytes, more than 0; MORE: the
+ * peer has begun a message whose end must come first; or FAILED. `last`: nothing follows for now.
+ */
+int pco__ssl_engine_write(pco__ssl *ssl, const unsigned char *data, size_t length, bool last);
 
-/* Sends close_notify. Returns DONE, MORE or FAILED. */
+/*
+ * Sends close_notify. Returns DONE, FAILED, or MORE: it has not been sent, either, if
+ * pco__ssl_engine_said_goodbye says so.
+ */
 int pco__ssl_engine_shutdown(pco__ssl *ssl);
+bool pco__ssl_engine_said_goodbye(const pco__ssl *ssl);
 
-/* Whether OpenSSL holds records, whole or begun, or a close_notify, that were not delivered. */
+/* Whether OpenSSL holds plaintext, or a close_notify, that was not delivered. */
 bool pco__ssl_engine_holds_input(const pco__ssl *ssl);
 
 /* Notes why the connection ends; the first reason stays. `sentence` is static or NULL. */
 void pco__ssl_set_error(pco__ssl *ssl, int code, int system_code, const char *sentence);
 
-/* The timer of pco__ssl_loop. */
+/* The timer of pco__ssl_loop; and starts it, if there is something to sweep. */
 void pco__ssl_sweep(pco__timer *timer);
+void pco__ssl_sweep_soon(pco__ssl_loop *shared);
 
-/* ---- tls/protocol.c ---- */
+/* ---- protocol.c ---- */
 
-/* What the stream sees until the handshake is done. */
-extern const pco_protocol_methods pco__ssl_handshake_methods;
+/* What the lower end sees. */
+extern const pco_protocol_methods pco__ssl_lower_methods;
 
-/* The task of pco__ssl_loop: calls the handshakes that may go on in the next turn. */
-void pco__ssl_turn(pco__task *task);
+/* It is its turn: goes on with what waits, input and output. */
+void pco__ssl_serve(pco__ssl *ssl);
 
-/* Delivers what OpenSSL holds: run by pco__ssl.task. */
-void pco__ssl_deliver_held(pco__task *task);
+/* Run by pco__ssl.task: as pco__ssl_serve, and gives the reference back. */
+void pco__ssl_run_task(pco__task *task);
 
 /* Fires when the handshake or the shutdown has taken too long. */
 void pco__ssl_timed_out(pco__timer *timer);
@@ -126,28 +157,59 @@ void pco__ssl_timed_out(pco__timer *timer);
 /* Gives back what only the handshake needed. */
 void pco__ssl_drop_handshake(pco__ssl *ssl);
 
-/* ---- tls/tls_transport.c ---- */
+/* Pauses or resumes the lower end, as it should be now. */
+void pco__ssl_update_reading(pco__ssl *ssl);
+
+/* ---- tls_write.c ---- */
+
+/* The class's functions. */
+int pco__ssl_write(pco_transport *transport, const void *data, size_t length);
+int pco__ssl_writelines(pco_transport *transport, const pco_buffer *buffers, size_t count);
+int pco__ssl_write_owned(pco_transport *transport, const pco_buffer *buffer, pco__owned owned);
+int pco__ssl_append(pco_transport *transport, const void *data, size_t length, bool ends);
+size_t pco__ssl_pending(const pco_transport *transport);
+bool pco__ssl_await_room(pco_transport *transport, size_t size);
+void pco__ssl_set_limits(pco_transport *transport, size_t high, size_t low);
+void pco__ssl_get_limits(const pco_transport *transport, size_t *high, size_t *low);
+
+/*
+ * Encrypts what waits, as far as the lower end has room and the turn has time; goes on with closing
+ * when all of it has been, and calls resume_writing when it may.
+ */
+void pco__ssl_pump(pco__ssl *ssl);
+
+/* ---- tls_transport.c ---- */
 
 void pco__ssl_set_state(pco__ssl *ssl, pco__ssl_state state);
 
 /* Whether the user sees the transport as open. */
 static inline bool pco__ssl_is_open(const pco__ssl *ssl)
 {
-    return ssl->state == PCO__SSL_OPEN && pco__stream_is_open(ssl->base.stream);
+    return (ssl->state == PCO__SSL_OPEN || ssl->state == PCO__SSL_BROKEN) && ssl->lower != NULL &&
+           !ssl->lower->class_->is_closing(ssl->lower);
 }
 
 /*
- * Sends close_notify behind everything written, and waits for the peer's, unless it has come.
- * What the peer sends until then is dropped.
+ * The user has closed: what waits is encrypted, close_notify is sent behind it, and the peer's
+ * waited for, unless it has come. What the peer sends until then is dropped.
  */
+void pco__ssl_close(pco__ssl *ssl);
+
+/* Sends close_notify: all that was written has been encrypted. */
 void pco__ssl_shut_down(pco__ssl *ssl);
 
-/* Closes the stream when what was written has left. */
+/* Closes the lower end when what was written has left. */
 void pco__ssl_end(pco__ssl *ssl);
 
 /* As pco__ssl_end after a failure, and waits a moment for the peer to read the alert. */
 void pco__ssl_end_failed(pco__ssl *ssl);
 
 void pco__ssl_end_at_once(pco__ssl *ssl, bool reset);
+
+/* connection_lost has returned: gives up what the connection had. */
+void pco__ssl_close_down(pco__ssl *ssl);
+
+/* Has pco__ssl_run_task run. */
+void pco__ssl_schedule(pco__ssl *ssl);
 
 #endif

@@ -405,7 +405,7 @@ static bool switch_setup(SSL *engine, const pco__ssl_setup *setup)
 int pco__ssl_client_hello(SSL *engine, int *alert, void *unused)
 {
     char name[NAME_MOST + 1];
-    pco_ssl_context *context = pco__ssl_loop_of(engine)->context;
+    pco_ssl_context *context = pco__ssl_call_of(engine)->context;
     (void)unused;
     if (context == NULL || !get_server_name(engine, name)) {
         return SSL_CLIENT_HELLO_SUCCESS;

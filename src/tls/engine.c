@@ -29,10 +29,14 @@
 #define UNREAD_ANSWERS_MOST ((size_t)64 * 1024)
 
 /*
- * Up to so many bytes OpenSSL takes whole, and looks for records itself, which spares a call of the
- * BIO for each; larger input it takes record by record, which spares moving what is left over.
+ * Records that bring no data (key updates, attempts to renegotiate), in a row within a second.
+ * (Go's and BoringSSL's limits are 16 and 32, without a time.)
  */
-#define READ_AHEAD_MOST ((size_t)4 * 1024)
+#define IDLE_RECORDS_MOST 32
+#define IDLE_TIME ((uint64_t)1000 * 1000 * 1000)
+
+/* Records that a step of a handshake takes in: a flight, but not a flood of tiny ones. */
+#define HANDSHAKE_RECORDS 16
 
 /* ---- Idle connections ---- */
 
@@ -72,8 +76,13 @@ void pco__ssl_sweep(pco__timer *timer)
         }
         ssl->used = false;
     }
-    if (!pco__list_is_empty(&shared->busy)) {
-        pco__loop_start_timer(shared->loop, timer, SWEEP_INTERVAL);
+    pco__ssl_sweep_soon(shared);
+}
+
+void pco__ssl_sweep_soon(pco__ssl_loop *shared)
+{
+    if (!pco__list_is_empty(&shared->busy) && !pco__timer_is_running(&shared->sweep)) {
+        pco__loop_start_timer(shared->loop, &shared->sweep, SWEEP_INTERVAL);
     }
 }
 
@@ -81,39 +90,35 @@ static void mark_used(pco__ssl *ssl, pco__ssl_loop *shared)
 {
     ssl->used = true;
     if (ssl->busy.next == NULL) {
-        if (pco__list_is_empty(&shared->busy) && !pco__timer_is_running(&shared->sweep)) {
-            pco__loop_start_timer(shared->loop, &shared->sweep, SWEEP_INTERVAL);
-        }
         pco__list_append(&shared->busy, &ssl->busy);
+        pco__loop_schedule(shared->loop, &shared->turn);
     }
 }
 
 /* ---- Going in and out ---- */
 
-static pco__ssl_loop *enter(pco__ssl *ssl, pco__ssl_input *input)
+static void enter(pco__ssl *ssl, pco__ssl_call *call, pco__ssl_input *input)
 {
-    pco__ssl_loop *shared = ssl->shared;
-    assert(shared->stream == NULL && !ssl->broken);
-    mark_used(ssl, shared);
-    shared->stream = ssl->base.stream;
-    shared->input = input;
-    shared->output = 0;
-    shared->error = 0;
-    shared->dry = false;
-    shared->ends = false;
-    shared->warned = false;
-    return shared;
+    assert(ssl->state != PCO__SSL_BROKEN && ssl->engine != NULL);
+    mark_used(ssl, ssl->shared);
+    *call = (pco__ssl_call){.outer = ssl->shared->call,
+                            .lower = ssl->lower,
+                            .bounds = &ssl->bounds,
+                            .input = input,
+                            .records_most = 1};
+    ssl->shared->call = call;
 }
 
-static void leave(pco__ssl_loop *shared)
+static void leave(pco__ssl *ssl, const pco__ssl_call *call)
 {
-    shared->stream = NULL;
-    shared->input = NULL;
+    ssl->shared->call = call->outer;
 }
 
 void pco__ssl_set_error(pco__ssl *ssl, int code, int system_code, const char *sentence)
 {
-    ssl->broken = true;
+    if (ssl->state == PCO__SSL_OPEN) {
+        pco__ssl_set_state(ssl, PCO__SSL_BROKEN);
+    }
     if (ssl->error == 0) {
         ssl->error = code;
         ssl->system_code = system_code;
@@ -121,17 +126,23 @@ void pco__ssl_set_error(pco__ssl *ssl, int code, int system_code, const char *se
     }
 }
 
-/* A call has failed. If that is because the stream has ended, it is the stream that says why. */
-static int note_failure(pco__ssl *ssl, const pco__ssl_loop *shared)
+/* A call has failed. If that is because the lower end has ended, that says why: 0 is noted. */
+static int note_failure(pco__ssl *ssl, const pco__ssl_call *call)
 {
     pco__ssl_reason reason = pco__ssl_take_reason();
-    if (shared->error == PCO_ECLOSED) {
-        ssl->broken = true;
-    } else if (shared->error != 0) {
-        pco__ssl_set_error(ssl, shared->error, 0, NULL);
+    if (call->error == PCO_ECLOSED) {
+        pco__ssl_set_error(ssl, 0, 0, NULL);
+    } else if (call->error != 0) {
+        pco__ssl_set_error(ssl, call->error, 0, NULL);
     } else {
         pco__ssl_set_error(ssl, reason.code, reason.system_code, reason.sentence);
     }
+    return PCO__SSL_FAILED;
+}
+
+static int refuse(pco__ssl *ssl, const char *sentence)
+{
+    pco__ssl_set_error(ssl, PCO_ETLS, 0, sentence);
     return PCO__SSL_FAILED;
 }
 
@@ -139,106 +150,120 @@ static int note_failure(pco__ssl *ssl, const pco__ssl_loop *shared)
 
 int pco__ssl_engine_handshake(pco__ssl *ssl, pco__ssl_input *input)
 {
-    pco__ssl_loop *shared = enter(ssl, input);
-    SSL_set_read_ahead(ssl->engine, 1);
-    shared->context = ssl->handshake->context;
-    shared->setup = ssl->handshake->setup;
+    pco__ssl_call call;
+    enter(ssl, &call, input);
+    call.records_most = HANDSHAKE_RECORDS;
+    call.context = ssl->handshake->context;
+    call.setup = ssl->handshake->setup;
     ERR_clear_error();
     int result = SSL_do_handshake(ssl->engine);
-    shared->context = NULL;
-    shared->setup = NULL;
-    leave(shared);
-    if (shared->error != 0) {
-        return note_failure(ssl, shared);
+    leave(ssl, &call);
+    if (call.error != 0) {
+        return note_failure(ssl, &call);
     }
     if (result == 1) {
         /* It may be long before the first message, and there may be many in its place. */
         rest(ssl);
         return PCO__SSL_DONE;
     }
-    return shared->dry ? PCO__SSL_MORE : note_failure(ssl, shared);
+    if (!call.dry) {
+        return note_failure(ssl, &call);
+    }
+    return input->length != 0 ? PCO__SSL_NO_DATA : PCO__SSL_MORE;
 }
 
 /* Reading has made OpenSSL write `length` bytes. A peer that has it write on and on must read. */
 static bool may_answer(pco__ssl *ssl, size_t length)
 {
-    if (pco__stream_pending(ssl->base.stream) <= length) {
+    if (ssl->lower->class_->pending(ssl->lower) <= length) {
         ssl->answered = 0;
     }
     ssl->answered += length;
     return ssl->answered <= UNREAD_ANSWERS_MOST;
 }
 
+/* A record has brought no data. Whether the peer may send more of them. */
+static bool may_idle(pco__ssl *ssl)
+{
+    uint64_t now = pco__loop_now(ssl->shared->loop);
+    if (ssl->idle == 0 || now - ssl->idle_since >= IDLE_TIME) {
+        ssl->idle = 0;
+        ssl->idle_since = now;
+    }
+    return ++ssl->idle <= IDLE_RECORDS_MOST;
+}
+
 int pco__ssl_engine_read(pco__ssl *ssl, pco__ssl_input *input, void *memory, size_t length)
 {
-    pco__ssl_loop *shared = enter(ssl, input);
-    SSL_set_read_ahead(ssl->engine, input->length <= READ_AHEAD_MOST);
+    pco__ssl_call call;
+    enter(ssl, &call, input);
     int count = SSL_read(ssl->engine, memory, length < INT_MAX ? (int)length : INT_MAX);
-    leave(shared);
-    if (shared->error != 0) {
-        return note_failure(ssl, shared);
+    leave(ssl, &call);
+    if (call.error != 0) {
+        return note_failure(ssl, &call);
     }
-    if (shared->output != 0 && !may_answer(ssl, shared->output)) {
-        pco__ssl_set_error(ssl, PCO_ETLS, 0, "the peer demands answers and does not read them");
-        return PCO__SSL_FAILED;
+    if (call.output != 0 && !may_answer(ssl, call.output)) {
+        return refuse(ssl, "the peer demands answers and does not read them");
     }
     if (count > 0) {
+        ssl->idle = 0;
         return count;
     }
-    if (shared->dry) {
+    if ((SSL_get_shutdown(ssl->engine) & SSL_RECEIVED_SHUTDOWN) != 0 && !call.warned) {
+        return PCO__SSL_END;
+    }
+    if (!call.dry) {
+        return note_failure(ssl, &call);
+    }
+    if (call.records == 0) {
         return PCO__SSL_MORE;
     }
-    bool closed = (SSL_get_shutdown(ssl->engine) & SSL_RECEIVED_SHUTDOWN) != 0 && !shared->warned;
-    return closed ? PCO__SSL_END : note_failure(ssl, shared);
+    return may_idle(ssl) ? PCO__SSL_NO_DATA : refuse(ssl, "the peer sends records without data");
 }
 
 /*
- * A record at a time. Nothing keeps a healthy OpenSSL from writing, since its output is always
- * taken, but one thing: a message of the handshake's kind, such as a ticket, that has come in part.
- * It is a failure, because no plaintext is kept. Only servers send messages of more than a record.
+ * Nothing keeps a healthy OpenSSL from writing, since its output is always taken, but one thing: a
+ * message of the handshake's kind (a key update, a ticket) that has come in part (RFC 8446, 5.1).
  */
-int pco__ssl_engine_write(pco__ssl *ssl, const unsigned char *data, size_t length)
+int pco__ssl_engine_write(pco__ssl *ssl, const unsigned char *data, size_t length, bool last)
 {
-    pco__ssl_loop *shared = enter(ssl, NULL);
-    int count = 1;
-    while (length != 0 && count > 0) {
-        size_t piece = length < PCO__SSL_RECORD_SIZE ? length : PCO__SSL_RECORD_SIZE;
-        shared->ends = piece == length && !ssl->goes_on;
-        count = SSL_write(ssl->engine, data, (int)piece);
-        if (count > 0) {
-            data += count;
-            length -= (size_t)count;
-        }
-    }
-    leave(shared);
+    pco__ssl_call call;
+    enter(ssl, &call, NULL);
+    size_t piece = length < PCO__SSL_RECORD_SIZE ? length : PCO__SSL_RECORD_SIZE;
+    call.ends = last && piece == length && !ssl->goes_on;
+    int count = SSL_write(ssl->engine, data, (int)piece);
+    leave(ssl, &call);
     if (count > 0) {
-        return 0;
+        return count;
     }
-    if (shared->dry) {
-        pco__ssl_set_error(ssl, PCO_ETLS, 0,
-                           "a message that the peer has begun is missing its end");
-    } else {
-        note_failure(ssl, shared);
-    }
-    return ssl->error == PCO_ENOMEM ? PCO_ENOMEM : PCO_ECLOSED;
+    return call.dry ? PCO__SSL_MORE : note_failure(ssl, &call);
 }
 
+/* OpenSSL does not shut down in the middle of a message of the peer's, either. */
 int pco__ssl_engine_shutdown(pco__ssl *ssl)
 {
-    pco__ssl_loop *shared = enter(ssl, NULL);
+    if (SSL_in_init(ssl->engine)) {
+        return PCO__SSL_MORE;
+    }
+    pco__ssl_call call;
+    enter(ssl, &call, NULL);
     int result = SSL_shutdown(ssl->engine);
-    leave(shared);
+    leave(ssl, &call);
     if (result >= 0) {
         return result == 1 ? PCO__SSL_DONE : PCO__SSL_MORE;
     }
-    note_failure(ssl, shared);
-    return PCO__SSL_FAILED;
+    return note_failure(ssl, &call);
+}
+
+bool pco__ssl_engine_said_goodbye(const pco__ssl *ssl)
+{
+    return (SSL_get_shutdown(ssl->engine) & SSL_SENT_SHUTDOWN) != 0;
 }
 
 bool pco__ssl_engine_holds_input(const pco__ssl *ssl)
 {
-    return SSL_has_pending(ssl->engine) != 0 ||
-           (SSL_get_shutdown(ssl->engine) & SSL_RECEIVED_SHUTDOWN) != 0;
+    return ssl->engine != NULL && (SSL_has_pending(ssl->engine) != 0 ||
+                                   (SSL_get_shutdown(ssl->engine) & SSL_RECEIVED_SHUTDOWN) != 0);
 }
 
 /* ---- Making ---- */
@@ -280,7 +305,7 @@ static void note_alert(const SSL *engine, int where, int value)
     void (*theirs)(const SSL *, int, int) = SSL_CTX_get_info_callback(SSL_get_SSL_CTX(engine));
     if (where == SSL_CB_READ_ALERT) {
         bool fatal = value >> 8 == SSL3_AL_FATAL && SSL_version(engine) < TLS1_3_VERSION;
-        pco__ssl_loop_of(engine)->warned = fatal || (value & 0xff) != SSL_AD_CLOSE_NOTIFY;
+        pco__ssl_call_of(engine)->warned = fatal || (value & 0xff) != SSL_AD_CLOSE_NOTIFY;
     }
     if (theirs != NULL) {
         theirs(engine, where, value);
@@ -291,8 +316,7 @@ static void note_alert(const SSL *engine, int where, int value)
  * What is needed here is set in the SSL and not in the SSL_CTX, which may be the user's: no
  * renegotiation, no asynchronous jobs, no shutdown in silence.
  */
-int pco__ssl_engine_new(pco__ssl *ssl, const pco__ssl_options *options, pco__ssl_loop *shared,
-                        pco_error *error)
+int pco__ssl_engine_new(pco__ssl *ssl, bool client, const char *server_name, pco_error *error)
 {
     ERR_clear_error();
     SSL *engine = SSL_new(ssl->handshake->setup->ctx);
@@ -304,14 +328,15 @@ int pco__ssl_engine_new(pco__ssl *ssl, const pco__ssl_options *options, pco__ssl
     SSL_set_mode(engine, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                              SSL_MODE_AUTO_RETRY);
     SSL_clear_mode(engine, SSL_MODE_ASYNC);
+    SSL_set_read_ahead(engine, 1);
     SSL_set_info_callback(engine, note_alert);
     SSL_set_quiet_shutdown(engine, 0);
-    BIO_up_ref(shared->bio);
-    SSL_set_bio(engine, shared->bio, shared->bio);
-    if (!options->client) {
+    BIO_up_ref(ssl->shared->bio);
+    SSL_set_bio(engine, ssl->shared->bio, ssl->shared->bio);
+    if (!client) {
         SSL_set_accept_state(engine);
         return 0;
     }
     SSL_set_connect_state(engine);
-    return options->server_name != NULL ? set_server_name(engine, options->server_name, error) : 0;
+    return server_name != NULL ? set_server_name(engine, server_name, error) : 0;
 }

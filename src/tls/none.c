@@ -62,9 +62,16 @@ void pco_ssl_context_release(pco_ssl_context *context)
     (void)context;
 }
 
-int pco__ssl_start(pco__stream *stream, const pco__ssl_options *options, pco_error *error)
+int pco__ssl_put_on(pco_transport *lower, const pco__ssl_options *options, pco__ssl **ssl,
+                    pco_error *error)
 {
-    (void)stream;
+    (void)lower;
     (void)options;
+    (void)ssl;
     return not_supported(error);
+}
+
+void pco__ssl_begin(pco__ssl *ssl)
+{
+    (void)ssl;
 }

@@ -1,35 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * protocol.c: the side of a TLS connection that the stream below sees: the handshake, reading,
- * and the end.
+ * protocol.c: the side of a TLS connection that the lower end sees: the handshake, reading, and the
+ * end.
  *
- * A step of a handshake costs as much as hundreds of messages: a private key is used. So a loop
- * makes a few of them per turn, and the established connections have theirs in between. What
- * further handshakes have received is kept by their streams, which pause; they are called first
- * come, first served.
+ * Input is used in steps, between which the turn's budget is looked at. What cannot be used now,
+ * because the user has paused reading or the turn has no time left, is kept here, and the lower end
+ * is paused as long as there is any: it is at most what one data_received may bring.
  *
  * A failure of OpenSSL comes behind data that was good and is delivered first. So the outcome of
  * reading is only acted on when the user's callback has returned, and with what holds then.
  */
-#include "tls/connection.h"
-
 #include <openssl/x509_vfy.h>
 #include <string.h>
 
 #include "support/memory.h"
+#include "tls/connection.h"
+#include "tls/turns.h"
 
-/*
- * Steps of handshakes per turn of a loop. A step takes 0.1 to 1.5 ms, by the kind of the key, and
- * a turn some microseconds: few enough that established connections do not wait for long, many
- * enough that the turns in between cost nothing to speak of.
- */
-#define STEPS_PER_TURN 8
+/* Records of a step: as much as fills the loop's memory, if they are full. */
+#define STEP_RECORDS 16
 
-static const pco_protocol_methods lower_methods;
-
-static pco__ssl *of_lower(pco_protocol *lower)
+static pco__ssl *of_below(pco_protocol *below)
 {
-    return PCO__CONTAINER(lower, pco__ssl, lower);
+    return PCO__CONTAINER(below, pco__ssl, below);
 }
 
 /* ---- The handshake ---- */
@@ -48,7 +41,7 @@ static void report_handshake(pco__ssl *ssl, const pco_error *error)
 {
     pco__ssl_handshake done = *ssl->handshake;
     pco__ssl_drop_handshake(ssl);
-    done.done(ssl->base.stream, error, done.context_of_calls);
+    done.done(&ssl->base, error, done.context_of_calls);
 }
 
 static void handshake_failed(pco__ssl *ssl)
@@ -77,7 +70,7 @@ static void open_connection(pco__ssl *ssl)
         return;
     }
     pco__ssl_set_state(ssl, PCO__SSL_OPEN);
-    ssl->lower.methods = &lower_methods;
+    ssl->lower->class_->receive_at_most(ssl->lower, PCO__SSL_PLAINTEXT_SIZE);
     pco_protocol *protocol = done.make_protocol(done.context_of_calls);
     if (protocol == NULL) {
         pco__ssl_end_at_once(ssl, false);
@@ -90,14 +83,42 @@ static void open_connection(pco__ssl *ssl)
     }
 }
 
-static void continue_handshake(pco__ssl *ssl, pco__ssl_input *input)
+/* A server's engine is made when there is something for it to read. */
+static bool has_engine(pco__ssl *ssl)
 {
+    pco_error error;
+    if (ssl->engine != NULL) {
+        return true;
+    }
+    int code = pco__ssl_engine_new(ssl, false, NULL, &error);
+    if (code != 0) {
+        pco__ssl_set_error(ssl, code, error.system_code, NULL);
+        pco__ssl_end_at_once(ssl, false);
+        report_handshake(ssl, &error);
+    }
+    return code == 0;
+}
+
+/* Makes a step. Returns whether another may follow at once. */
+static bool step_of_handshake(pco__ssl *ssl, pco__ssl_input *input)
+{
+    pco__ssl_loop *shared = ssl->shared;
+    if (!pco__ssl_may_go_on(shared, PCO__SSL_HANDSHAKES)) {
+        pco__ssl_wait_in_line(ssl, PCO__SSL_HANDSHAKES);
+        return false;
+    }
+    if ((ssl->engine == NULL && input->length == 0) || !has_engine(ssl)) {
+        return false;
+    }
+    uint64_t began = pco__ssl_step_begins(shared);
     int outcome = pco__ssl_engine_handshake(ssl, input);
+    pco__ssl_step_ends(shared, PCO__SSL_HANDSHAKES, began);
     if (outcome == PCO__SSL_DONE) {
         open_connection(ssl);
     } else if (outcome == PCO__SSL_FAILED && ssl->error != 0) {
         handshake_failed(ssl);
     }
+    return outcome == PCO__SSL_NO_DATA;
 }
 
 void pco__ssl_timed_out(pco__timer *timer)
@@ -114,14 +135,14 @@ void pco__ssl_timed_out(pco__timer *timer)
     if (ssl->state != PCO__SSL_CLOSED) {
         pco__ssl_set_state(ssl, PCO__SSL_CLOSED);
     }
-    pco__stream_fail(ssl->base.stream, PCO_ETIMEDOUT, 0, "TLS shutdown timed out");
+    ssl->lower->class_->fail(ssl->lower, PCO_ETIMEDOUT, 0, "TLS shutdown timed out");
 }
 
 /* ---- Reading ---- */
 
 static bool may_deliver(const pco__ssl *ssl)
 {
-    return pco__ssl_is_open(ssl) && !ssl->broken && !ssl->base.reading_paused;
+    return ssl->state == PCO__SSL_OPEN && pco__ssl_is_open(ssl) && !ssl->base.reading_paused;
 }
 
 /* After reading has brought something: whether there may be more. */
@@ -134,18 +155,19 @@ static bool has_more(const pco__ssl *ssl, const pco__ssl_input *input)
 static void peer_closed(pco__ssl *ssl)
 {
     pco_protocol *protocol = ssl->base.protocol;
+    ssl->peer_closed = true;
     if (protocol->methods->eof_received != NULL) {
         protocol->methods->eof_received(protocol, &ssl->base);
     }
     if (ssl->state == PCO__SSL_OPEN) {
-        pco__ssl_shut_down(ssl);
+        pco__ssl_close(ssl);
     }
 }
 
 /* Acts on how reading ended. */
 static void act_on(pco__ssl *ssl, int outcome)
 {
-    if (outcome == PCO__SSL_FAILED && ssl->state == PCO__SSL_OPEN) {
+    if (outcome == PCO__SSL_FAILED && ssl->state == PCO__SSL_BROKEN) {
         pco__ssl_end_failed(ssl);
     } else if (outcome == PCO__SSL_END && may_deliver(ssl)) {
         peer_closed(ssl);
@@ -153,21 +175,23 @@ static void act_on(pco__ssl *ssl, int outcome)
 }
 
 /*
- * Fills the loop's memory with as many records as there are, and delivers them as one. Returns
+ * Fills the connection's memory with what a few records bring, and delivers it as one. Returns
  * whether there is more.
  */
 static bool deliver_lent(pco__ssl *ssl, pco__ssl_input *input)
 {
-    unsigned char *memory = ssl->shared->plaintext;
+    unsigned char *memory = ssl->plaintext;
     size_t filled = 0;
     bool more = true;
     int outcome = 1;
-    while (more && filled < PCO__SSL_PLAINTEXT_SIZE) {
+    uint64_t began = pco__ssl_step_begins(ssl->shared);
+    for (unsigned i = 0; more && i < STEP_RECORDS && filled < PCO__SSL_PLAINTEXT_SIZE; i++) {
         outcome =
             pco__ssl_engine_read(ssl, input, memory + filled, PCO__SSL_PLAINTEXT_SIZE - filled);
         filled += outcome > 0 ? (size_t)outcome : 0;
-        more = outcome > 0 && has_more(ssl, input);
+        more = (outcome > 0 || outcome == PCO__SSL_NO_DATA) && has_more(ssl, input);
     }
+    pco__ssl_step_ends(ssl->shared, PCO__SSL_DATA, began);
 
     ssl->goes_on = more;
     pco_protocol *protocol = ssl->base.protocol;
@@ -197,8 +221,10 @@ static bool deliver_buffered(pco__ssl *ssl, pco__ssl_input *input)
         act_on(ssl, PCO__SSL_FAILED);
         return false;
     }
+    uint64_t began = pco__ssl_step_begins(ssl->shared);
     int outcome = pco__ssl_engine_read(ssl, input, memory, length);
-    bool more = outcome > 0 && has_more(ssl, input);
+    pco__ssl_step_ends(ssl->shared, PCO__SSL_DATA, began);
+    bool more = (outcome > 0 || outcome == PCO__SSL_NO_DATA) && has_more(ssl, input);
     ssl->goes_on = more;
     if (outcome > 0 && protocol->methods->buffer_updated != NULL) {
         protocol->methods->buffer_updated(protocol, &ssl->base, (size_t)outcome);
@@ -207,173 +233,182 @@ static bool deliver_buffered(pco__ssl *ssl, pco__ssl_input *input)
     return more;
 }
 
+/* Whether there is time for another step; if not, the connection waits for its turn. */
+static bool may_go_on(pco__ssl *ssl)
+{
+    if (pco__ssl_may_go_on(ssl->shared, PCO__SSL_DATA)) {
+        return true;
+    }
+    pco__ssl_wait_in_line(ssl, PCO__SSL_DATA);
+    return false;
+}
+
 static void deliver(pco__ssl *ssl, pco__ssl_input *input)
 {
     bool more = input->length != 0 || pco__ssl_engine_holds_input(ssl);
-    while (more && may_deliver(ssl)) {
+    while (more && may_deliver(ssl) && may_go_on(ssl)) {
         bool buffered = ssl->base.protocol->methods->get_buffer != NULL;
         more = buffered ? deliver_buffered(ssl, input) : deliver_lent(ssl, input);
     }
 }
 
-/* While shutting down: reads to the peer's close_notify, and drops what comes before it. */
-static void discard(pco__ssl *ssl, pco__ssl_input *input)
+/*
+ * Closing: reads to the peer's close_notify, and drops what comes before it. Ours may have had to
+ * wait for the end of a message of the peer's.
+ */
+static bool discard_some(pco__ssl *ssl, pco__ssl_input *input)
 {
-    unsigned char *memory = ssl->shared->plaintext;
-    int outcome;
-    do {
-        outcome = pco__ssl_engine_read(ssl, input, memory, PCO__SSL_PLAINTEXT_SIZE);
-    } while (outcome > 0);
-    if (outcome == PCO__SSL_END) {
-        pco__ssl_end(ssl);
-    } else if (outcome == PCO__SSL_FAILED) {
-        pco__ssl_end_failed(ssl);
+    uint64_t began = pco__ssl_step_begins(ssl->shared);
+    int outcome = 1;
+    for (unsigned i = 0; (outcome > 0 || outcome == PCO__SSL_NO_DATA) && i < STEP_RECORDS; i++) {
+        outcome = pco__ssl_engine_read(ssl, input, ssl->plaintext, PCO__SSL_PLAINTEXT_SIZE);
     }
+    pco__ssl_step_ends(ssl->shared, PCO__SSL_DATA, began);
+    if (outcome == PCO__SSL_FAILED) {
+        pco__ssl_end_failed(ssl);
+    } else if (outcome == PCO__SSL_END && ssl->state == PCO__SSL_FLUSHING) {
+        ssl->peer_closed = true;
+    } else if (outcome == PCO__SSL_END) {
+        pco__ssl_end(ssl);
+    } else if (ssl->state == PCO__SSL_SHUTTING_DOWN && !pco__ssl_engine_said_goodbye(ssl)) {
+        pco__ssl_shut_down(ssl);
+    }
+    return outcome > 0 || outcome == PCO__SSL_NO_DATA;
 }
 
-/* Does what input makes possible, until it is used up or reading is paused. */
+static bool is_discarding(const pco__ssl *ssl)
+{
+    return (ssl->state == PCO__SSL_FLUSHING || ssl->state == PCO__SSL_SHUTTING_DOWN) &&
+           !ssl->peer_closed;
+}
+
+/* Does what input makes possible, until it is used up, reading is paused, or there is no time. */
 static void use_input(pco__ssl *ssl, pco__ssl_input *input)
 {
     ssl->delivering = true;
-    if (ssl->state == PCO__SSL_HANDSHAKING) {
-        continue_handshake(ssl, input);
+    while (ssl->state == PCO__SSL_HANDSHAKING && step_of_handshake(ssl, input)) {
     }
     if (ssl->state == PCO__SSL_OPEN) {
         deliver(ssl, input);
     }
-    if (ssl->state == PCO__SSL_SHUTTING_DOWN) {
-        discard(ssl, input);
+    while (is_discarding(ssl) && may_go_on(ssl) && discard_some(ssl, input)) {
     }
     ssl->delivering = false;
     ssl->goes_on = false;
-    pco_transport *lower = &ssl->base.stream->base;
-    if (pco__ssl_is_open(ssl) && lower->reading_paused != ssl->base.reading_paused) {
-        if (ssl->base.reading_paused) {
-            pco_transport_pause_reading(lower);
-        } else {
-            pco_transport_resume_reading(lower);
+}
+
+/* ---- What is kept ---- */
+
+/* Whether input still counts. */
+static bool wants_input(const pco__ssl *ssl)
+{
+    return ssl->state <= PCO__SSL_OPEN || is_discarding(ssl);
+}
+
+static void drop_kept(pco__ssl *ssl)
+{
+    pco__free(ssl->kept);
+    ssl->kept = NULL;
+}
+
+static void keep(pco__ssl *ssl, const pco__ssl_input *input)
+{
+    pco__ssl_kept *kept = pco__malloc(sizeof *kept + input->length);
+    if (kept == NULL) {
+        pco__ssl_set_error(ssl, PCO_ENOMEM, 0, NULL);
+        pco__ssl_end_at_once(ssl, false);
+        return;
+    }
+    kept->used = 0;
+    kept->length = input->length;
+    memcpy(kept->data, input->data, input->length);
+    ssl->kept = kept;
+}
+
+static void use_kept(pco__ssl *ssl)
+{
+    pco__ssl_kept *kept = ssl->kept;
+    pco__ssl_input input = {.data = NULL, .length = 0};
+    if (kept != NULL) {
+        input =
+            (pco__ssl_input){.data = kept->data + kept->used, .length = kept->length - kept->used};
+    }
+    use_input(ssl, &input);
+    if (kept != NULL) {
+        kept->used = kept->length - input.length;
+        if (input.length == 0 || !wants_input(ssl)) {
+            drop_kept(ssl);
         }
     }
 }
 
-static void lower_data_received(pco_protocol *self, pco_transport *lower, const void *data,
-                                size_t length)
-{
-    pco__ssl *ssl = of_lower(self);
-    pco__ssl_input input = {.data = data, .length = length};
-    (void)lower;
-    use_input(ssl, &input);
-    if (pco__ssl_is_open(ssl) &&
-        pco__stream_keep(ssl->base.stream, input.data, input.length) != 0) {
-        pco__ssl_set_error(ssl, PCO_ENOMEM, 0, NULL);
-        pco__ssl_end_at_once(ssl, false);
-    }
-}
-
-/* ---- A few handshakes per turn ---- */
-
-/* The memory is the loop's: it is asked for when there is something to read, which is used next. */
-static void lower_get_buffer(pco_protocol *self, pco_transport *lower, size_t hint, void **buffer,
-                             size_t *length)
-{
-    (void)lower;
-    (void)hint;
-    *buffer = of_lower(self)->shared->arrived;
-    *length = PCO__SSL_ARRIVED_SIZE;
-}
-
-/* Whether the handshake may make a step. Those that wait are called by pco__ssl_turn alone. */
-static bool take_step(pco__ssl *ssl, pco__ssl_loop *shared)
-{
-    if (ssl->called) {
-        ssl->called = false;
-        return true;
-    }
-    if (shared->steps == STEPS_PER_TURN) {
-        return false;
-    }
-    shared->steps++;
-    pco__loop_schedule(shared->loop, &shared->turn);
-    return true;
-}
-
 /*
- * The stream keeps what came, at most PCO__SSL_ARRIVED_SIZE, and reads no more: half of what
- * OpenSSL would keep for the connection if its handshake had begun.
+ * The lower end rests while something is kept, which comes first, and while the user has paused
+ * reading; closing, it is read from whatever the user wishes.
  */
-static void wait_for_turn(pco__ssl *ssl, pco__ssl_loop *shared, size_t length)
+void pco__ssl_update_reading(pco__ssl *ssl)
 {
-    pco__stream *stream = ssl->base.stream;
-    pco_transport_pause_reading(&stream->base);
-    if (pco__stream_keep(stream, shared->arrived, length) != 0) {
-        pco__ssl_set_error(ssl, PCO_ENOMEM, 0, NULL);
-        pco__ssl_end_at_once(ssl, false);
+    pco_transport *lower = ssl->lower;
+    bool pause = ssl->kept != NULL || (pco__ssl_is_open(ssl) && ssl->base.reading_paused);
+    if (ssl->delivering || lower == NULL || lower->reading_paused == pause) {
         return;
     }
-    pco__list_append(&shared->waiting, &ssl->waiting);
+    if (pause) {
+        pco_transport_pause_reading(lower);
+    } else {
+        pco_transport_resume_reading(lower);
+    }
 }
 
-static void lower_buffer_updated(pco_protocol *self, pco_transport *lower, size_t length)
+void pco__ssl_serve(pco__ssl *ssl)
 {
-    pco__ssl *ssl = of_lower(self);
-    pco__ssl_loop *shared = ssl->shared;
-    if (ssl->state == PCO__SSL_HANDSHAKING && !take_step(ssl, shared)) {
-        wait_for_turn(ssl, shared, length);
+    if (ssl->lower == NULL) {
         return;
     }
-    lower_data_received(self, lower, shared->arrived, length);
+    use_kept(ssl);
+    pco__ssl_pump(ssl);
+    pco__ssl_update_reading(ssl);
 }
 
-/* Run at the end of a turn in which handshakes went on: those called go on in the next one. */
-void pco__ssl_turn(pco__task *task)
-{
-    pco__ssl_loop *shared = PCO__CONTAINER(task, pco__ssl_loop, turn);
-    shared->steps = 0;
-    while (shared->steps < STEPS_PER_TURN && !pco__list_is_empty(&shared->waiting)) {
-        pco__ssl *ssl = PCO__CONTAINER(shared->waiting.next, pco__ssl, waiting);
-        pco__list_remove(&ssl->waiting);
-        ssl->called = true;
-        shared->steps++;
-        pco_transport_resume_reading(&ssl->base.stream->base);
-    }
-    if (shared->steps != 0) {
-        pco__loop_schedule(shared->loop, task);
-    }
-}
-
-/* ---- After the handshake ---- */
-
-/*
- * Reading was resumed, or the connection is closed: what OpenSSL holds is delivered, or dropped,
- * before the stream may bring more.
- */
-void pco__ssl_deliver_held(pco__task *task)
+void pco__ssl_run_task(pco__task *task)
 {
     pco__ssl *ssl = PCO__CONTAINER(task, pco__ssl, task);
-    pco__ssl_input nothing = {.data = NULL, .length = 0};
-    if (ssl->base.stream != NULL) {
-        use_input(ssl, &nothing);
-    }
+    pco__ssl_serve(ssl);
     pco_transport_release(&ssl->base);
 }
 
 /* ---- The protocol below ---- */
 
+static void lower_data_received(pco_protocol *self, pco_transport *lower, const void *data,
+                                size_t length)
+{
+    pco__ssl *ssl = of_below(self);
+    pco__ssl_input input = {.data = data, .length = length};
+    (void)lower;
+    use_input(ssl, &input);
+    if (input.length != 0 && wants_input(ssl)) {
+        keep(ssl, &input);
+    }
+    if (ssl->queue.size != 0) {
+        pco__ssl_pump(ssl); /* a message of the peer's may have held it up */
+    }
+    pco__ssl_update_reading(ssl);
+}
+
 static void lower_connection_made(pco_protocol *self, pco_transport *lower)
 {
-    pco__ssl *ssl = of_lower(self);
+    pco__ssl *ssl = of_below(self);
     (void)lower;
     pco__loop_start_timer(ssl->base.home->loop, &ssl->timer, ssl->handshake->timeout);
-    if (!SSL_is_server(ssl->engine)) {
-        pco__ssl_input nothing = {.data = NULL, .length = 0};
-        continue_handshake(ssl, &nothing);
+    if (ssl->engine != NULL) {
+        pco__ssl_serve(ssl); /* a client speaks first */
     }
 }
 
 /* The peer has closed its side of the socket: with close_notify before, or as a truncation. */
 static bool lower_eof_received(pco_protocol *self, pco_transport *lower)
 {
-    pco__ssl *ssl = of_lower(self);
+    pco__ssl *ssl = of_below(self);
     (void)lower;
     switch (ssl->state) {
     case PCO__SSL_HANDSHAKING:
@@ -384,6 +419,9 @@ static bool lower_eof_received(pco_protocol *self, pco_transport *lower)
         pco__ssl_set_error(ssl, PCO_ETRUNCATED, 0, NULL);
         pco__ssl_end(ssl);
         break;
+    case PCO__SSL_FLUSHING:
+        ssl->peer_closed = true;
+        break;
     case PCO__SSL_SHUTTING_DOWN:
         pco__ssl_end(ssl);
         break;
@@ -393,11 +431,11 @@ static bool lower_eof_received(pco_protocol *self, pco_transport *lower)
     return true;
 }
 
-/* What connection_lost is told: what happened here, or else to the stream. */
-static const pco_error *reason(const pco__ssl *ssl, const pco_error *of_stream, pco_error *error)
+/* What connection_lost is told: what happened here, or else below. */
+static const pco_error *reason(const pco__ssl *ssl, const pco_error *of_lower, pco_error *error)
 {
     if (ssl->error == 0) {
-        return of_stream;
+        return of_lower;
     }
     const char *sentence = ssl->sentence != NULL ? ssl->sentence : pco_strerror(ssl->error);
     pco__error_set(error, ssl->error, ssl->system_code, "TLS: %s", sentence);
@@ -418,7 +456,7 @@ static void handshake_lost(pco__ssl *ssl, const pco_error *why)
 
 static void lower_connection_lost(pco_protocol *self, pco_transport *lower, const pco_error *error)
 {
-    pco__ssl *ssl = of_lower(self);
+    pco__ssl *ssl = of_below(self);
     pco_error own;
     const pco_error *why = reason(ssl, error, &own);
     (void)lower;
@@ -433,48 +471,20 @@ static void lower_connection_lost(pco_protocol *self, pco_transport *lower, cons
     if (ssl->made && protocol->methods->connection_lost != NULL) {
         protocol->methods->connection_lost(protocol, &ssl->base, why);
     }
-    pco__list_remove(&ssl->busy);
-    SSL_free(ssl->engine);
-    ssl->engine = NULL;
-    pco__free(ssl->details);
-    ssl->details = NULL;
-    pco__transport_end(&ssl->base);
-}
-
-static void lower_pause_writing(pco_protocol *self, pco_transport *lower)
-{
-    pco__ssl *ssl = of_lower(self);
-    pco_protocol *protocol = ssl->base.protocol;
-    (void)lower;
-    if (ssl->state == PCO__SSL_OPEN && protocol->methods->pause_writing != NULL) {
-        protocol->methods->pause_writing(protocol, &ssl->base);
-    }
+    pco__ssl_close_down(ssl);
 }
 
 static void lower_resume_writing(pco_protocol *self, pco_transport *lower)
 {
-    pco__ssl *ssl = of_lower(self);
-    pco_protocol *protocol = ssl->base.protocol;
     (void)lower;
-    if (ssl->state == PCO__SSL_OPEN && protocol->methods->resume_writing != NULL) {
-        protocol->methods->resume_writing(protocol, &ssl->base);
-    }
+    pco__ssl_pump(of_below(self));
 }
 
-const pco_protocol_methods pco__ssl_handshake_methods = {
-    .size = sizeof pco__ssl_handshake_methods,
+const pco_protocol_methods pco__ssl_lower_methods = {
+    .size = sizeof pco__ssl_lower_methods,
     .connection_made = lower_connection_made,
-    .eof_received = lower_eof_received,
-    .connection_lost = lower_connection_lost,
-    .get_buffer = lower_get_buffer,
-    .buffer_updated = lower_buffer_updated,
-};
-
-static const pco_protocol_methods lower_methods = {
-    .size = sizeof lower_methods,
     .data_received = lower_data_received,
     .eof_received = lower_eof_received,
     .connection_lost = lower_connection_lost,
-    .pause_writing = lower_pause_writing,
     .resume_writing = lower_resume_writing,
 };

@@ -349,7 +349,7 @@ static int set_verification(SSL_CTX *ctx, const pco_ssl_context_options *options
 static int choose_protocol(SSL *engine, const unsigned char **chosen, unsigned char *chosen_length,
                            const unsigned char *offered, unsigned int offered_length, void *context)
 {
-    const pco__ssl_setup *setup = pco__ssl_loop_of(engine)->setup;
+    const pco__ssl_setup *setup = pco__ssl_call_of(engine)->setup;
     (void)context;
     unsigned char *found;
     if (setup != NULL && setup->alpn_length != 0 &&

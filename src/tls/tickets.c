@@ -139,14 +139,14 @@ static bool open_with(const pco__ssl_tickets *tickets, pco__ssl_ticket_key *key,
 int pco__ssl_ticket_callback(SSL *engine, unsigned char *name, unsigned char *start,
                              EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int sealing)
 {
-    pco__ssl_loop *shared = pco__ssl_loop_of(engine);
+    const pco__ssl_call *call = pco__ssl_call_of(engine);
     pco__ssl_ticket_key key;
-    if (shared->setup == NULL) {
+    if (call->setup == NULL) {
         return PCO__SSL_TICKET_FAILED;
     }
-    pco__ssl_tickets *tickets = shared->setup->tickets;
-    int found =
-        pco__ssl_tickets_find(tickets, pco__loop_now(shared->loop), sealing ? NULL : name, &key);
+    pco__ssl_tickets *tickets = call->setup->tickets;
+    uint64_t now = pco__loop_now(call->lower->home->loop);
+    int found = pco__ssl_tickets_find(tickets, now, sealing ? NULL : name, &key);
     if (found <= 0) {
         return found;
     }

@@ -30,18 +30,24 @@ typedef struct pco__ssl_options {
     pco_protocol *(*make_protocol)(void *context);
 
     /*
-     * Called once, when the handshake has succeeded (NULL) or failed; then the stream ends. It
+     * Called once, when the handshake has succeeded (NULL) or failed; then all of it ends. It
      * hears PCO_ECANCELED if it was this side that closed or aborted the connection meanwhile.
      */
-    void (*handshake_done)(pco__stream *stream, const pco_error *error, void *context);
+    void (*handshake_done)(pco_transport *transport, const pco_error *error, void *context);
     void *context_of_calls;
 } pco__ssl_options;
 
+typedef struct pco__ssl pco__ssl;
+
 /*
- * Puts TLS on top of a new stream and starts it, as pco__stream_start does: the handshake begins.
- * `stream->top` becomes the TLS transport. On failure the stream is untouched.
+ * Puts TLS on top of a transport, its lower end: a new stream, or one that is open, TLS included.
+ * The lower end notices nothing before pco__ssl_begin. On failure nothing has changed.
  * PCO_ENOMEM, PCO_ETLS, PCO_EINVAL (a server_name that is none).
  */
-int pco__ssl_start(pco__stream *stream, const pco__ssl_options *options, pco_error *error);
+int pco__ssl_put_on(pco_transport *lower, const pco__ssl_options *options, pco__ssl **ssl,
+                    pco_error *error);
+
+/* Begins: the lower end's protocol is TLS from now on, and the handshake is under way. */
+void pco__ssl_begin(pco__ssl *ssl);
 
 #endif

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tls_transport.c: the side of a TLS connection that the user sees: writing, closing, pausing, and
- * what was agreed on; and how a connection is made and brought to its end.
+ * tls_transport.c: the side of a TLS connection that the user sees, but for writing: closing,
+ * pausing, what was agreed on; and how a connection is made and brought to its end.
  *
- * The stream below counts what is written and calls for pauses: there is no queue of plaintext.
- * Who ends a connection moves its state to CLOSED and tells the stream how to go; all else follows
- * from the stream's connection_lost.
+ * Who ends a connection moves its state to CLOSED and tells the lower end how to go; all else
+ * follows from that one's connection_lost.
  */
 #include "tls/connection.h"
 
@@ -15,6 +14,7 @@
 #include <string.h>
 
 #include "support/memory.h"
+#include "tls/turns.h"
 
 /*
  * Seconds that a peer whose connection has failed is given to read the alert, while what it still
@@ -28,7 +28,7 @@ static pco_protocol no_protocol = {.methods = &no_methods};
 
 static pco__ssl *of(const pco_transport *transport)
 {
-    return (pco__ssl *)transport;
+    return (pco__ssl *)(uintptr_t)transport;
 }
 
 /* ---- The end ---- */
@@ -36,33 +36,34 @@ static pco__ssl *of(const pco_transport *transport)
 void pco__ssl_set_state(pco__ssl *ssl, pco__ssl_state state)
 {
     assert(state > ssl->state);
-    assert(state != PCO__SSL_SHUTTING_DOWN || ssl->state == PCO__SSL_OPEN);
+    assert(ssl->state != PCO__SSL_HANDSHAKING || state == PCO__SSL_OPEN ||
+           state == PCO__SSL_CLOSED);
     ssl->state = (uint8_t)state;
-    pco__list_remove(&ssl->waiting);
+    if (state == PCO__SSL_CLOSED) {
+        pco__list_remove(&ssl->waiting);
+        pco__queue_clear(&ssl->queue);
+    }
 }
 
-/* The timer goes on until the stream is closed: its limit is for all of the shutdown. */
+/* The timer goes on until the lower end is closed: its limit is for all of the shutdown. */
 void pco__ssl_end(pco__ssl *ssl)
 {
-    pco__stream *stream = ssl->base.stream;
+    pco_transport *lower = ssl->lower;
     pco__ssl_set_state(ssl, PCO__SSL_CLOSED);
     if (!pco__timer_is_running(&ssl->timer)) {
         pco__loop_start_timer(ssl->base.home->loop, &ssl->timer, ssl->shutdown_timeout);
     }
-    stream->linger = false;
-    stream->close_timeout = INFINITY;
-    pco__stream_close(stream);
+    lower->class_->close_within(lower, INFINITY, false);
 }
 
 void pco__ssl_end_failed(pco__ssl *ssl)
 {
-    pco__stream *stream = ssl->base.stream;
+    pco_transport *lower = ssl->lower;
     pco__ssl_set_state(ssl, PCO__SSL_CLOSED);
     pco__loop_stop_timer(ssl->base.home->loop, &ssl->timer);
-    stream->linger = true;
-    stream->close_timeout =
+    double seconds =
         ssl->shutdown_timeout < FAILURE_LINGER ? ssl->shutdown_timeout : FAILURE_LINGER;
-    pco__stream_close(stream);
+    lower->class_->close_within(lower, seconds, true);
 }
 
 void pco__ssl_end_at_once(pco__ssl *ssl, bool reset)
@@ -71,11 +72,10 @@ void pco__ssl_end_at_once(pco__ssl *ssl, bool reset)
         pco__ssl_set_state(ssl, PCO__SSL_CLOSED);
     }
     pco__loop_stop_timer(ssl->base.home->loop, &ssl->timer);
-    pco__stream_abort(ssl->base.stream, reset);
+    ssl->lower->class_->abort(ssl->lower, reset);
 }
 
-/* OpenSSL holds input that nothing else will make anybody look at. */
-static void schedule_held(pco__ssl *ssl)
+void pco__ssl_schedule(pco__ssl *ssl)
 {
     if (!pco__task_is_queued(&ssl->task)) {
         pco_transport_retain(&ssl->base);
@@ -83,22 +83,37 @@ static void schedule_held(pco__ssl *ssl)
     }
 }
 
-void pco__ssl_shut_down(pco__ssl *ssl)
+void pco__ssl_close(pco__ssl *ssl)
 {
-    if (ssl->broken) {
+    if (ssl->state == PCO__SSL_BROKEN) {
         pco__ssl_end_failed(ssl);
         return;
     }
-    pco__ssl_set_state(ssl, PCO__SSL_SHUTTING_DOWN);
     pco__loop_start_timer(ssl->base.home->loop, &ssl->timer, ssl->shutdown_timeout);
+    pco__ssl_set_state(ssl, PCO__SSL_FLUSHING);
+    if (ssl->queue.size == 0) {
+        pco__ssl_shut_down(ssl);
+    }
+    if (ssl->state != PCO__SSL_CLOSED) {
+        pco__ssl_update_reading(ssl);
+        if (ssl->kept != NULL || pco__ssl_engine_holds_input(ssl)) {
+            pco__ssl_schedule(ssl);
+        }
+    }
+}
+
+void pco__ssl_shut_down(pco__ssl *ssl)
+{
+    if (ssl->state != PCO__SSL_SHUTTING_DOWN) {
+        pco__ssl_set_state(ssl, PCO__SSL_SHUTTING_DOWN);
+    }
     switch (pco__ssl_engine_shutdown(ssl)) {
     case PCO__SSL_DONE:
         pco__ssl_end(ssl);
         break;
     case PCO__SSL_MORE:
-        pco_transport_resume_reading(&ssl->base.stream->base);
-        if (pco__ssl_engine_holds_input(ssl)) {
-            schedule_held(ssl);
+        if (ssl->peer_closed) {
+            pco__ssl_end(ssl);
         }
         break;
     default:
@@ -107,77 +122,7 @@ void pco__ssl_shut_down(pco__ssl *ssl)
     }
 }
 
-/* ---- Writing ---- */
-
-/* Writes small buffers together, in records as full as can be. */
-static int write_gathered(pco__ssl *ssl, const pco_buffer *buffers, size_t count)
-{
-    unsigned char *memory = ssl->shared->gathered;
-    size_t filled = 0;
-    int code = 0;
-    for (size_t i = 0; i < count && code == 0; i++) {
-        const unsigned char *data = buffers[i].data;
-        size_t length = buffers[i].length;
-        while (length != 0 && code == 0) {
-            if (filled == 0 && length >= PCO__SSL_RECORD_SIZE) {
-                size_t whole = length - length % PCO__SSL_RECORD_SIZE;
-                code = pco__ssl_engine_write(ssl, data, whole);
-                data += whole;
-                length -= whole;
-                continue;
-            }
-            size_t room = PCO__SSL_RECORD_SIZE - filled;
-            size_t piece = length < room ? length : room;
-            memcpy(memory + filled, data, piece);
-            filled += piece;
-            data += piece;
-            length -= piece;
-            if (filled == PCO__SSL_RECORD_SIZE) {
-                code = pco__ssl_engine_write(ssl, memory, filled);
-                filled = 0;
-            }
-        }
-    }
-    return code == 0 && filled != 0 ? pco__ssl_engine_write(ssl, memory, filled) : code;
-}
-
-static int class_writelines(pco_transport *transport, const pco_buffer *buffers, size_t count)
-{
-    pco__ssl *ssl = of(transport);
-    if (!pco__ssl_is_open(ssl)) {
-        return PCO_ECLOSED;
-    }
-
-    /* Good data is being delivered from before a failure, which connection_lost will tell. */
-    if (ssl->broken) {
-        return 0;
-    }
-    int code = count == 1 ? pco__ssl_engine_write(ssl, buffers[0].data, buffers[0].length)
-                          : write_gathered(ssl, buffers, count);
-    if (code == 0) {
-        pco__stream_check_high_water(transport->stream);
-        return 0;
-    }
-    /* That the connection failed while this was sent, connection_lost will tell. */
-    bool sending_failed = code == PCO_ECLOSED && !pco__stream_is_open(transport->stream);
-    pco__ssl_end_at_once(ssl, false);
-    return sending_failed ? 0 : code;
-}
-
-static int class_write(pco_transport *transport, const void *data, size_t length)
-{
-    pco_buffer buffer = {.data = data, .length = length};
-    return class_writelines(transport, &buffer, 1);
-}
-
-static int class_write_owned(pco_transport *transport, const pco_buffer *buffer, pco__owned owned)
-{
-    int code = class_writelines(transport, buffer, 1);
-    if (owned.release != NULL) {
-        owned.release(buffer->data, owned.context);
-    }
-    return code;
-}
+/* ---- Closing, pausing ---- */
 
 static int class_write_eof(pco_transport *transport)
 {
@@ -185,15 +130,13 @@ static int class_write_eof(pco_transport *transport)
     return PCO_ENOTSUP;
 }
 
-/* ---- Closing, pausing ---- */
-
 static void class_close(pco_transport *transport)
 {
     pco__ssl *ssl = of(transport);
     if (ssl->state == PCO__SSL_HANDSHAKING) {
         pco__ssl_end_at_once(ssl, false);
-    } else if (ssl->state == PCO__SSL_OPEN) {
-        pco__ssl_shut_down(ssl);
+    } else if (ssl->state <= PCO__SSL_BROKEN) {
+        pco__ssl_close(ssl);
     }
 }
 
@@ -210,16 +153,45 @@ static bool class_is_closing(const pco_transport *transport)
 static void class_reading_changed(pco_transport *transport)
 {
     pco__ssl *ssl = of(transport);
-    pco_transport *lower = &transport->stream->base;
-    if (ssl->delivering) {
-        return;
+    if (!transport->reading_paused && !ssl->delivering &&
+        (ssl->kept != NULL || pco__ssl_engine_holds_input(ssl))) {
+        pco__ssl_schedule(ssl);
     }
-    if (transport->reading_paused) {
-        pco_transport_pause_reading(lower);
-    } else if (pco__ssl_engine_holds_input(ssl)) {
-        schedule_held(ssl);
-    } else {
-        pco_transport_resume_reading(lower);
+    pco__ssl_update_reading(ssl);
+}
+
+/* ---- As a lower end ---- */
+
+static void class_close_within(pco_transport *transport, double seconds, bool linger)
+{
+    pco__ssl *ssl = of(transport);
+    (void)linger; /* a close_notify of the peer's is waited for in any case */
+    if (seconds < ssl->shutdown_timeout) {
+        ssl->shutdown_timeout = seconds;
+    }
+    class_close(transport);
+}
+
+static void class_fail(pco_transport *transport, int code, int system_code, const char *sentence)
+{
+    pco__ssl *ssl = of(transport);
+    pco__ssl_set_error(ssl, code, system_code, sentence);
+    pco__ssl_end_at_once(ssl, false);
+}
+
+/* A data_received never brings more than the memory for plaintext holds. */
+static void class_receive_at_most(pco_transport *transport, uint32_t size)
+{
+    (void)transport;
+    (void)size;
+}
+
+static void class_begin(pco_transport *transport, pco_protocol *protocol)
+{
+    transport->protocol = protocol;
+    of(transport)->made = true;
+    if (protocol->methods->connection_made != NULL) {
+        protocol->methods->connection_made(protocol, transport);
     }
 }
 
@@ -253,6 +225,9 @@ static pco__ssl_details *get_details(pco__ssl *ssl)
 static int class_get_ssl_info(pco_transport *transport, pco_ssl_info *info)
 {
     pco__ssl *ssl = of(transport);
+    if (ssl->engine == NULL) {
+        return PCO_ENOTCONN;
+    }
     const pco__ssl_details *known = get_details(ssl);
     if (known == NULL) {
         return PCO_ENOMEM;
@@ -282,9 +257,9 @@ static void class_destroy(pco_transport *transport)
 }
 
 static const pco__transport_class ssl_class = {
-    .write = class_write,
-    .writelines = class_writelines,
-    .write_owned = class_write_owned,
+    .write = pco__ssl_write,
+    .writelines = pco__ssl_writelines,
+    .write_owned = pco__ssl_write_owned,
     .write_eof = class_write_eof,
     .close = class_close,
     .abort = class_abort,
@@ -292,11 +267,23 @@ static const pco__transport_class ssl_class = {
     .reading_changed = class_reading_changed,
     .get_ssl_info = class_get_ssl_info,
     .get_ssl_object = class_get_ssl_object,
+    .append = pco__ssl_append,
+    .pending = pco__ssl_pending,
+    .await_room = pco__ssl_await_room,
+    .set_limits = pco__ssl_set_limits,
+    .get_limits = pco__ssl_get_limits,
+    .close_within = class_close_within,
+    .fail = class_fail,
+    .receive_at_most = class_receive_at_most,
+    .begin = class_begin,
     .destroy = class_destroy,
     .can_write_eof = false,
 };
 
 /* ---- Making ---- */
+
+/* What one data_received of a handshake brings: a record with all that may be added to it. */
+#define HANDSHAKE_AT_MOST (PCO__SSL_RECORD_SIZE + 2048 + PCO__SSL_HEADER_SIZE)
 
 static pco__ssl_handshake *new_handshake(const pco__ssl_options *options)
 {
@@ -312,38 +299,77 @@ static pco__ssl_handshake *new_handshake(const pco__ssl_options *options)
     return made;
 }
 
-int pco__ssl_start(pco__stream *stream, const pco__ssl_options *options, pco_error *error)
+/* Gives up what the connection has made for itself. */
+static void drop_parts(pco__ssl *ssl)
+{
+    SSL_free(ssl->engine);
+    ssl->engine = NULL;
+    if (ssl->handshake != NULL) {
+        pco__ssl_drop_handshake(ssl);
+    }
+    if (ssl->shared != NULL && ssl->plaintext != ssl->shared->plaintext) {
+        pco__free(ssl->plaintext);
+    }
+    ssl->plaintext = NULL;
+    pco__free(ssl->kept);
+    ssl->kept = NULL;
+    pco__free(ssl->details);
+    ssl->details = NULL;
+}
+
+void pco__ssl_close_down(pco__ssl *ssl)
+{
+    pco__list_remove(&ssl->busy);
+    drop_parts(ssl);
+    ssl->lower = NULL;
+    pco__transport_end(&ssl->base);
+}
+
+int pco__ssl_put_on(pco_transport *lower, const pco__ssl_options *options, pco__ssl **made,
+                    pco_error *error)
 {
     pco__ssl *ssl = pco__calloc(sizeof *ssl);
     if (ssl == NULL) {
         return pco__error_describe(error, PCO_ENOMEM, 0, "start TLS");
     }
     int code = PCO_ENOMEM;
-    pco__ssl_loop *shared =
-        pco__ssl_loop_get(stream->base.home->loop, pco__ssl_sweep, pco__ssl_turn);
-    ssl->handshake = shared != NULL ? new_handshake(options) : NULL;
-    if (ssl->handshake == NULL) {
+    ssl->lower = lower;
+    ssl->shared = pco__ssl_loop_get(lower->home->loop, pco__ssl_sweep, pco__ssl_turn);
+    if (ssl->shared != NULL) {
+        /* Plaintext of the TLS below is this one's input. */
+        bool upon_tls = lower->class_ == &ssl_class;
+        ssl->plaintext = upon_tls ? pco__malloc(PCO__SSL_PLAINTEXT_SIZE) : ssl->shared->plaintext;
+        ssl->handshake = new_handshake(options);
+    }
+    if (ssl->handshake == NULL || ssl->plaintext == NULL) {
         pco__error_describe(error, PCO_ENOMEM, 0, "start TLS");
         goto fail;
     }
-    code = pco__ssl_engine_new(ssl, options, shared, error);
-    if (code != 0) {
-        goto fail;
+    if (options->client) {
+        code = pco__ssl_engine_new(ssl, true, options->server_name, error);
+        if (code != 0) {
+            goto fail;
+        }
     }
-    pco__transport_init(&ssl->base, &ssl_class, stream->base.home, &no_protocol, stream);
-    ssl->shared = shared;
-    ssl->lower.methods = &pco__ssl_handshake_methods;
-    ssl->task.run = pco__ssl_deliver_held;
+    pco__transport_init(&ssl->base, &ssl_class, lower->home, &no_protocol, lower->stream);
+    ssl->below.methods = &pco__ssl_lower_methods;
+    ssl->task.run = pco__ssl_run_task;
     ssl->timer.fire = pco__ssl_timed_out;
     ssl->shutdown_timeout = options->shutdown_timeout;
-    stream->top = &ssl->base;
-    pco__stream_start(stream, &ssl->lower);
+    ssl->high = PCO__HIGH_WATER;
+    ssl->low = PCO__LOW_WATER;
+    *made = ssl;
     return 0;
 fail:
-    SSL_free(ssl->engine);
-    if (ssl->handshake != NULL) {
-        pco__ssl_drop_handshake(ssl);
-    }
+    drop_parts(ssl);
     pco__free(ssl);
     return code;
+}
+
+void pco__ssl_begin(pco__ssl *ssl)
+{
+    pco_transport *lower = ssl->lower;
+    pco__transport_put_on_top(&ssl->base);
+    lower->class_->receive_at_most(lower, HANDSHAKE_AT_MOST);
+    lower->class_->begin(lower, &ssl->below);
 }

@@ -429,7 +429,7 @@ void pco__stream_close(pco__stream *stream)
     if (stream->state != PCO__STREAM_CLOSING) {
         return;
     }
-    if (stream->queue_head == NULL) {
+    if (stream->queue.head == NULL) {
         pco__stream_flushed(stream);
     } else {
         update_reading(stream);
@@ -448,7 +448,7 @@ static int write_eof(pco_transport *transport)
     if (!stream->eof_asked) {
         stream->eof_asked = true;
         pco__cork_flush(transport->home);
-        if (stream->queue_head == NULL) {
+        if (stream->queue.head == NULL) {
             pco__stream_flushed(stream);
         }
     }
@@ -532,6 +532,56 @@ static bool is_closing(const pco_transport *transport)
     return of(transport)->state != PCO__STREAM_OPEN;
 }
 
+static int class_append(pco_transport *transport, const void *data, size_t length, bool ends)
+{
+    return pco__stream_append(of(transport), data, length, ends);
+}
+
+static size_t class_pending(const pco_transport *transport)
+{
+    return pco__stream_pending(transport->stream);
+}
+
+static bool class_await_room(pco_transport *transport, size_t size)
+{
+    return pco__stream_await_room(of(transport), size);
+}
+
+static void class_set_limits(pco_transport *transport, size_t high, size_t low)
+{
+    pco__stream_set_limits(of(transport), high, low);
+    pco__stream_check_high_water(of(transport));
+}
+
+static void class_get_limits(const pco_transport *transport, size_t *high, size_t *low)
+{
+    *high = transport->stream->high;
+    *low = transport->stream->low;
+}
+
+static void class_close_within(pco_transport *transport, double seconds, bool linger)
+{
+    pco__stream *stream = of(transport);
+    stream->close_timeout = seconds;
+    stream->linger = linger;
+    pco__stream_close(stream);
+}
+
+static void class_fail(pco_transport *transport, int code, int system_code, const char *sentence)
+{
+    pco__stream_fail(of(transport), code, system_code, sentence);
+}
+
+static void class_receive_at_most(pco_transport *transport, uint32_t size)
+{
+    of(transport)->receive.most = size;
+}
+
+static void class_begin(pco_transport *transport, pco_protocol *protocol)
+{
+    pco__stream_start(of(transport), protocol);
+}
+
 static int no_ssl_info(pco_transport *transport, pco_ssl_info *info)
 {
     (void)transport;
@@ -561,6 +611,15 @@ static const pco__transport_class stream_class = {
     .reading_changed = reading_changed,
     .get_ssl_info = no_ssl_info,
     .get_ssl_object = no_ssl_object,
+    .append = class_append,
+    .pending = class_pending,
+    .await_room = class_await_room,
+    .set_limits = class_set_limits,
+    .get_limits = class_get_limits,
+    .close_within = class_close_within,
+    .fail = class_fail,
+    .receive_at_most = class_receive_at_most,
+    .begin = class_begin,
     .destroy = destroy,
     .can_write_eof = true,
 };

@@ -20,9 +20,6 @@
 /* A single write from this size on is not copied into the cork but tried at once. */
 #define LARGE_WRITE ((size_t)4 * 1024)
 
-/* A chunk of copied data has at least this much room, so that small writes share it. */
-#define CHUNK_LEAST ((size_t)4 * 1024)
-
 /* ---- The cork ---- */
 
 /* Gives the cork to the stream: it is sent when the running callback returns. */
@@ -42,78 +39,10 @@ static inline void free_cork(pco__transports *home)
 size_t pco__stream_pending(const pco__stream *stream)
 {
     const pco__cork *cork = &stream->base.home->cork;
-    return stream->queued + (cork->owner == stream ? cork->length : 0);
+    return stream->queue.size + (cork->owner == stream ? cork->length : 0);
 }
 
 /* ---- The queue ---- */
-
-static void free_chunk(pco__chunk *chunk)
-{
-    if (chunk->owned.release != NULL) {
-        chunk->owned.release(chunk->owned_data, chunk->owned.context);
-    }
-    pco__free(chunk);
-}
-
-static void append_chunk(pco__stream *stream, pco__chunk *chunk)
-{
-    if (stream->queue_head == NULL) {
-        stream->queue_head = chunk;
-    } else {
-        stream->queue_tail->segment.next = &chunk->segment;
-    }
-    stream->queue_tail = chunk;
-    stream->queued += chunk->segment.length;
-}
-
-/* Appends a copy to the queue, all or nothing. */
-static int enqueue_copy(pco__stream *stream, const pco_buffer *buffers, size_t count, size_t total)
-{
-    pco__chunk *chunk = stream->queue_tail;
-    if (stream->queue_head == NULL || chunk->room < total) {
-        size_t room = total > CHUNK_LEAST ? total : CHUNK_LEAST;
-        chunk = pco__malloc(sizeof *chunk + room);
-        if (chunk == NULL) {
-            return PCO_ENOMEM;
-        }
-        memset(chunk, 0, sizeof *chunk);
-        chunk->segment.data = (const unsigned char *)(chunk + 1);
-        chunk->room = room;
-        append_chunk(stream, chunk);
-    }
-    unsigned char *to = (unsigned char *)(uintptr_t)chunk->segment.data + chunk->segment.length;
-    for (size_t i = 0; i < count; i++) {
-        if (buffers[i].length != 0) {
-            memcpy(to, buffers[i].data, buffers[i].length);
-            to += buffers[i].length;
-        }
-    }
-    chunk->segment.length += total;
-    chunk->room -= total;
-    stream->queued += total;
-    return 0;
-}
-
-/* Takes `length` bytes that have left off the queue's front. */
-static void dequeue(pco__stream *stream, size_t length)
-{
-    assert(length <= stream->queued);
-    stream->queued -= length;
-    while (length != 0) {
-        pco__chunk *chunk = stream->queue_head;
-        if (length < chunk->segment.length) {
-            chunk->segment.data += length;
-            chunk->segment.length -= length;
-            return;
-        }
-        length -= chunk->segment.length;
-        stream->queue_head = (pco__chunk *)(void *)chunk->segment.next;
-        if (stream->queue_head == NULL) {
-            stream->queue_tail = NULL;
-        }
-        free_chunk(chunk);
-    }
-}
 
 void pco__stream_drop_output(pco__stream *stream)
 {
@@ -121,22 +50,22 @@ void pco__stream_drop_output(pco__stream *stream)
     if (home->cork.owner == stream) {
         free_cork(home);
     }
-    dequeue(stream, stream->queued);
+    pco__queue_clear(&stream->queue);
 }
 
 static void send_queue(pco__stream *stream)
 {
-    if (stream->queue_head != NULL && !stream->send.in_flight &&
+    if (stream->queue.head != NULL && !stream->send.in_flight &&
         stream->state < PCO__STREAM_DRAINING) {
         pco__backend *backend = stream->base.home->backend;
-        stream->send.with.chain = &stream->queue_head->segment;
+        stream->send.with.chain = &stream->queue.head->segment;
         backend->class_->submit(backend, &stream->send);
     }
 }
 
 static void resume_if_under(pco__stream *stream)
 {
-    if (stream->writing_paused && stream->queued <= stream->low &&
+    if (stream->writing_paused && stream->queue.size <= stream->low &&
         stream->state == PCO__STREAM_OPEN) {
         pco_protocol *protocol = stream->base.protocol;
         stream->writing_paused = false;
@@ -144,6 +73,19 @@ static void resume_if_under(pco__stream *stream)
             protocol->methods->resume_writing(protocol, &stream->base);
         }
     }
+}
+
+bool pco__stream_await_room(pco__stream *stream, size_t size)
+{
+    if (stream->base.home->cork.owner == stream) {
+        pco__cork_flush_now(stream->base.home);
+    }
+    if (stream->state != PCO__STREAM_OPEN || stream->queue.size <= size) {
+        return false;
+    }
+    stream->low = size;
+    stream->writing_paused = true;
+    return true;
 }
 
 bool pco__stream_sent(pco__op *op, const pco__result *result)
@@ -155,9 +97,9 @@ bool pco__stream_sent(pco__op *op, const pco__result *result)
     } else if (result->error != 0) {
         pco__stream_fail(stream, result->error, result->system_code, NULL);
     } else {
-        dequeue(stream, result->length);
+        pco__queue_take(&stream->queue, result->length);
         send_queue(stream);
-        if (stream->queue_head == NULL) {
+        if (stream->queue.head == NULL) {
             pco__stream_flushed(stream);
         }
         resume_if_under(stream);
@@ -183,7 +125,7 @@ static int enqueue_rest(pco__stream *stream, pco_buffer *all, size_t count, size
     for (size_t i = first; i < count; i++) {
         rest += all[i].length;
     }
-    int code = enqueue_copy(stream, all + first, count - first, rest);
+    int code = pco__queue_copy(&stream->queue, all + first, count - first, rest);
     send_queue(stream);
     return code;
 }
@@ -271,7 +213,7 @@ static bool reserve_cork(pco__stream *stream, size_t length)
     if (cork->owner != NULL && (cork->owner != stream || cork->length + length > PCO__CORK_SIZE)) {
         pco__cork_flush_now(stream->base.home);
     }
-    if (stream->queue_head != NULL || stream->state >= PCO__STREAM_DRAINING) {
+    if (stream->queue.head != NULL || stream->state >= PCO__STREAM_DRAINING) {
         return false;
     }
     if (cork->owner == NULL) {
@@ -302,7 +244,7 @@ static int check_writable(const pco__stream *stream)
 
 static void pause_if_over(pco__stream *stream)
 {
-    if (stream->queued > stream->high && !stream->writing_paused &&
+    if (stream->queue.size > stream->high && !stream->writing_paused &&
         stream->state == PCO__STREAM_OPEN) {
         pco_protocol *protocol = stream->base.protocol;
         stream->writing_paused = true;
@@ -335,7 +277,7 @@ static int write_group(pco__stream *stream, const pco_buffer *buffers, size_t co
     pco_buffer rest[PCO__SEND_BUFFERS];
     size_t sent = 0;
     memcpy(rest, buffers, count * sizeof *buffers);
-    if (stream->queue_head == NULL) {
+    if (stream->queue.head == NULL) {
         sent = try_send(stream, buffers, count);
         if (stream->state != PCO__STREAM_OPEN) {
             return 0;
@@ -367,7 +309,7 @@ static int write_now(pco__stream *stream, const pco_buffer *buffers, size_t coun
 static bool may_cork(const pco__stream *stream, const pco__cork *cork, size_t length)
 {
     size_t corked = cork->owner == stream ? cork->length : 0;
-    return length <= stream->corkable && stream->queue_head == NULL &&
+    return length <= stream->corkable && stream->queue.head == NULL &&
            corked + length <= stream->high;
 }
 
@@ -386,7 +328,7 @@ int pco__stream_writelines(pco__stream *stream, const pco_buffer *buffers, size_
         append_to_cork(cork, buffers, count);
         return 0;
     }
-    code = stream->queue_head != NULL ? enqueue_copy(stream, buffers, count, total)
+    code = stream->queue.head != NULL ? pco__queue_copy(&stream->queue, buffers, count, total)
                                       : write_now(stream, buffers, count);
     pause_if_over(stream);
     return code;
@@ -411,7 +353,7 @@ static PCO__COLD int write_otherwise(pco__stream *stream, const void *data, size
 {
     pco_buffer buffer = {.data = data, .length = length};
     if (length >= LARGE_WRITE && stream->state == PCO__STREAM_OPEN && !stream->eof_asked &&
-        stream->queue_head == NULL && stream->base.home->cork.owner != stream) {
+        stream->queue.head == NULL && stream->base.home->cork.owner != stream) {
         return write_large(stream, &buffer);
     }
     return pco__stream_writelines(stream, &buffer, 1);
@@ -423,7 +365,7 @@ int pco__stream_write(pco_transport *transport, const void *data, size_t length)
     pco__stream *stream = transport->stream;
     pco__cork *cork = &transport->home->cork;
     if (cork->owner != NULL || stream->state != PCO__STREAM_OPEN || stream->eof_asked ||
-        stream->queue_head != NULL || length > stream->corkable || length == 0) {
+        stream->queue.head != NULL || length > stream->corkable || length == 0) {
         return write_otherwise(stream, data, length);
     }
     give_cork(transport->home, stream);
@@ -435,7 +377,7 @@ int pco__stream_write(pco_transport *transport, const void *data, size_t length)
 int pco__stream_append(pco__stream *stream, const void *data, size_t length, bool ends)
 {
     pco_buffer buffer = {.data = data, .length = length};
-    if (ends && length >= LARGE_WRITE && stream->queue_head == NULL &&
+    if (ends && length >= LARGE_WRITE && stream->queue.head == NULL &&
         stream->state == PCO__STREAM_OPEN) {
         bool begun = false;
         int code = write_group(stream, &buffer, 1, &begun);
@@ -448,25 +390,9 @@ int pco__stream_append(pco__stream *stream, const void *data, size_t length, boo
     if (stream->state >= PCO__STREAM_DRAINING) {
         return PCO_ECLOSED;
     }
-    int code = enqueue_copy(stream, &buffer, 1, length);
+    int code = pco__queue_copy(&stream->queue, &buffer, 1, length);
     send_queue(stream);
     return code;
-}
-
-/* Queues memory handed over, of which the first `sent` bytes have left. */
-static int enqueue_owned(pco__stream *stream, const pco_buffer *buffer, pco__owned owned,
-                         size_t sent)
-{
-    pco__chunk *chunk = pco__calloc(sizeof *chunk);
-    if (chunk == NULL) {
-        return PCO_ENOMEM;
-    }
-    chunk->segment.data = (const unsigned char *)buffer->data + sent;
-    chunk->segment.length = buffer->length - sent;
-    chunk->owned_data = buffer->data;
-    chunk->owned = owned;
-    append_chunk(stream, chunk);
-    return 0;
 }
 
 int pco__stream_write_owned(pco__stream *stream, const pco_buffer *buffer, pco__owned owned)
@@ -477,13 +403,13 @@ int pco__stream_write_owned(pco__stream *stream, const pco_buffer *buffer, pco__
     if (code == 0 && buffer->length < LARGE_WRITE) {
         code = pco__stream_writelines(stream, buffer, 1);
     } else if (code == 0) {
-        if (stream->queue_head == NULL) {
+        if (stream->queue.head == NULL) {
             sent = try_send(stream, buffer, 1);
         }
         queue = stream->state == PCO__STREAM_OPEN && sent < buffer->length;
     }
     if (queue) {
-        code = enqueue_owned(stream, buffer, owned, sent);
+        code = pco__queue_own(&stream->queue, buffer, owned, sent);
         if (code == 0) {
             send_queue(stream);
             pause_if_over(stream);

@@ -20,6 +20,11 @@ void pco__transport_init(pco_transport *transport, const pco__transport_class *c
     transport->references = 1;
 }
 
+void pco__transport_put_on_top(pco_transport *transport)
+{
+    transport->stream->top = transport;
+}
+
 void pco__transport_end(pco_transport *transport)
 {
     pco__list_remove(&transport->link);
@@ -319,8 +324,7 @@ int pco_transport_set_write_buffer_limits(pco_transport *transport, size_t high,
     if (!is_alive(transport)) {
         return PCO_ECLOSED;
     }
-    pco__stream_set_limits(transport->stream, high, low);
-    pco__stream_check_high_water(transport->stream);
+    transport->class_->set_limits(transport, high, low);
     return 0;
 }
 
@@ -328,13 +332,16 @@ void pco_transport_get_write_buffer_limits(const pco_transport *transport, size_
                                            size_t *low)
 {
     bool alive = is_alive(transport);
-    *high = alive ? transport->stream->high : PCO__HIGH_WATER;
-    *low = alive ? transport->stream->low : PCO__LOW_WATER;
+    *high = PCO__HIGH_WATER;
+    *low = PCO__LOW_WATER;
+    if (alive) {
+        transport->class_->get_limits(transport, high, low);
+    }
 }
 
 size_t pco_transport_get_write_buffer_size(const pco_transport *transport)
 {
-    return is_alive(transport) ? pco__stream_pending(transport->stream) : 0;
+    return is_alive(transport) ? transport->class_->pending(transport) : 0;
 }
 
 /* ---- Extra information ---- */

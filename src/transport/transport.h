@@ -17,6 +17,7 @@
 #include "loop/loop.h"
 #include "support/list.h"
 #include "system/backend.h"
+#include "transport/queue.h"
 
 typedef struct pco__stream pco__stream;
 typedef struct pco__transports pco__transports;
@@ -48,14 +49,6 @@ struct pco__transports {
 /* The loop's, made when first asked for. NULL: out of memory. */
 pco__transports *pco__transports_of(pco_loop *loop);
 
-/*
- * Memory handed over by pco_transport_write_owned. `release` may be NULL.
- */
-typedef struct pco__owned {
-    void (*release)(const void *data, void *context);
-    void *context;
-} pco__owned;
-
 /* What the classes do differently. The transport is not closed: its stream is not NULL. */
 typedef struct pco__transport_class {
     int (*write)(pco_transport *transport, const void *data, size_t length);
@@ -78,6 +71,44 @@ typedef struct pco__transport_class {
     int (*get_ssl_info)(pco_transport *transport, pco_ssl_info *info);
 
     struct ssl_st *(*get_ssl_object)(const pco_transport *transport);
+
+    /*
+     * ---- As the lower end of a layer above it (TLS), which is its protocol ----
+     *
+     * No callback is called inside any of these but set_limits, which may call pause_writing.
+     */
+
+    /*
+     * Appends to what leaves when the running callback returns, whatever the water marks say. With
+     * `ends` nothing follows for now: what is large is sent at once, and not copied. PCO_ECLOSED,
+     * PCO_EPIPE, PCO_ENOMEM (the data was not taken).
+     */
+    int (*append)(pco_transport *transport, const void *data, size_t length, bool ends);
+
+    /* Bytes taken and not handed to the system. */
+    size_t (*pending)(const pco_transport *transport);
+
+    /*
+     * Sends at once what it can. True: more than `size` bytes are left, and resume_writing comes
+     * when they are fewer. False: they are not, or it is closing, which connection_lost will tell.
+     */
+    bool (*await_room)(pco_transport *transport, size_t size);
+
+    /* low <= high. */
+    void (*set_limits)(pco_transport *transport, size_t high, size_t low);
+    void (*get_limits)(const pco_transport *transport, size_t *high, size_t *low);
+
+    /* As close(), with a time limit of its own (INFINITY: none); see lingering_close. */
+    void (*close_within)(pco_transport *transport, double seconds, bool linger);
+
+    /* Ends it at once because of `code`; connection_lost hears that. `sentence`: static or NULL. */
+    void (*fail)(pco_transport *transport, int code, int system_code, const char *sentence);
+
+    /* The most that one data_received may bring. */
+    void (*receive_at_most)(pco_transport *transport, uint32_t size);
+
+    /* Gives a new transport its protocol, calls connection_made, and begins to read. */
+    void (*begin)(pco_transport *transport, pco_protocol *protocol);
 
     /* Frees the shell: the last reference is gone. */
     void (*destroy)(pco_transport *transport);
@@ -102,6 +133,9 @@ struct pco_transport {
 
 void pco__transport_init(pco_transport *transport, const pco__transport_class *class_,
                          pco__transports *home, pco_protocol *protocol, pco__stream *stream);
+
+/* From now on this is what its stream's owner sees, closes and aborts. */
+void pco__transport_put_on_top(pco_transport *transport);
 
 /*
  * The transport has ended, its connection_lost has returned: its stream and its protocol, which the
@@ -130,14 +164,6 @@ typedef enum pco__stream_state {
     PCO__STREAM_CLOSED    /* connection_lost has been called and the socket is closed */
 } pco__stream_state;
 
-/* A piece of the write queue: a copy that follows it in memory, or memory handed over. */
-typedef struct pco__chunk {
-    pco__segment segment;
-    size_t room; /* bytes free behind the copied data */
-    const void *owned_data;
-    pco__owned owned;
-} pco__chunk;
-
 /* What a kept piece of input is: bytes that arrived while reading was paused. */
 typedef struct pco__kept {
     size_t offset;
@@ -165,12 +191,12 @@ struct pco__owner {
 struct pco__stream {
     pco_transport base;
     pco__io io;
-    pco__op receive;        /* RECV or WATCH */
-    pco__chunk *queue_head; /* being sent, first to last */
-    uint16_t corkable;      /* the longest write that may wait in the cork: small, at most `high` */
-    uint8_t state;          /* pco__stream_state */
-    bool eof_asked : 1;     /* write_eof was called; nothing may be written */
-    bool made : 1;          /* connection_made has been called */
+    pco__op receive;    /* RECV or WATCH */
+    pco__queue queue;   /* being sent, first to last */
+    uint16_t corkable;  /* the longest write that may wait in the cork: small, at most `high` */
+    uint8_t state;      /* pco__stream_state */
+    bool eof_asked : 1; /* write_eof was called; nothing may be written */
+    bool made : 1;      /* connection_made has been called */
     bool writing_paused : 1; /* pause_writing was called last */
     bool eof_seen : 1;       /* the peer has closed its side */
     bool eof_delivered : 1;
@@ -185,8 +211,6 @@ struct pco__stream {
     int system_code;
     unsigned char peer[28]; /* the peer's sockaddr, if it fits */
     pco__op send;
-    pco__chunk *queue_tail;
-    size_t queued; /* bytes in the queue */
     size_t high;
     size_t low;
     pco__kept *kept;
@@ -277,6 +301,9 @@ void pco__stream_check_high_water(pco__stream *stream);
 
 /* low <= high. Follow it with pco__stream_check_high_water. */
 void pco__stream_set_limits(pco__stream *stream, size_t high, size_t low);
+
+/* The class's await_room(). */
+bool pco__stream_await_room(pco__stream *stream, size_t size);
 
 /* Bytes accepted and not handed to the system. */
 size_t pco__stream_pending(const pco__stream *stream);

@@ -564,7 +564,7 @@ static void receive(iocp *self, pco__op *op, void *buffer, size_t size)
 static void on_receive(iocp *self, pco__op *op, int error, int system_code)
 {
     void *buffer = self->buffer;
-    size_t size = self->buffer_size;
+    size_t size = pco__most_of(op, self->buffer_size);
     if (op->canceled || error != 0) {
         finish(self, op, op->canceled ? PCO_ECANCELED : stream_error(error), system_code);
         return;

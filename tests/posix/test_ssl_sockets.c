@@ -5,7 +5,7 @@
  * Method: pairs of connected TCP sockets; every byte is counted and compared.
  */
 #include "make_certificates.h"
-#include "tls/tls.h"
+#include "ssl_world.h"
 #include "support.h"
 
 #include <arpa/inet.h>
@@ -136,9 +136,9 @@ static pco_protocol *make_protocol(void *context)
     return &((end *)context)->protocol;
 }
 
-static void handshake_done(pco__stream *stream, const pco_error *error, void *context)
+static void handshake_done(pco_transport *transport, const pco_error *error, void *context)
 {
-    (void)stream;
+    (void)transport;
     ((end *)context)->done++;
     ((end *)context)->handshake = error != NULL ? error->code : 0;
 }
@@ -178,7 +178,7 @@ static void start(end *self, pco_loop *where, int sock, bool client)
     self->protocol.methods = &methods;
     self->next_pause = self->pauses;
     assert_int_equal(pco__stream_new(where, sock, &stream_options, &stream, NULL), 0);
-    assert_int_equal(pco__ssl_start(stream, &options, NULL), 0);
+    assert_int_equal(tls_start(stream, &options, NULL), 0);
 }
 
 static void start_pair(end *server, end *client)

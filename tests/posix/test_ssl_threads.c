@@ -99,9 +99,9 @@ static pco_protocol *make_protocol(void *context)
     return &self->base;
 }
 
-static void handshake_done(pco__stream *stream, const pco_error *error, void *context)
+static void handshake_done(pco_transport *transport, const pco_error *error, void *context)
 {
-    (void)stream;
+    (void)transport;
     if (error != NULL) {
         ((end *)context)->error = error->code;
     }
@@ -124,7 +124,7 @@ static bool start_end(pco_loop *loop, int descriptor, end *self, bool client)
         pco__stream_new(loop, descriptor, &stream_options, &stream, NULL) != 0) {
         return false;
     }
-    return pco__ssl_start(stream, &options, NULL) == 0;
+    return tls_start(stream, &options, NULL) == 0;
 }
 
 static bool both_have_received(void *context)
