@@ -11,6 +11,17 @@ set(ENV{PKG_CONFIG_PATH} "${STAGE}/${LIBDIR}/pkgconfig${separator}$ENV{PKG_CONFI
 file(REMOVE_RECURSE "${BUILD}")
 file(MAKE_DIRECTORY "${BUILD}")
 
+# With no TLS there is nothing that could be missing.
+if(NOT SHARED AND TLS)
+    execute_process(COMMAND "${PKG_CONFIG}" --static --libs libssl libcrypto
+        RESULT_VARIABLE status OUTPUT_QUIET ERROR_VARIABLE why OUTPUT_STRIP_TRAILING_WHITESPACE)
+    if(NOT status EQUAL 0)
+        string(REGEX REPLACE "\n.*$" "" why "${why}")
+        message("skipped: OpenSSL's own .pc asks for more than there is: ${why}")
+        return()
+    endif()
+endif()
+
 # Static: the whole program, which shows that portico.pc names all that the archive needs. The
 # linker's warning, that looking up names still uses shared libraries, is glibc's.
 if(SHARED)
