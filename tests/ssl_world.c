@@ -316,3 +316,8 @@ size_t tls_count_records(const fake_socket *sock, size_t from, int type)
     }
     return count;
 }
+
+const char *tls_words(int reason)
+{
+    return ERR_reason_error_string(ERR_PACK(ERR_LIB_SSL, 0, reason));
+}

@@ -108,4 +108,9 @@ size_t tls_count_records(const fake_socket *sock, size_t from, int type);
 
 #define TLS_RECORD_DATA 23
 
+/* ---- Sentences ---- */
+
+/* OpenSSL's own words for a reason (SSL_R_...): those for an alert are others since version 3.2. */
+const char *tls_words(int reason);
+
 #endif

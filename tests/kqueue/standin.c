@@ -550,8 +550,8 @@ static bool wait_until(int descriptor, const int64_t *deadline)
     if (deadline != NULL) {
         int64_t left = *deadline - now();
         if (left > 0) {
-            limit.tv_sec = left / 1000000000;
-            limit.tv_nsec = left % 1000000000;
+            limit.tv_sec = (time_t)(left / 1000000000);
+            limit.tv_nsec = (long)(left % 1000000000);
         }
     }
     return ppoll(&one, 1, deadline != NULL ? &limit : NULL, NULL) >= 0;

@@ -12,6 +12,7 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -58,14 +59,14 @@ static bool is_unconnected(int condition)
     return (condition & POLLHUP) != 0 && (condition & POLLRDHUP) == 0;
 }
 
-/* How many connections wait to be accepted; for families that do not tell, at least 1. */
+/* How many connections wait to be accepted; at least 1 for families (or emulators) that do not tell. */
 static intptr_t length_of_backlog(int descriptor, int condition)
 {
     struct tcp_info info;
     socklen_t length = sizeof info;
 
-    memset(&info, 0, sizeof info);
-    if (getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &info, &length) == 0) {
+    if (getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 &&
+        length > offsetof(struct tcp_info, tcpi_unacked)) {
         return (intptr_t)info.tcpi_unacked; /* of a listener: its queue (net/ipv4/tcp.c) */
     }
     return (condition & POLLIN) != 0 ? 1 : 0;

@@ -226,6 +226,10 @@ static void the_backlog_is_passed_to_the_system(void **state)
         serve_with(&options);
         pco_socket sock = pco_server_get_socket(at.server, 0);
         assert_int_equal(getsockopt((int)sock, IPPROTO_TCP, TCP_INFO, &info, &length), 0);
+        if (length <= sizeof(int)) { /* all that emulators of Linux say of any option of TCP */
+            print_message("skipped: this emulator does not tell the backlog of a listener\n");
+            skip();
+        }
         assert_int_equal(info.tcpi_sacked, cases[i].expected); /* of a listener: its backlog */
     }
 #else
