@@ -2,7 +2,7 @@
 """summary.py FOLDER: adds up what ci/test found and prints it, the total last.
 
 The folder holds, for each configuration, either NAME.xml, which ctest wrote, or NAME.checks: lines
-of "passed WHAT" or "failed WHAT". The hard part is that one test of ctest is a program with many
+of "passed WHAT", "failed WHAT" or "skipped WHAT: REASON". The hard part is that one test of ctest is a program with many
 tests in it, of cmocka or of Python's unittest: these are counted one by one where the output shows
 them. A program that failed otherwise, by a crash or a time-out, is one failed test more. Exits with
 1 unless something passed and nothing failed.
@@ -122,6 +122,9 @@ def read_checks(path):
         status, _, what = line.partition(" ")
         if status == "passed":
             result.passed += 1
+        elif status == "skipped":
+            name, _, reason = what.partition(": ")
+            result.skipped.append((name, reason or "no reason given"))
         else:
             result.failed.append(what)
     return result

@@ -4,7 +4,7 @@
 #
 #   windows        64 bits, with TLS: built by mingw-w64, every test run under Wine
 #   windows_32     32 bits, without TLS, the examples over the DLL: built and linked only, for want
-#                  of a 32-bit Wine
+#                  of a 32-bit Wine, and its exports compared
 #   msvc_dialect   every file in the dialect of Microsoft's compiler
 
 # prepare_windows: what all of them need. A failure is a failed test.
@@ -32,7 +32,7 @@ test_windows() {
 test_windows_32() {
     prepare_windows && run_check windows_32 \
         build_windows windows_32 i686 -D PORTICO_TLS=OFF -D BUILD_SHARED_LIBS=ON \
-        -D PORTICO_BOTH=OFF
+        -D PORTICO_BOTH=OFF && run_ctest windows_32 windows_32 --tests-regex '^exports$'
 }
 
 test_msvc_dialect() {

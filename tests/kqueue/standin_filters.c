@@ -59,7 +59,7 @@ static bool is_unconnected(int condition)
     return (condition & POLLHUP) != 0 && (condition & POLLRDHUP) == 0;
 }
 
-/* How many connections wait to be accepted; at least 1 for families (or emulators) that do not tell. */
+/* How many connections wait to be accepted; where nobody tells (emulators), at least 1. */
 static intptr_t length_of_backlog(int descriptor, int condition)
 {
     struct tcp_info info;
