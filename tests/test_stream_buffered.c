@@ -131,6 +131,37 @@ static void protocols_switch_in_every_callback_and_lose_nothing(void **state)
     connection_init(&a, false);
 }
 
+/* What the first one's get_buffer gave is not used: its memory may be gone. */
+static void who_is_replaced_in_its_get_buffer_is_not_called_again(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        connection_init(&a, true);
+        recorder_init(&second, (i & 1) != 0); /* with a book of its own */
+        a.protocol.at[GET] = switch_protocol;
+        connection_open(&a, loop);
+        if ((i & 2) != 0) { /* from what was kept */
+            pco_transport_pause_reading(a.transport);
+            assert_int_equal(pco__stream_keep(a.stream, "abcdefgh", 8), 0);
+        } else {
+            fake_feed(a.socket, "abcdefgh", 8);
+        }
+        run_turns(loop, 2);
+        pco_transport_resume_reading(a.transport);
+        run_turns(loop, 3);
+        assert_int_equal(a.protocol.counts[GET], 1);
+        assert_int_equal(a.protocol.counts[UPDATED], 0);
+        assert_int_equal(a.protocol.length, 0);
+        assert_int_equal(second.length, 8);
+        assert_memory_equal(second.data, "abcdefgh", 8);
+        recorder_free(&second);
+        pco_transport_abort(a.transport);
+        run_turns(loop, 2);
+        connection_free(&a);
+    }
+    connection_init(&a, false);
+}
+
 /* ---- Buffered protocols ---- */
 
 static void a_buffered_protocol_receives_into_its_own_memory(void **state)
@@ -335,6 +366,7 @@ int main(void)
         TEST(from_plain_to_buffered_while_a_receive_is_in_flight),
         TEST(from_buffered_to_plain_while_a_receive_is_in_flight),
         TEST(protocols_switch_in_every_callback_and_lose_nothing),
+        TEST(who_is_replaced_in_its_get_buffer_is_not_called_again),
         TEST(a_buffered_protocol_receives_into_its_own_memory),
         TEST(an_empty_buffer_ends_the_connection),
         TEST(memory_that_is_nowhere_ends_the_connection),

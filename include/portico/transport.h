@@ -91,8 +91,10 @@ PCO_API bool pco_transport_is_reading(const pco_transport *transport);
 
 /*
  * The protocol whose callbacks are called. Setting takes effect with the next event; the new one's
- * connection_made is not called. PCO_EINVAL: NULL, or a methods table with a wrong size. The old
- * one is the caller's. PCO_ECLOSED. Once connection_lost has returned, getting answers NULL.
+ * connection_made is not called. The old one is the caller's and is not called any more, so it may
+ * be freed at once; a buffer that its get_buffer returns after this is not used. PCO_EINVAL: NULL,
+ * or a methods table with a wrong size. PCO_ECLOSED. Once connection_lost has returned, getting
+ * answers NULL.
  */
 PCO_API pco_protocol *pco_transport_get_protocol(const pco_transport *transport);
 PCO_API int pco_transport_set_protocol(pco_transport *transport, pco_protocol *protocol);

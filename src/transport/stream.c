@@ -152,11 +152,12 @@ static void ask_for_buffer(pco__op *op, void **buffer, size_t *length)
         return;
     }
     uint64_t began = loop->debug ? loop->backend->class_->now(loop->backend) : 0;
-    stream->lender = protocol;
     stream->asking = true;
     protocol->methods->get_buffer(protocol, &stream->base, 0, buffer, length);
     stream->asking = false;
-    if (*buffer == NULL || *length == 0) {
+    if (stream->base.protocol != protocol) {
+        *length = 0; /* the next operation asks the new one */
+    } else if (*buffer == NULL || *length == 0) {
         stream->bad_buffer = true;
         *length = 0;
     }
@@ -283,13 +284,13 @@ static void deliver_kept(pco__stream *stream)
 /* Input that came into the protocol's own memory. */
 static void buffer_updated(pco__stream *stream, const pco__result *result)
 {
-    pco_protocol *lender = stream->lender;
+    pco_protocol *protocol = stream->base.protocol;
     if (stream->base.reading_paused) {
         if (pco__stream_keep(stream, result->data, result->length) != 0) {
             pco__stream_fail(stream, PCO_ENOMEM, 0, NULL);
         }
-    } else if (lender->methods->buffer_updated != NULL) {
-        lender->methods->buffer_updated(lender, &stream->base, result->length);
+    } else if (protocol->methods->buffer_updated != NULL) {
+        protocol->methods->buffer_updated(protocol, &stream->base, result->length);
     }
 }
 

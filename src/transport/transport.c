@@ -267,7 +267,8 @@ static size_t deliver_to_buffer(pco_transport *transport, const unsigned char *d
     void *memory = NULL;
     size_t size = 0;
     protocol->methods->get_buffer(protocol, transport, length, &memory, &size);
-    if (pco_transport_is_closing(transport) || transport->reading_paused) {
+    if (pco_transport_is_closing(transport) || transport->reading_paused ||
+        transport->protocol != protocol) {
         return 0;
     }
     if (memory == NULL || size == 0) {

@@ -214,14 +214,11 @@ struct pco__stream {
     size_t high;
     size_t low;
     pco__kept *kept;
-    union {
-        pco_protocol *lender; /* while open: whose memory a RECV with get_buffer reads into */
-        const char *sentence; /* with an error: static; NULL: the error's own */
-    };
-    pco__owner *owner;  /* NULL: none */
-    pco_transport *top; /* what the user sees: this stream's base, or TLS above it */
-    pco__task task;     /* deliver what was kept, or finish */
-    pco__timer timer;   /* limits CLOSING */
+    const char *sentence; /* with an error: static; NULL: the error's own */
+    pco__owner *owner;    /* NULL: none */
+    pco_transport *top;   /* what the user sees: this stream's base, or TLS above it */
+    pco__task task;       /* deliver what was kept, or finish */
+    pco__timer timer;     /* limits CLOSING */
     double close_timeout;
 };
 

@@ -137,7 +137,6 @@ typedef struct call {
     world *at;
     unsigned id;
     bool timed;
-    bool posted; /* by call_soon_threadsafe */
     bool canceled;
     bool ran;
     bool stops; /* it calls pco_loop_stop and nothing else */

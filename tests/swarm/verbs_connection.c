@@ -215,9 +215,6 @@ static void resume_reading(world *at)
 static void set_protocol(world *at)
 {
     conn *of = pick_conn(at, MADE_CONN);
-    if (of->asked) {
-        return;
-    }
     proto *old = of->proto;
     proto *made = proto_new(at);
     say(at, "set protocol of %u, %s", of->id,

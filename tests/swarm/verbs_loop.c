@@ -62,12 +62,11 @@ static void check_order(world *at, const call *now)
     unsigned long turns = fake_of(at->loop)->polls;
     for (const call *each = at->scheduled; each != NULL; each = each->next) {
         bool waits = !each->ran && !each->canceled;
-        if (!waits || each->timed != now->timed || each->posted != now->posted ||
-            each->id >= now->id) {
+        if (!waits || each->timed != now->timed || each->id >= now->id) {
             continue;
         }
         if (!now->timed) {
-            broken(at, "call_soon: callback %u ran before %u", now->id, each->id);
+            broken(at, "callback %u ran before %u, which was made before", now->id, each->id);
         }
         if (each->when <= now->when && each->made < turns && now->made < turns) {
             broken(at, "timer %u of %g ran before %u of %g", now->id, now->when, each->id,
@@ -135,7 +134,6 @@ static void call_soon(world *at)
     pco_handle **handle = pick(at, 2) == 1 ? &made->handle : NULL;
     bool threadsafe = pick_rarely(at, 3);
     say(at, "call_soon%s: %u", threadsafe ? "_threadsafe" : "", made->id);
-    made->posted = threadsafe;
     made->stops = pick_rarely(at, 20);
     enter_library(at, NULL);
     int code = threadsafe ? pco_loop_call_soon_threadsafe(at->loop, run_call, made, handle)

@@ -102,10 +102,11 @@ static void read_slowly(world *at)
 
 static void cut_calls(world *at)
 {
-    static const size_t cuts[] = {0, 1, 1000, 10000};
+    static const size_t out[] = {0, 100, 2000, 20000};
+    static const size_t in[] = {0, 3, 50, 5000};
     conn *of = pick_peer(at);
-    of->socket->send_cut = cuts[pick(at, sizeof cuts / sizeof cuts[0])];
-    of->socket->input_cut = cuts[pick(at, sizeof cuts / sizeof cuts[0])];
+    of->socket->send_cut = out[pick(at, sizeof out / sizeof out[0])];
+    of->socket->input_cut = in[pick(at, sizeof in / sizeof in[0])];
     say(at, "calls of %u move at most %zu out and %zu in", of->id, of->socket->send_cut,
         of->socket->input_cut);
 }

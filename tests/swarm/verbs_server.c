@@ -228,11 +228,6 @@ static void closed(pco_server *server, void *context)
     leave_callback(at, NULL);
 }
 
-static bool may_wait(const world *at)
-{
-    return has_server(at) && !at->freeing;
-}
-
 static void wait_closed(world *at)
 {
     served *of = pick_server(at);
@@ -240,7 +235,8 @@ static void wait_closed(world *at)
     int code = pco_server_wait_closed(of->server, closed, of);
     leave_library(at);
     say(at, "wait_closed of server %u: %d", of->id, code);
-    if (code != 0 && !(code == PCO_ENOMEM && memory_was_short(at))) {
+    if (at->freeing ? code != PCO_ECLOSED
+                    : code != 0 && !(code == PCO_ENOMEM && memory_was_short(at))) {
         broken(at, "wait_closed returned %s", pco_error_name(code));
     }
     of->waits += code == 0;
@@ -267,7 +263,7 @@ const verb verbs_server[] = {
     {"close_clients", 2, ANYWHERE, has_server, close_clients},
     {"abort_clients", 2, ANYWHERE, has_server, abort_clients},
     {"shutdown", 2, ANYWHERE, has_server, shut_down},
-    {"wait_closed", 3, ANYWHERE, may_wait, wait_closed},
+    {"wait_closed", 3, ANYWHERE, has_server, wait_closed},
     {"free server", 2, ANYWHERE, has_server, free_a_server},
     {.name = NULL},
 };

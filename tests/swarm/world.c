@@ -240,6 +240,7 @@ static void check_shell(world *at, conn *of)
     }
     if (!pco_transport_is_closing(shell) || pco_transport_is_reading(shell) ||
         pco_transport_get_write_buffer_size(shell) != 0 ||
+        pco_transport_get_protocol(shell) != NULL ||
         pco_transport_get_socket(shell) != PCO_NO_SOCKET) {
         broken(at, "a closed transport looks alive");
     }

@@ -129,10 +129,9 @@ static void read_signature(int status, char *signature)
         length = copy_without_numbers(line, signature);
     }
     if (length == 0) {
+        int number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
         snprintf(signature, SIGNATURE_SIZE, "%s by signal %d",
-                 WIFSIGNALED(status) && WTERMSIG(status) == SIGPROF ? "an endless loop, ended"
-                                                                    : "ended",
-                 WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+                 number == SIGPROF ? ENDLESS ", ended" : "ended", number);
     }
 }
 

@@ -10,6 +10,9 @@
 
 #define SIGNATURE_SIZE 240
 
+/* In the signature of a program that did not end by itself. */
+#define ENDLESS "an endless loop"
+
 /* Written by the process that runs programs, and read by its parent when it has died. */
 typedef struct report {
     uint64_t seed; /* of the program that runs, or ran last */

@@ -8,14 +8,15 @@
 #include "runner.h"
 
 #define TRIES_MOST 600
+#define TRIES_OF_ENDLESS 20 /* each of which takes as long as a program may */
 
 typedef struct shrinking {
     const program *what;
     const char *signature;
     record *best;
     record candidate;
-    unsigned tries;
-    bool leaks; /* it is a leak that only the sanitizer sees */
+    unsigned tries; /* left */
+    bool leaks;     /* it is a leak that only the sanitizer sees */
 } shrinking;
 
 /* Whether the candidate fails in the same way; then it is the best. */
@@ -23,10 +24,10 @@ static bool try(shrinking *self)
 {
     char signature[SIGNATURE_SIZE];
     program what = *self->what;
-    if (self->tries == TRIES_MOST) {
+    if (self->tries == 0) {
         return false;
     }
-    self->tries++;
+    self->tries--;
     what.given = &self->candidate;
     what.trace = false;
     if (runner_run(&what, self->leaks, signature) || strcmp(signature, self->signature) != 0) {
@@ -118,10 +119,10 @@ void shrink(const program *what, const char *signature, record *shortest)
     self->what = what;
     self->signature = signature;
     self->best = shortest;
-    self->tries = 0;
+    self->tries = strstr(signature, ENDLESS) != NULL ? TRIES_OF_ENDLESS : TRIES_MOST;
     self->leaks = strstr(signature, "LeakSanitizer") != NULL;
     bool better = true;
-    while (better && self->tries < TRIES_MOST) {
+    while (better && self->tries != 0) {
         better = leave_out_steps(self);
         better = lower_decisions(self) || better;
         better = leave_out_decisions(self) || better;
