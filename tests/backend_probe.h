@@ -9,6 +9,7 @@
 
 #include "system/backend.h"
 #include "support/memory.h"
+#include "system/network.h"
 #include "system/platform.h"
 
 #include <setjmp.h>
@@ -173,7 +174,8 @@ static inline pco_address loopback(void)
     pco_address first;
     size_t count = 0;
 
-    assert_int_equal(pco__resolve("127.0.0.1", 0, PCO_AF_INET, 0, &found, &count, NULL), 0);
+    assert_int_equal(tested->network->resolve("127.0.0.1", 0, PCO_AF_INET, 0, &found, &count, NULL),
+                     0);
     assert_true(count >= 1);
     first = found[0];
     pco__free(found);
@@ -186,8 +188,8 @@ static inline pco_socket bound_socket(pco_address *address)
     pco_address any_port = loopback();
     pco_socket sock = PCO_NO_SOCKET;
 
-    assert_int_equal(pco__socket_bind(&any_port, &options, &sock, NULL), 0);
-    assert_int_equal(pco__socket_sockname(sock, address), 0);
+    assert_int_equal(tested->network->bind(at.backend, &any_port, &options, &sock, NULL), 0);
+    assert_int_equal(tested->network->sockname(at.backend, sock, address), 0);
     return sock;
 }
 
@@ -201,14 +203,16 @@ static inline void open_listener(listener *self)
 {
     memset(self, 0, sizeof *self);
     self->io.socket = bound_socket(&self->address);
-    assert_int_equal(pco__socket_listen(self->io.socket, 100, NULL), 0);
+    assert_int_equal(tested->network->listen(at.backend, self->io.socket, 100, NULL), 0);
     attach(&self->io, PCO__IO_LISTENER);
 }
 
 static inline void start_connecting(end *client, const pco_address *address)
 {
     memset(client, 0, sizeof *client);
-    assert_int_equal(pco__socket_open(pco_address_family(address), &client->io.socket, NULL), 0);
+    assert_int_equal(
+        tested->network->open(at.backend, pco_address_family(address), &client->io.socket, NULL),
+        0);
     attach(&client->io, PCO__IO_UNCONNECTED);
     client->out.op.with.address = address;
     submit(&client->out, &client->io, PCO__OP_CONNECT);
@@ -218,7 +222,7 @@ static inline void attach_accepted(end *server, pco_socket sock)
 {
     memset(server, 0, sizeof *server);
     server->io.socket = sock;
-    pco__socket_prepare_accepted(sock, false, false);
+    tested->network->prepare_accepted(at.backend, sock, false, false);
     attach(&server->io, PCO__IO_CONNECTED);
 }
 

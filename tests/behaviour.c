@@ -8,6 +8,7 @@
 #include "behaviour.h"
 
 #include "support/memory.h"
+#include "system/network.h"
 #include "system/platform.h"
 
 /* Sockets have small numbers, with gaps of other things; so many others mean that none follows. */
@@ -662,7 +663,7 @@ unsigned count_sockets(void)
     for (pco_socket sock = 0; sock < last + SOCKETS_GAP; sock += step) {
         pco_address address;
 
-        if (pco__socket_sockname(sock, &address) == 0) {
+        if (pco__system_network.sockname(NULL, sock, &address) == 0) {
             count++;
             last = sock;
         }
@@ -676,14 +677,15 @@ bool has_ipv6(void)
     pco_address *found = NULL;
     size_t count = 0;
     pco_socket sock = PCO_NO_SOCKET;
-    int code = pco__resolve("::1", 0, PCO_AF_INET6, PCO_AI_NUMERICHOST, &found, &count, NULL);
+    int code = pco__system_network.resolve("::1", 0, PCO_AF_INET6, PCO_AI_NUMERICHOST, &found,
+                                           &count, NULL);
 
     if (code == 0) {
-        code = pco__socket_bind(&found[0], &options, &sock, NULL);
+        code = pco__system_network.bind(NULL, &found[0], &options, &sock, NULL);
         pco__free(found);
     }
     if (code == 0) {
-        pco__socket_close(sock, false);
+        pco__system_network.close(NULL, sock, false);
     }
     return code == 0;
 }

@@ -3,6 +3,7 @@
 #include "behaviour_create.h"
 
 #include "support/memory.h"
+#include "system/network.h"
 #include "system/platform.h"
 
 void assert_refused(const pco_server_options *options, int code, const char *word)
@@ -103,9 +104,10 @@ pco_socket bound_socket(void)
     pco_address *found = NULL;
     size_t count = 0;
     pco_socket sock = PCO_NO_SOCKET;
-    assert_int_equal(
-        pco__resolve("127.0.0.1", 0, PCO_AF_INET, PCO_AI_NUMERICHOST, &found, &count, NULL), 0);
-    assert_int_equal(pco__socket_bind(&found[0], &options, &sock, NULL), 0);
+    assert_int_equal(pco__system_network.resolve("127.0.0.1", 0, PCO_AF_INET, PCO_AI_NUMERICHOST,
+                                                 &found, &count, NULL),
+                     0);
+    assert_int_equal(pco__system_network.bind(NULL, &found[0], &options, &sock, NULL), 0);
     pco__free(found);
     return sock;
 }
@@ -113,5 +115,5 @@ pco_socket bound_socket(void)
 bool is_open(pco_socket sock)
 {
     pco_address address;
-    return pco__socket_sockname(sock, &address) == 0;
+    return pco__system_network.sockname(NULL, sock, &address) == 0;
 }

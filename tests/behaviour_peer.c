@@ -7,6 +7,7 @@
  */
 #include "behaviour_peer.h"
 
+#include "system/network.h"
 #include "system/platform.h"
 
 #include <stdio.h>
@@ -256,7 +257,8 @@ peer *peer_connect(pco_loop *loop, const pco_address *address, bool tls)
     self->out.done = wrote;
     self->out.kind = PCO__OP_CONNECT;
     self->out.with.address = &self->address;
-    self->error = pco__socket_open(pco_address_family(address), &self->io.socket, &error);
+    self->error =
+        pco__system_network.open(NULL, pco_address_family(address), &self->io.socket, &error);
     if (self->error == 0) {
         self->error = class_of(self)->attach(loop->backend, &self->io, PCO__IO_UNCONNECTED, &error);
     }

@@ -20,6 +20,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Who binds to any port is given this one and those that follow. */
+#define FIRST_PORT 49152
+
 static fake_backend *of(pco__backend *backend)
 {
     return (fake_backend *)backend;
@@ -513,14 +516,14 @@ static void poll_fake(pco__backend *backend, uint64_t timeout, bool *stop)
 
 /* ---- The rest of the backend ---- */
 
-static fake_socket *new_socket(fake_backend *fake, pco_socket number)
+static fake_socket *new_socket(fake_backend *fake)
 {
     fake_socket *sock = allocate(sizeof *sock);
     fake_socket **last = &fake->sockets;
 
     memset(sock, 0, sizeof *sock);
     sock->backend = fake;
-    sock->number = number;
+    sock->number = fake->next_socket++;
     sock->room = SIZE_MAX;
     while (*last != NULL) {
         last = &(*last)->next;
@@ -529,17 +532,14 @@ static fake_socket *new_socket(fake_backend *fake, pco_socket number)
     return sock;
 }
 
-/* The newest: the numbers of real sockets are used again. */
 static fake_socket *find_socket(const fake_backend *fake, pco_socket number)
 {
-    fake_socket *found = NULL;
-
     for (fake_socket *sock = fake->sockets; sock != NULL; sock = sock->next) {
         if (sock->number == number) {
-            found = sock;
+            return sock;
         }
     }
-    return found;
+    return NULL;
 }
 
 static fake_socket *owner_of(const fake_backend *fake, const pco__io *io, const char *action)
@@ -569,6 +569,7 @@ static int init(const pco__backend_class *self, const pco__backend_options *opti
     }
     fake->base.class_ = self;
     fake->next_socket = FAKE_FIRST_SOCKET;
+    fake->next_port = FIRST_PORT;
     fake->now = (uint64_t)(FAKE_START * 1e9);
     *backend = &fake->base;
     return 0;
@@ -629,8 +630,8 @@ static int attach(pco__backend *backend, pco__io *io, pco__io_role role, pco_err
         fake->attach_error = 0;
         return pco__error_describe(error, code, FAKE_SYSTEM_CODE(code), "attach a socket");
     }
-    if (sock == NULL || (sock->closed && io->socket < FAKE_FIRST_SOCKET)) {
-        sock = new_socket(fake, io->socket);
+    if (sock == NULL) {
+        return pco__error_describe(error, PCO_ENOTSOCK, FAKE_SYSTEM_CODE(PCO_ENOTSOCK), "attach");
     }
     if (sock->io != NULL || sock->closed) {
         die("attach: the socket is attached already, or was closed");
@@ -780,18 +781,167 @@ static void close_socket(pco__backend *backend, pco__io *io, bool reset)
     }
     sock->closed = true;
     sock->reset = reset;
-    if (sock->number < FAKE_FIRST_SOCKET) {
-        pco__socket_close(sock->number, reset);
-    }
     io->socket = PCO_NO_SOCKET;
 }
 
+/* ---- The network ---- */
+
+static int reuse_port_supported(pco_error *error)
+{
+    (void)error;
+    return 0;
+}
+
+static int resolve(const char *host, int port, int family, int flags, pco_address **addresses,
+                   size_t *count, pco_error *error)
+{
+    return pco__system_network.resolve(host, port, family, flags, addresses, count, error);
+}
+
+static int resolve_service(const char *service, int *port, pco_error *error)
+{
+    return pco__system_network.resolve_service(service, port, error);
+}
+
+static int open_socket(pco__backend *backend, int family, pco_socket *sock, pco_error *error)
+{
+    (void)family;
+    (void)error;
+    *sock = new_socket(of(backend))->number;
+    return 0;
+}
+
+static bool is_taken(const fake_backend *fake, const pco_address *address)
+{
+    for (const fake_socket *sock = fake->sockets; sock != NULL; sock = sock->next) {
+        if (!sock->closed && sock->role == PCO__IO_LISTENER &&
+            pco_address_equal(&sock->name, address)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int bind_socket(pco__backend *backend, const pco_address *address,
+                       const pco__listener_options *options, pco_socket *sock, pco_error *error)
+{
+    fake_backend *fake = of(backend);
+    pco_address name = *address;
+    fake_socket *bound;
+
+    while (pco_address_port(address) == 0 &&
+           (pco_address_port(&name) == 0 || is_taken(fake, &name))) {
+        pco__address_set_port(&name, fake->next_port++);
+    }
+    if (is_taken(fake, &name) && !options->reuse_port) {
+        return pco__error_describe(error, PCO_EADDRINUSE, FAKE_SYSTEM_CODE(PCO_EADDRINUSE),
+                                   "bind port %d", pco_address_port(&name));
+    }
+    bound = new_socket(fake);
+    bound->role = PCO__IO_LISTENER;
+    bound->name = name;
+    *sock = bound->number;
+    return 0;
+}
+
+/* A socket that is not attached. */
+static fake_socket *loose_socket(const pco__backend *backend, pco_socket number, const char *action)
+{
+    fake_socket *sock = find_socket((const fake_backend *)backend, number);
+
+    if (sock == NULL || sock->closed || sock->io != NULL) {
+        die("%s: no such socket, or it is attached", action);
+    }
+    return sock;
+}
+
+static int adopt_listener(pco__backend *backend, pco_socket sock,
+                          const pco__listener_options *options, bool *was_blocking,
+                          pco_error *error)
+{
+    (void)options;
+    *was_blocking = false;
+    if (find_socket(of(backend), sock) == NULL) {
+        return pco__error_describe(error, PCO_ENOTSOCK, FAKE_SYSTEM_CODE(PCO_ENOTSOCK), "sock");
+    }
+    return 0;
+}
+
+static void make_blocking(pco__backend *backend, pco_socket sock)
+{
+    loose_socket(backend, sock, "make_blocking");
+}
+
+static int listen_on(pco__backend *backend, pco_socket number, int backlog, pco_error *error)
+{
+    const fake_socket *sock = find_socket(of(backend), number);
+
+    (void)error;
+    if (sock == NULL || sock->closed || sock->role != PCO__IO_LISTENER || backlog <= 0) {
+        die("listen: the socket is not bound, or the backlog not positive");
+    }
+    return 0;
+}
+
+static void prepare_accepted(pco__backend *backend, pco_socket sock, bool keep_alive, bool adopted)
+{
+    (void)keep_alive;
+    (void)adopted;
+    loose_socket(backend, sock, "prepare_accepted");
+}
+
+static void close_loose_socket(pco__backend *backend, pco_socket number, bool reset)
+{
+    fake_socket *sock = loose_socket(backend, number, "close");
+
+    sock->closed = true;
+    sock->reset = reset;
+}
+
+/* What is known of an open socket's name. */
+static int tell(const pco_address *known, int otherwise, pco_address *address)
+{
+    *address = *known;
+    return known->length != 0 ? 0 : otherwise;
+}
+
+static int sockname(pco__backend *backend, pco_socket number, pco_address *address)
+{
+    const fake_socket *sock = find_socket(of(backend), number);
+
+    return sock == NULL || sock->closed ? PCO_ENOTSOCK : tell(&sock->name, PCO_EINVAL, address);
+}
+
+static int peername(pco__backend *backend, pco_socket number, pco_address *address)
+{
+    const fake_socket *sock = find_socket(of(backend), number);
+
+    return sock == NULL || sock->closed ? PCO_ENOTSOCK : tell(&sock->peer, PCO_ENOTCONN, address);
+}
+
+static const pco__network fake_network = {
+    .reuse_port_supported = reuse_port_supported,
+    .resolve = resolve,
+    .resolve_service = resolve_service,
+    .open = open_socket,
+    .bind = bind_socket,
+    .adopt_listener = adopt_listener,
+    .make_blocking = make_blocking,
+    .listen = listen_on,
+    .prepare_accepted = prepare_accepted,
+    .close = close_loose_socket,
+    .sockname = sockname,
+    .peername = peername,
+};
+
+/* ---- The classes ---- */
+
 #define FAKE_CLASS(name_, accepts_)                                                                \
     {                                                                                              \
-        .name = (name_), .accepts = (accepts_), .init = init, .fini = fini, .now = now,            \
-        .poll = poll_fake, .wake = wake, .attach = attach, .detach = detach, .submit = submit,     \
-        .cancel = cancel, .try_send = try_send, .unsent = unsent, .shutdown_send = shutdown_send,  \
-        .close = close_socket                                                                      \
+        .name = (name_), .network = &fake_network, .accepts = (accepts_), .init = init,            \
+        .fini = fini, .now = now, .poll = poll_fake, .wake = wake, .attach = attach,               \
+        .detach = detach, .submit = submit, .cancel = cancel, .try_send = try_send,                \
+        .unsent = unsent, .shutdown_send = shutdown_send, .close = close_socket                    \
     }
 
 const pco__backend_class fake_backend_class = FAKE_CLASS("fake", 1);
@@ -831,7 +981,7 @@ pco_socket fake_socket_new(pco_loop *loop)
 {
     fake_backend *fake = fake_of(loop);
 
-    return new_socket(fake, fake->next_socket++)->number;
+    return new_socket(fake)->number;
 }
 
 fake_socket *fake_socket_of(const pco_loop *loop, pco_socket sock)
@@ -878,8 +1028,10 @@ pco_socket fake_connect(pco_loop *loop, pco_socket listener, const pco_address *
     fake_client *client = add_client(loop, listener);
 
     client->socket = fake_socket_new(loop);
+    fake_socket_of(loop, client->socket)->name = fake_socket_of(loop, listener)->name;
     if (peer != NULL) {
         client->peer = *peer;
+        fake_socket_of(loop, client->socket)->peer = *peer;
     }
     return client->socket;
 }

@@ -20,14 +20,15 @@
  *     pco_loop_run_once(loop, 0);                 data_received
  *
  * By default canceled operations come back as on epoll, before poll() returns; with `cancels_wait`
- * as on completion ports. Servers work on it as well: their listeners are real sockets, on which
- * nobody calls. fake_connect invents a client. All of this is for the loop's thread; only the
- * backend's wake is for any.
+ * as on completion ports. Servers work on it as well: the fake's own network invents their
+ * listeners, and fake_connect clients. Only names are looked up by the system. All of this is for
+ * the loop's thread; only the backend's wake is for any.
  */
 #ifndef FAKE_BACKEND_H
 #define FAKE_BACKEND_H
 
 #include "system/backend.h"
+#include "system/network.h"
 #include "system/platform.h"
 
 #include <portico.h>
@@ -74,7 +75,9 @@ struct fake_socket {
     fake_socket *next;
     struct fake_backend *backend;
     pco_socket number;
-    pco__io *io; /* NULL: not attached, or closed and nothing in flight */
+    pco__io *io;      /* NULL: not attached, or closed and nothing in flight */
+    pco_address name; /* what it is bound to; of length 0: nothing */
+    pco_address peer; /* of an accepted one; of length 0: nobody has said */
     pco__io_role role;
     fake_flight in[FAKE_ACCEPTS]; /* ACCEPT, RECV or WATCH; ACCEPTs stay when it is closed */
     fake_flight out;              /* CONNECT or SEND */
@@ -109,6 +112,7 @@ typedef struct fake_backend {
     pco__backend base;
     fake_socket *sockets;
     pco_socket next_socket;
+    int next_port; /* for who binds to any */
     unsigned long order;
     unsigned long polls; /* how often poll() was called */
     uint64_t timeout;    /* of the last poll() */

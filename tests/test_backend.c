@@ -45,9 +45,9 @@ static void a_connection_is_accepted_with_its_peers_address(void **state)
     (void)state;
     open_listener(&from);
     attach_accepted(&server, connect_one(&from, &client));
-    assert_int_equal(pco__socket_sockname(client.io.socket, &name), 0);
+    assert_int_equal(tested->network->sockname(at.backend, client.io.socket, &name), 0);
     assert_true(pco_address_equal(&name, &from.accept.peer));
-    assert_int_equal(pco__socket_peername(client.io.socket, &peer), 0);
+    assert_int_equal(tested->network->peername(at.backend, client.io.socket, &peer), 0);
     assert_true(pco_address_equal(&peer, &from.address));
     close_end(&client);
     close_end(&server);
@@ -65,7 +65,7 @@ static void a_refused_connect_says_so(void **state)
     assert_true(completes(&client.out));
     assert_int_equal(client.out.error, PCO_ECONNREFUSED);
     close_end(&client);
-    pco__socket_close(silent, false);
+    tested->network->close(at.backend, silent, false);
 }
 
 #define BURST 40
@@ -118,7 +118,7 @@ static void a_burst_of_clients_is_accepted(void **state)
         assert_true(completes(&clients[i].out));
         assert_int_equal(clients[i].out.error, 0);
         close_end(&clients[i]);
-        pco__socket_close(all.sockets[i], false);
+        tested->network->close(at.backend, all.sockets[i], false);
     }
     for (size_t i = 0; i < count; i++) {
         drain(&more[i]);
@@ -141,7 +141,7 @@ static void clients_that_wait_are_accepted_by_a_later_operation(void **state)
         submit(&from.accept, &from.io, PCO__OP_ACCEPT);
         assert_true(reaches(&from.accept.count, i + 1));
         assert_int_equal(from.accept.error, 0);
-        pco__socket_close(from.accept.socket, false);
+        tested->network->close(at.backend, from.accept.socket, false);
         close_end(&clients[i]);
     }
     close_listener(&from);
@@ -664,7 +664,7 @@ static void accept_has_come_back(probe *self, const pco__result *result)
 
     if (result->error == 0) {
         closed_listeners.late++;
-        pco__socket_close(result->socket, false);
+        tested->network->close(at.backend, result->socket, false);
     } else if (result->error == PCO_ECANCELED) {
         closed_listeners.canceled++;
     }
@@ -728,15 +728,16 @@ static void a_closed_listener_gives_its_port_back_before_its_accepts_come_back(v
     poll_for(0);
     close_io(&all->base.io, false);
     memset(&next, 0, sizeof next);
-    assert_int_equal(pco__socket_bind(&address, &options, &next.io.socket, NULL), 0);
+    assert_int_equal(tested->network->bind(at.backend, &address, &options, &next.io.socket, NULL),
+                     0);
     start_connecting(&client, &address); /* nobody listens */
     assert_true(completes(&client.out));
     assert_int_equal(client.out.error, PCO_ECONNREFUSED);
     close_end(&client);
-    assert_int_equal(pco__socket_listen(next.io.socket, 100, NULL), 0);
+    assert_int_equal(tested->network->listen(at.backend, next.io.socket, 100, NULL), 0);
     attach(&next.io, PCO__IO_LISTENER);
     next.address = address;
-    pco__socket_close(connect_one(&next, &client), false);
+    tested->network->close(at.backend, connect_one(&next, &client), false);
     close_end(&client);
     close_listener(&next);
     assert_true(reaches(&closed_listeners.gone, 1));
@@ -805,7 +806,7 @@ static void a_listener_that_was_detached_is_as_it_was(void **state)
     for (unsigned i = 0; i < 3; i++) {
         int code = at.backend->class_->attach(at.backend, &from.io, PCO__IO_LISTENER, NULL);
         if (i != 0 && code != 0 && strcmp(tested->name, "iocp") == 0) {
-            pco__socket_close(from.io.socket, false);
+            pco__system_network.close(NULL, from.io.socket, false);
             print_message("a socket cannot leave its completion port here (as with Wine 8)\n");
             skip();
         }
@@ -817,7 +818,7 @@ static void a_listener_that_was_detached_is_as_it_was(void **state)
         poll_for(0);
     }
     attach(&from.io, PCO__IO_LISTENER);
-    assert_int_equal(pco__socket_listen(from.io.socket, 100, NULL), 0);
+    assert_int_equal(pco__system_network.listen(NULL, from.io.socket, 100, NULL), 0);
     attach_accepted(&server, connect_one(&from, &client));
     close_end(&client);
     close_end(&server);

@@ -7,6 +7,7 @@
  */
 #include "behaviour.h"
 
+#include "system/network.h"
 #include "system/platform.h"
 
 /* More than the system's buffers hold, here. */
@@ -1154,7 +1155,7 @@ static void the_names_of_both_ends_are_known(void **state)
     assert_ptr_equal(pco_transport_get_loop(transport), at.loop);
     assert_int_equal(pco_transport_get_sockname(transport, &address), 0);
     assert_true(pco_address_equal(&address, &served));
-    assert_int_equal(pco__socket_sockname(client->io.socket, &peer_name), 0);
+    assert_int_equal(pco__system_network.sockname(NULL, client->io.socket, &peer_name), 0);
     assert_int_equal(pco_transport_get_peername(transport, &address), 0);
     assert_true(pco_address_equal(&address, &peer_name));
     assert_int_equal(newest()->peer_code, 0);

@@ -7,6 +7,7 @@
  */
 #include "behaviour_create.h"
 
+#include "system/network.h"
 #include "system/platform.h"
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_begin, world_end)
@@ -357,7 +358,7 @@ static void a_sock_of_the_callers_is_taken_over(void **state)
     pco_server_options options = server_options();
     options.host = NULL;
     options.sock = sock;
-    assert_int_equal(pco__socket_sockname(sock, &address), 0);
+    assert_int_equal(pco__system_network.sockname(NULL, sock, &address), 0);
     serve_with(&options);
     assert_int_equal(pco_server_get_socket_count(at.server), 1);
     assert_int_equal(pco_server_get_socket(at.server, 0), sock);
@@ -378,7 +379,7 @@ static void a_sock_that_listens_already_is_taken_over(void **state)
     pco_server_options options = server_options();
     options.host = NULL;
     options.sock = sock;
-    assert_int_equal(pco__socket_listen(sock, 5, NULL), 0);
+    assert_int_equal(pco__system_network.listen(NULL, sock, 5, NULL), 0);
     serve_with(&options);
     pco_address address = address_of(at.server, 0);
     assert_client_comes_through(&address);
@@ -525,14 +526,14 @@ static void the_sock_stays_the_callers_after_every_refusal(void **state)
     bad.size = 0;
     assert_refused(&bad, PCO_EINVAL, "size");
     assert_true(is_open(sock));
-    pco__socket_close(sock, false);
+    pco__system_network.close(NULL, sock, false);
 }
 
 static void a_sock_that_is_no_socket_is_refused(void **state)
 {
     (void)state;
     pco_socket sock = bound_socket();
-    pco__socket_close(sock, false); /* a number that was one */
+    pco__system_network.close(NULL, sock, false); /* a number that was one */
     pco_server_options options = server_options();
     options.host = NULL;
     options.sock = sock;

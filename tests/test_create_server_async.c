@@ -7,6 +7,7 @@
  */
 #include "behaviour_create.h"
 
+#include "system/network.h"
 #include "system/platform.h"
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_begin, world_end)
@@ -216,7 +217,7 @@ static void async_leaves_the_sock_to_the_caller_when_the_loop_is_freed(void **st
     assert_null(told.server);
     assert_int_equal(told.code, PCO_ECANCELED);
     assert_true(is_open(sock));
-    pco__socket_close(sock, false);
+    pco__system_network.close(NULL, sock, false);
 }
 
 static void async_is_canceled_when_the_loop_is_freed(void **state)

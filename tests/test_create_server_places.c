@@ -6,6 +6,7 @@
  */
 #include "behaviour_create.h"
 
+#include "system/network.h"
 #include "system/platform.h"
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_begin, world_end)
@@ -342,7 +343,7 @@ static void two_servers_share_a_port_with_reuse_port(void **state)
     pco_error error = {0};
     pco_server_options options = server_options();
     options.reuse_port = PCO_ON;
-    if (pco__socket_reuse_port_supported(&error) != 0) {
+    if (pco__system_network.reuse_port_supported(&error) != 0) {
         options.host = "not a name"; /* it is refused before anything else is tried */
         assert_refused(&options, PCO_ENOTSUP, "reuse_port");
         print_message("skipped: this system has no reuse_port\n");
@@ -366,7 +367,7 @@ static void two_servers_share_a_port_with_reuse_port(void **state)
 static void all_who_share_a_port_must_have_said_so(void **state)
 {
     (void)state;
-    if (pco__socket_reuse_port_supported(NULL) != 0) {
+    if (pco__system_network.reuse_port_supported(NULL) != 0) {
         print_message("skipped: this system has no reuse_port\n");
         skip();
     }

@@ -5,6 +5,7 @@
  * resolved only where no server has to be asked.
  */
 #include "support/memory.h"
+#include "system/network.h"
 #include "system/platform.h"
 
 #include <portico/server.h>
@@ -25,8 +26,9 @@ static pco_address address_of(const char *host, int port)
     pco_address first;
     size_t count = 0;
 
-    assert_int_equal(
-        pco__resolve(host, port, PCO_AF_UNSPEC, PCO_AI_NUMERICHOST, &found, &count, NULL), 0);
+    assert_int_equal(pco__system_network.resolve(host, port, PCO_AF_UNSPEC, PCO_AI_NUMERICHOST,
+                                                 &found, &count, NULL),
+                     0);
     assert_int_equal(count, 1);
     first = found[0];
     pco__free(found);
@@ -99,12 +101,13 @@ static void resolving_no_host_gives_all_interfaces_or_the_loopback(void **state)
     size_t count = 0;
 
     (void)state;
-    assert_int_equal(pco__resolve(NULL, 7, PCO_AF_INET, PCO_AI_PASSIVE, &found, &count, NULL), 0);
+    assert_int_equal(
+        pco__system_network.resolve(NULL, 7, PCO_AF_INET, PCO_AI_PASSIVE, &found, &count, NULL), 0);
     assert_int_equal(count, 1);
     assert_true(pco_address_equal(&found[0], &expected));
     pco__free(found);
     expected = address_of("127.0.0.1", 7);
-    assert_int_equal(pco__resolve(NULL, 7, PCO_AF_INET, 0, &found, &count, NULL), 0);
+    assert_int_equal(pco__system_network.resolve(NULL, 7, PCO_AF_INET, 0, &found, &count, NULL), 0);
     assert_int_equal(count, 1);
     assert_true(pco_address_equal(&found[0], &expected));
     pco__free(found);
@@ -117,7 +120,8 @@ static void check_unresolvable(const char *host, int family, int flags, int code
     size_t count = 0;
     pco_error error;
 
-    assert_int_equal(pco__resolve(host, 0, family, flags, &found, &count, &error), code);
+    assert_int_equal(pco__system_network.resolve(host, 0, family, flags, &found, &count, &error),
+                     code);
     assert_null(found);
     assert_string_equal(error.message, message);
 }
@@ -144,7 +148,7 @@ static int bind_to(const pco_address *address, int reuse_address, pco_socket *so
 {
     pco__listener_options options = {.reuse_address = reuse_address};
 
-    return pco__socket_bind(address, &options, sock, error);
+    return pco__system_network.bind(NULL, address, &options, sock, error);
 }
 
 static void an_address_in_use_is_named_in_the_error(void **state)
@@ -157,8 +161,8 @@ static void an_address_in_use_is_named_in_the_error(void **state)
 
     (void)state;
     assert_int_equal(bind_to(&address, PCO_DEFAULT, &first, NULL), 0);
-    assert_int_equal(pco__socket_listen(first, 1, NULL), 0);
-    assert_int_equal(pco__socket_sockname(first, &address), 0);
+    assert_int_equal(pco__system_network.listen(NULL, first, 1, NULL), 0);
+    assert_int_equal(pco__system_network.sockname(NULL, first, &address), 0);
     assert_int_equal(bind_to(&address, PCO_DEFAULT, &second, &error), PCO_EADDRINUSE);
     snprintf(message, sizeof message, "bind 127.0.0.1 port %d: address already in use",
              pco_address_port(&address));
@@ -166,7 +170,7 @@ static void an_address_in_use_is_named_in_the_error(void **state)
     assert_int_equal(error.code, PCO_EADDRINUSE);
     assert_int_not_equal(error.system_code, 0);
     assert_true(second == PCO_NO_SOCKET);
-    pco__socket_close(first, false);
+    pco__system_network.close(NULL, first, false);
 }
 
 static void an_address_of_another_machine_cannot_be_bound(void **state)
@@ -191,12 +195,12 @@ static int bind_both(pco_socket *first, pco_socket *second)
     if (code != 0) {
         return code;
     }
-    assert_int_equal(pco__socket_listen(*first, 1, NULL), 0);
-    assert_int_equal(pco__socket_sockname(*first, &six), 0);
+    assert_int_equal(pco__system_network.listen(NULL, *first, 1, NULL), 0);
+    assert_int_equal(pco__system_network.sockname(NULL, *first, &six), 0);
     pco__address_set_port(&four, pco_address_port(&six));
     code = bind_to(&four, PCO_DEFAULT, second, NULL);
     if (code != 0) {
-        pco__socket_close(*first, false);
+        pco__system_network.close(NULL, *first, false);
     }
     return code;
 }
@@ -217,9 +221,9 @@ static void both_families_can_share_a_port(void **state)
         skip();
     }
     assert_int_equal(code, 0);
-    assert_int_equal(pco__socket_listen(second, 1, NULL), 0);
-    pco__socket_close(first, false);
-    pco__socket_close(second, false);
+    assert_int_equal(pco__system_network.listen(NULL, second, 1, NULL), 0);
+    pco__system_network.close(NULL, first, false);
+    pco__system_network.close(NULL, second, false);
 }
 
 static void reuse_port_shares_a_port_or_says_that_it_cannot(void **state)
@@ -229,7 +233,7 @@ static void reuse_port_shares_a_port_or_says_that_it_cannot(void **state)
     pco_socket first = PCO_NO_SOCKET;
     pco_socket second = PCO_NO_SOCKET;
     pco_error error = {0};
-    int code = pco__socket_reuse_port_supported(&error);
+    int code = pco__system_network.reuse_port_supported(&error);
 
     (void)state;
     if (code != 0) {
@@ -237,13 +241,13 @@ static void reuse_port_shares_a_port_or_says_that_it_cannot(void **state)
         assert_int_not_equal(strlen(error.message), 0);
         return;
     }
-    assert_int_equal(pco__socket_bind(&address, &options, &first, NULL), 0);
-    assert_int_equal(pco__socket_listen(first, 1, NULL), 0);
-    assert_int_equal(pco__socket_sockname(first, &address), 0);
-    assert_int_equal(pco__socket_bind(&address, &options, &second, NULL), 0);
-    assert_int_equal(pco__socket_listen(second, 1, NULL), 0);
-    pco__socket_close(first, false);
-    pco__socket_close(second, false);
+    assert_int_equal(pco__system_network.bind(NULL, &address, &options, &first, NULL), 0);
+    assert_int_equal(pco__system_network.listen(NULL, first, 1, NULL), 0);
+    assert_int_equal(pco__system_network.sockname(NULL, first, &address), 0);
+    assert_int_equal(pco__system_network.bind(NULL, &address, &options, &second, NULL), 0);
+    assert_int_equal(pco__system_network.listen(NULL, second, 1, NULL), 0);
+    pco__system_network.close(NULL, first, false);
+    pco__system_network.close(NULL, second, false);
 }
 
 static void what_is_no_socket_is_not_adopted(void **state)
@@ -253,8 +257,9 @@ static void what_is_no_socket_is_not_adopted(void **state)
     pco_error error;
 
     (void)state;
-    assert_int_equal(pco__socket_adopt_listener(PCO_NO_SOCKET, &options, &was_blocking, &error),
-                     PCO_ENOTSOCK);
+    assert_int_equal(
+        pco__system_network.adopt_listener(NULL, PCO_NO_SOCKET, &options, &was_blocking, &error),
+        PCO_ENOTSOCK);
     assert_string_equal(error.message, "sock: not a socket");
 }
 
@@ -266,9 +271,9 @@ static void an_unconnected_socket_has_no_peer(void **state)
 
     (void)state;
     assert_int_equal(bind_to(&address, PCO_OFF, &sock, NULL), 0);
-    assert_int_equal(pco__socket_peername(sock, &address), PCO_ENOTCONN);
+    assert_int_equal(pco__system_network.peername(NULL, sock, &address), PCO_ENOTCONN);
     assert_true(pco_address_equal(&address, &untouched));
-    pco__socket_close(sock, false);
+    pco__system_network.close(NULL, sock, false);
 }
 
 /* ---- System ---- */

@@ -70,6 +70,16 @@ static void as_many_accepts_as_the_backend_likes_are_in_flight(void **state)
     let_pass(3);
 }
 
+static void a_backend_without_a_system_needs_no_socket_of_it(void **state)
+{
+    (void)state;
+    unsigned sockets = count_sockets();
+    serve();
+    come();
+    assert_int_equal(at.made, 1);
+    assert_int_equal(count_sockets(), sockets);
+}
+
 static void the_peers_name_is_the_one_that_accept_told(void **state)
 {
     (void)state;
@@ -435,10 +445,11 @@ static void a_client_that_comes_late_to_a_closed_listener_is_refused(void **stat
     fake->hold_cancels = true;
     assert_int_equal(pco_server_wait_closed(at.server, count_closed, NULL), 0);
     pco_server_close(at.server);
-    fake_connect(at.loop, sock->number, NULL);
+    fake_socket *late = fake_socket_of(at.loop, fake_connect(at.loop, sock->number, NULL));
     assert_true(fake_decide(sock, PCO__OP_ACCEPT, 0, SIZE_MAX));
     fake->hold_cancels = false;
     let_pass(5);
+    assert_true(late->closed);
     assert_int_equal(counters_of(at.server).accepted, 1);
     assert_int_equal(counters_of(at.server).refused, 1);
     assert_int_equal(at.made, 0);
@@ -752,10 +763,10 @@ static void a_lingering_close_may_begin_inside_the_factory(void **state)
     options.lingering_close = PCO_ON;
     serve_with(&options);
     at.at[AT_FACTORY] = shut_the_server_down;
-    fake_connect(at.loop, listener(), NULL);
+    pco_socket first = fake_connect(at.loop, listener(), NULL);
     fake_connect(at.loop, listener(), NULL);
     let_pass(1);
-    fake_socket *client = fake_socket_of(at.loop, FAKE_FIRST_SOCKET);
+    fake_socket *client = fake_socket_of(at.loop, first);
     assert_int_equal(at.made, 1);
     assert_true(client->shut_down);
     fake_feed(client, "dropped", 7);
@@ -860,6 +871,7 @@ static void every_order_of_completions_comes_to_an_end(void **state)
 
 static const struct CMUnitTest tests[] = {
     TEST(as_many_accepts_as_the_backend_likes_are_in_flight),
+    TEST(a_backend_without_a_system_needs_no_socket_of_it),
     TEST(the_peers_name_is_the_one_that_accept_told),
     TEST(the_factory_and_connection_made_come_in_one_turn),
     TEST(who_waits_for_the_end_is_told_in_the_second_turn),

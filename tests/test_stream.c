@@ -500,8 +500,9 @@ static void the_peers_name_is_known_as_long_as_the_connection(void **state)
     size_t count;
 
     (void)state;
-    assert_int_equal(
-        pco__resolve("127.0.0.1", 1234, PCO_AF_INET, PCO_AI_NUMERICHOST, &found, &count, NULL), 0);
+    assert_int_equal(pco__system_network.resolve("127.0.0.1", 1234, PCO_AF_INET, PCO_AI_NUMERICHOST,
+                                                 &found, &count, NULL),
+                     0);
     b.options.peer = found;
     connection_open(&b, loop);
     b.options.peer = NULL;

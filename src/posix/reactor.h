@@ -13,6 +13,7 @@
 #define PCO_POSIX_REACTOR_H
 
 #include "system/backend.h"
+#include "system/network.h"
 #include "support/list.h"
 
 /*
@@ -92,9 +93,9 @@ typedef struct pco__poller {
 /* The class of a poller. `wake_`: as pco__backend_class.wake, async-signal-safe, keeps errno. */
 #define PCO__REACTOR_CLASS(name_, wake_)                                                           \
     {                                                                                              \
-        .name = (name_), .accepts = 1, .init = pco__reactor_init, .fini = pco__reactor_fini,       \
-        .now = pco__reactor_now, .poll = pco__reactor_poll, .wake = (wake_),                       \
-        .attach = pco__reactor_attach, .detach = pco__reactor_detach,                              \
+        .name = (name_), .network = &pco__system_network, .accepts = 1, .init = pco__reactor_init, \
+        .fini = pco__reactor_fini, .now = pco__reactor_now, .poll = pco__reactor_poll,             \
+        .wake = (wake_), .attach = pco__reactor_attach, .detach = pco__reactor_detach,             \
         .submit = pco__reactor_submit, .cancel = pco__reactor_cancel,                              \
         .try_send = pco__reactor_try_send, .unsent = pco__reactor_unsent,                          \
         .shutdown_send = pco__reactor_shutdown_send, .close = pco__reactor_close                   \
@@ -164,8 +165,10 @@ static inline void pco__reactor_ready(pco__reactor *reactor, pco__io *io, unsign
  */
 int pco__socket_accept(int listener, pco_address *peer);
 
-/* socket.c: as pco__backend_class.unsent. */
+/* socket.c: as pco__backend_class.unsent, pco__network.close and .sockname. */
 int64_t pco__socket_unsent(int descriptor);
+void pco__socket_close(pco_socket sock, bool reset);
+int pco__socket_sockname(pco_socket sock, pco_address *address);
 
 extern const pco__poller pco__epoll;
 extern const pco__poller pco__kqueue;

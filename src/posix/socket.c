@@ -230,11 +230,12 @@ int pco__socket_sockname(pco_socket sock, pco_address *address)
     return 0;
 }
 
-int pco__socket_peername(pco_socket sock, pco_address *address)
+static int peername(pco__backend *backend, pco_socket sock, pco_address *address)
 {
     pco_address found = {0};
     socklen_t length = sizeof found.storage;
 
+    (void)backend;
     if (getpeername((int)sock, (struct sockaddr *)found.storage, &length) != 0) {
         return pco__error_from_system(errno);
     }
@@ -355,7 +356,7 @@ int pco__socket_accept(int listener, pco_address *peer)
     return descriptor;
 }
 
-int pco__socket_reuse_port_supported(pco_error *error)
+static int reuse_port_supported(pco_error *error)
 {
 #if defined(REUSE_PORT)
     (void)error;
@@ -398,13 +399,14 @@ static int set_listener_options(int descriptor, sa_family_t family,
     return 0;
 }
 
-int pco__socket_bind(const pco_address *address, const pco__listener_options *options,
-                     pco_socket *sock, pco_error *error)
+static int bind_socket(pco__backend *backend, const pco_address *address,
+                       const pco__listener_options *options, pco_socket *sock, pco_error *error)
 {
     sa_family_t family = system_family_of(address);
     const char *action = "open a socket for";
     int descriptor = open_stream(family);
 
+    (void)backend;
     if (descriptor < 0) {
         goto fail;
     }
@@ -426,14 +428,16 @@ fail:;
     return report(error, code, action, place_of(address));
 }
 
-int pco__socket_adopt_listener(pco_socket sock, const pco__listener_options *options,
-                               bool *was_blocking, pco_error *error)
+static int adopt_listener(pco__backend *backend, pco_socket sock,
+                          const pco__listener_options *options, bool *was_blocking,
+                          pco_error *error)
 {
     int descriptor = (int)sock;
     int type = 0;
     socklen_t length = sizeof type;
     pco_address name = {0};
 
+    (void)backend;
     if (getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &length) != 0) {
         int code = errno;
         return pco__error_describe(error, pco__error_from_system(code), code, "sock");
@@ -455,8 +459,9 @@ int pco__socket_adopt_listener(pco_socket sock, const pco__listener_options *opt
     return 0;
 }
 
-void pco__socket_make_blocking(pco_socket sock)
+static void make_blocking(pco__backend *backend, pco_socket sock)
 {
+    (void)backend;
     int flags = fcntl((int)sock, F_GETFL);
 
     if (flags >= 0) {
@@ -464,8 +469,9 @@ void pco__socket_make_blocking(pco_socket sock)
     }
 }
 
-int pco__socket_listen(pco_socket sock, int backlog, pco_error *error)
+static int listen_on(pco__backend *backend, pco_socket sock, int backlog, pco_error *error)
 {
+    (void)backend;
     if (listen((int)sock, backlog) == 0) {
         return 0;
     }
@@ -473,13 +479,14 @@ int pco__socket_listen(pco_socket sock, int backlog, pco_error *error)
     return report(error, code, "listen on", place_of_socket(sock));
 }
 
-int pco__socket_open(int family, pco_socket *sock, pco_error *error)
+static int open_socket(pco__backend *backend, int family, pco_socket *sock, pco_error *error)
 {
     int descriptor = open_stream(family == PCO_AF_INET    ? AF_INET
                                  : family == PCO_AF_INET6 ? AF_INET6
                                  : family == PCO_AF_UNIX  ? AF_UNIX
                                                           : AF_UNSPEC);
 
+    (void)backend;
     if (descriptor < 0) {
         int code = errno;
         return pco__error_describe(error, pco__error_from_system(code), code, "open a socket");
@@ -488,8 +495,9 @@ int pco__socket_open(int family, pco_socket *sock, pco_error *error)
     return 0;
 }
 
-void pco__socket_prepare_accepted(pco_socket sock, bool keep_alive, bool adopted)
+static void prepare_accepted(pco__backend *backend, pco_socket sock, bool keep_alive, bool adopted)
 {
+    (void)backend;
 #if defined(__linux__)
     /*
      * A connection inherits both from the listener (tcp(7), socket(7)), at the price of no system
@@ -651,8 +659,8 @@ static int copy_addresses(const struct addrinfo *found, pco_address **addresses,
     return 0;
 }
 
-int pco__resolve(const char *host, int port, int family, int flags, pco_address **addresses,
-                 size_t *count, pco_error *error)
+static int resolve(const char *host, int port, int family, int flags, pco_address **addresses,
+                   size_t *count, pco_error *error)
 {
     struct addrinfo hints = {0};
     struct addrinfo *found = NULL;
@@ -681,7 +689,7 @@ int pco__resolve(const char *host, int port, int family, int flags, pco_address 
     return code;
 }
 
-int pco__resolve_service(const char *service, int *port, pco_error *error)
+static int resolve_service(const char *service, int *port, pco_error *error)
 {
     const struct addrinfo hints = {
         .ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
@@ -704,3 +712,32 @@ int pco__resolve_service(const char *service, int *port, pco_error *error)
     }
     return pco__error_describe(error, code, system_code, "resolve service %s", service);
 }
+
+/* ---- The table ---- */
+
+static void close_socket(pco__backend *backend, pco_socket sock, bool reset)
+{
+    (void)backend;
+    pco__socket_close(sock, reset);
+}
+
+static int sockname(pco__backend *backend, pco_socket sock, pco_address *address)
+{
+    (void)backend;
+    return pco__socket_sockname(sock, address);
+}
+
+const pco__network pco__system_network = {
+    .reuse_port_supported = reuse_port_supported,
+    .resolve = resolve,
+    .resolve_service = resolve_service,
+    .open = open_socket,
+    .bind = bind_socket,
+    .adopt_listener = adopt_listener,
+    .make_blocking = make_blocking,
+    .listen = listen_on,
+    .prepare_accepted = prepare_accepted,
+    .close = close_socket,
+    .sockname = sockname,
+    .peername = peername,
+};

@@ -11,6 +11,7 @@
 
 #include "support/error.h"
 #include "support/memory.h"
+#include "system/network.h"
 #include "loop/lanes.h"
 #include "loop/request.h"
 #include "server/server.h"
@@ -26,6 +27,7 @@
 
 /* The options made complete, and where to listen. */
 typedef struct plan {
+    const pco__network *network;
     pco_server_options options; /* zeros are replaced by the defaults */
     const char *one_host;       /* what `hosts` points to if there is no array */
     const char *const *hosts;
@@ -209,8 +211,8 @@ static const pco__field option_fields[] = {
 static const pco__layout option_layout =
     PCO__LAYOUT(pco_server_options, sizeof(size_t), option_fields);
 
-static int check_options(const pco_server_options *given, pco_server_options *options,
-                         pco_error *error)
+static int check_options(const pco__network *network, const pco_server_options *given,
+                         pco_server_options *options, pco_error *error)
 {
     memset(options, 0, sizeof *options);
     if (given == NULL) {
@@ -234,14 +236,16 @@ static int check_options(const pco_server_options *given, pco_server_options *op
         code = pco__error_set(error, PCO_EINVAL, 0, "backlog is negative");
     }
     if (code == 0 && options->reuse_port == PCO_ON) {
-        code = pco__socket_reuse_port_supported(error);
+        code = network->reuse_port_supported(error);
     }
     return code;
 }
 
-static int check(plan *made, const pco_server_options *given, pco_error *error)
+static int check(plan *made, const pco__network *network, const pco_server_options *given,
+                 pco_error *error)
 {
-    int code = check_options(given, &made->options, error);
+    made->network = network;
+    int code = check_options(network, given, &made->options, error);
     if (code != 0) {
         return code;
     }
@@ -281,7 +285,7 @@ static int resolve(plan *from, addresses **found, pco_error *error)
         return 0;
     }
     if (options->service != NULL) {
-        int code = pco__resolve_service(options->service, &options->port, error);
+        int code = from->network->resolve_service(options->service, &options->port, error);
         if (code != 0) {
             return code;
         }
@@ -293,8 +297,8 @@ static int resolve(plan *from, addresses **found, pco_error *error)
     for (size_t i = 0; i < from->hosts_count; i++) {
         const char *host = from->hosts[i];
         bool everywhere = host == NULL || host[0] == '\0';
-        int code = pco__resolve(everywhere ? NULL : host, options->port, options->family,
-                                options->flags, &made[i].list, &made[i].count, error);
+        int code = from->network->resolve(everywhere ? NULL : host, options->port, options->family,
+                                          options->flags, &made[i].list, &made[i].count, error);
         if (code != 0) {
             free_addresses(made, from->hosts_count);
             return code;
@@ -336,6 +340,8 @@ static int bind_address(binding *state, const pco_address *wanted, pco_error *er
 {
     pco_server *server = state->server;
     const pco_server_options *options = &server->options;
+    pco__backend *backend = server->loop->backend;
+    const pco__network *network = backend->class_->network;
     pco__listener_options listener = {.reuse_address = options->reuse_address,
                                       .reuse_port = options->reuse_port == PCO_ON,
                                       .keep_alive = options->keep_alive == PCO_ON};
@@ -344,13 +350,13 @@ static int bind_address(binding *state, const pco_address *wanted, pco_error *er
     if (state->same_port != 0) {
         pco__address_set_port(&address, state->same_port);
     }
-    int code = pco__socket_bind(&address, &listener, &sock, error);
+    int code = network->bind(backend, &address, &listener, &sock, error);
     if (code != 0) {
         return code;
     }
     add_listener(server, sock);
     state->seen[state->seen_count++] = *wanted;
-    if (options->same_port == PCO_ON && pco__socket_sockname(sock, &address) == 0) {
+    if (options->same_port == PCO_ON && network->sockname(backend, sock, &address) == 0) {
         state->same_port = pco_address_port(&address);
     }
     return 0;
@@ -402,8 +408,10 @@ static int bind_hosts(pco_server *server, const plan *from, const addresses *fou
 static int adopt_sock(pco_server *server, bool *was_blocking, pco_error *error)
 {
     const pco_server_options *options = &server->options;
+    pco__backend *backend = server->loop->backend;
     pco__listener_options listener = {.keep_alive = options->keep_alive == PCO_ON};
-    int code = pco__socket_adopt_listener(options->sock, &listener, was_blocking, error);
+    int code = backend->class_->network->adopt_listener(backend, options->sock, &listener,
+                                                        was_blocking, error);
     if (code == 0) {
         add_listener(server, options->sock);
     }
@@ -434,7 +442,7 @@ static int open_once(pco_loop *loop, const plan *from, const addresses *found, p
     }
     pco__server_discard(made, adopts ? from->options.sock : PCO_NO_SOCKET);
     if (was_blocking) {
-        pco__socket_make_blocking(from->options.sock);
+        from->network->make_blocking(loop->backend, from->options.sock);
     }
     return code;
 }
@@ -460,7 +468,7 @@ int pco_loop_create_server(pco_loop *loop, const pco_server_options *options, pc
     }
     plan made;
     addresses *found;
-    int code = check(&made, options, error);
+    int code = check(&made, loop->backend->class_->network, options, error);
     if (code == 0) {
         code = resolve(&made, &found, error);
     }
@@ -590,7 +598,7 @@ static int begin_lookup(creation *made, lookup *wanted, const pco_server_options
     wanted->job.done = done;
     wanted->job.discard = discard;
     wanted->creation = made;
-    int code = check(&wanted->plan, options, error);
+    int code = check(&wanted->plan, made->loop->backend->class_->network, options, error);
     if (code == 0 && copy_strings(wanted) != 0) {
         code = pco__error_describe(error, PCO_ENOMEM, 0, "create a server");
     }

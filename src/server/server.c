@@ -15,6 +15,7 @@
 #include "support/error.h"
 #include "support/memory.h"
 #include "support/options.h"
+#include "system/network.h"
 #include "tls/tls.h"
 
 /* Seconds to wait after accepting failed (asyncio: ACCEPT_RETRY_DELAY). */
@@ -26,6 +27,17 @@ static void set_state(pco_server *server, pco__server_state state)
 {
     assert(state > server->state);
     server->state = state;
+}
+
+static const pco__network *network_of(const pco_server *server)
+{
+    return server->loop->backend->class_->network;
+}
+
+/* Closes a socket that is not attached. */
+static void close_socket(const pco_server *server, pco_socket sock)
+{
+    network_of(server)->close(server->loop->backend, sock, false);
 }
 
 /* ---- Connections ---- */
@@ -95,12 +107,13 @@ static void start_connection(pco_server *server, pco_socket sock, const pco_addr
                                    .linger = server->options.lingering_close == PCO_ON};
     pco__stream *stream;
     pco_error error;
-    pco__socket_prepare_accepted(sock, server->options.keep_alive == PCO_ON,
-                                 pco__has_sock(&server->options));
+    network_of(server)->prepare_accepted(server->loop->backend, sock,
+                                         server->options.keep_alive == PCO_ON,
+                                         pco__has_sock(&server->options));
     int code = pco__stream_new(server->loop, sock, &options, &stream, &error);
     if (code != 0) {
         server->counters.refused++;
-        pco__socket_close(sock, false);
+        close_socket(server, sock);
         pco__loop_report(server->loop, "a connection was refused", &error, NULL, NULL, server);
         return;
     }
@@ -228,7 +241,7 @@ static bool accepted(pco__op *op, const pco__result *result)
     }
     if (result->error == 0) {
         server->counters.refused++;
-        pco__socket_close(result->socket, false);
+        close_socket(server, result->socket);
     }
     pco__loop_schedule(server->loop, &server->task);
     return false;
@@ -272,7 +285,8 @@ int pco__server_start(pco_server *server, pco_error *error)
         code = attach_listener(server, &server->listeners[i], error);
     }
     for (size_t i = 0; i < server->listeners_count && code == 0; i++) {
-        code = pco__socket_listen(server->listeners[i].io.socket, server->options.backlog, error);
+        code = network_of(server)->listen(server->loop->backend, server->listeners[i].io.socket,
+                                          server->options.backlog, error);
         server->listens = server->listens || code == 0;
     }
     if (code == 0) {
@@ -368,7 +382,7 @@ static void close_listener(pco_server *server, pco__listener *listener, pco_sock
     } else if (listener->attached) {
         backend->class_->close(backend, &listener->io, false);
     } else if (!is_kept) {
-        pco__socket_close(listener->io.socket, false);
+        close_socket(server, listener->io.socket);
     }
     listener->io.socket = PCO_NO_SOCKET;
 }
@@ -456,7 +470,7 @@ static void close_parked(pco_server *server, pco__listener *listener)
     for (size_t i = 0; listener->accepts != NULL && i < accepts; i++) {
         pco__accept *accept = &listener->accepts[i];
         if (accept->parked != PCO_NO_SOCKET) {
-            pco__socket_close(accept->parked, false);
+            close_socket(server, accept->parked);
             accept->parked = PCO_NO_SOCKET;
             server->counters.refused++;
         }
@@ -602,7 +616,9 @@ pco_socket pco_server_get_socket(const pco_server *server, size_t index)
 int pco_server_get_sockname(const pco_server *server, size_t index, pco_address *address)
 {
     pco_socket sock = pco_server_get_socket(server, index);
-    return sock != PCO_NO_SOCKET ? pco__socket_sockname(sock, address) : PCO_EINVAL;
+    return sock != PCO_NO_SOCKET
+               ? network_of(server)->sockname(server->loop->backend, sock, address)
+               : PCO_EINVAL;
 }
 
 static const pco__field counter_fields[] = {

@@ -48,6 +48,7 @@
 typedef struct pco__backend pco__backend;
 typedef struct pco__io pco__io;
 typedef struct pco__op pco__op;
+typedef struct pco__network pco__network; /* network.h */
 
 /* A socket as a backend knows it. Embedded in what owns it; it does not move while attached. */
 struct pco__io {
@@ -147,6 +148,9 @@ typedef struct pco__backend_options {
 
 typedef struct pco__backend_class {
     const char *name;
+
+    /* What opens and names the sockets that this backend takes. */
+    const pco__network *network;
 
     /* How many ACCEPT operations a listener should have in flight. */
     size_t accepts;

@@ -9,6 +9,7 @@
 
 #include "support/memory.h"
 #include "support/options.h"
+#include "system/network.h"
 
 void pco__transport_init(pco_transport *transport, const pco__transport_class *class_,
                          pco__transports *home, pco_protocol *protocol, pco__stream *stream)
@@ -363,7 +364,9 @@ int pco_transport_get_sockname(const pco_transport *transport, pco_address *addr
     if (!is_alive(transport)) {
         return PCO_ECLOSED;
     }
-    return pco__socket_sockname(transport->stream->io.socket, address);
+    pco__backend *backend = transport->home->backend;
+    pco_socket sock = transport->stream->io.socket;
+    return backend->class_->network->sockname(backend, sock, address);
 }
 
 int pco_transport_get_peername(const pco_transport *transport, pco_address *address)
@@ -373,7 +376,8 @@ int pco_transport_get_peername(const pco_transport *transport, pco_address *addr
     }
     const pco__stream *stream = transport->stream;
     if (stream->peer_length == 0) {
-        return pco__socket_peername(stream->io.socket, address);
+        pco__backend *backend = transport->home->backend;
+        return backend->class_->network->peername(backend, stream->io.socket, address);
     }
     memset(address, 0, sizeof *address);
     address->length = stream->peer_length;

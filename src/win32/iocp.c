@@ -29,6 +29,7 @@
 #include "support/error.h"
 #include "support/list.h"
 #include "support/memory.h"
+#include "system/network.h"
 #include "system/platform.h"
 
 /* Packets dequeued at once. */
@@ -694,7 +695,7 @@ static void close_overdue(iocp *self)
         pco__op *op = op_of_link(self->overdue.next);
         pco__list_remove(&op->private_.link);
         if (!is_closed(op->io)) {
-            pco__socket_close(op->io->socket, true);
+            pco__winsock_close(socket_of(op->io), true);
             op->io->socket = PCO_NO_SOCKET;
         }
     }
@@ -1003,7 +1004,7 @@ static void iocp_close(pco__backend *backend, pco__io *io, bool reset)
         cancel_accepts(backend, io->private_.accepts);
     }
     if (!is_closed(io)) {
-        pco__socket_close(io->socket, reset);
+        pco__winsock_close(socket_of(io), reset);
         io->socket = PCO_NO_SOCKET;
     }
     if (io->private_.in_flight == 0) {
@@ -1071,6 +1072,7 @@ static uint64_t iocp_now(pco__backend *backend)
 
 static const pco__backend_class iocp_class = {
     .name = "iocp",
+    .network = &pco__system_network,
     .accepts = ACCEPTS,
     .init = iocp_init,
     .fini = iocp_fini,

@@ -18,6 +18,7 @@
 
 #include "support/error.h"
 #include "support/memory.h"
+#include "system/network.h"
 #include "system/platform.h"
 
 /* ---- Winsock ---- */
@@ -99,7 +100,7 @@ static bool set_option(SOCKET sock, int level, int name, int value)
     return setsockopt(sock, level, name, (const char *)&value, sizeof value) == 0;
 }
 
-int pco__socket_reuse_port_supported(pco_error *error)
+static int reuse_port_supported(pco_error *error)
 {
     return pco__error_set(error, PCO_ENOTSUP, 0,
                           "reuse_port: Windows cannot share a port among several sockets");
@@ -125,8 +126,9 @@ static void set_inherited(SOCKET sock, bool keep_alive)
     }
 }
 
-void pco__socket_prepare_accepted(pco_socket sock, bool keep_alive, bool adopted)
+static void prepare_accepted(pco__backend *backend, pco_socket sock, bool keep_alive, bool adopted)
 {
+    (void)backend;
     (void)adopted;
     set_inherited((SOCKET)sock, keep_alive);
 }
@@ -134,7 +136,7 @@ void pco__socket_prepare_accepted(pco_socket sock, bool keep_alive, bool adopted
 /* ---- Opening and closing ---- */
 
 /* A socket of the family PCO_AF_*. INVALID_SOCKET: *system_code tells. */
-static SOCKET open_socket(int family, int *system_code)
+static SOCKET open_family(int family, int *system_code)
 {
     if (family != PCO_AF_INET && family != PCO_AF_INET6) {
         *system_code = WSAEAFNOSUPPORT;
@@ -157,14 +159,15 @@ static SOCKET open_socket(int family, int *system_code)
     return sock;
 }
 
-int pco__socket_bind(const pco_address *address, const pco__listener_options *options,
-                     pco_socket *sock, pco_error *error)
+static int bind_socket(pco__backend *backend, const pco_address *address,
+                       const pco__listener_options *options, pco_socket *sock, pco_error *error)
 {
+    (void)backend;
     if (options->reuse_port) {
-        return pco__socket_reuse_port_supported(error);
+        return reuse_port_supported(error);
     }
     int system_code;
-    SOCKET opened = open_socket(pco_address_family(address), &system_code);
+    SOCKET opened = open_family(pco_address_family(address), &system_code);
     if (opened == INVALID_SOCKET) {
         return fail(error, "open a socket for", address, system_code);
     }
@@ -180,9 +183,11 @@ int pco__socket_bind(const pco_address *address, const pco__listener_options *op
     return 0;
 }
 
-int pco__socket_adopt_listener(pco_socket sock, const pco__listener_options *options,
-                               bool *was_blocking, pco_error *error)
+static int adopt_listener(pco__backend *backend, pco_socket sock,
+                          const pco__listener_options *options, bool *was_blocking,
+                          pco_error *error)
 {
+    (void)backend;
     int system_code = pco__winsock_start();
     if (system_code != 0) {
         return fail(error, "start Winsock", NULL, system_code);
@@ -203,13 +208,26 @@ int pco__socket_adopt_listener(pco_socket sock, const pco__listener_options *opt
     return 0;
 }
 
-void pco__socket_make_blocking(pco_socket sock)
+static void make_blocking(pco__backend *backend, pco_socket sock)
 {
+    (void)backend;
     u_long off = 0;
     ioctlsocket((SOCKET)sock, (long)FIONBIO, &off);
 }
 
-int pco__socket_listen(pco_socket sock, int backlog, pco_error *error)
+static int sockname(pco__backend *backend, pco_socket sock, pco_address *address)
+{
+    (void)backend;
+    pco__sockaddr name;
+    int length = sizeof name;
+    if (getsockname((SOCKET)sock, &name.any, &length) != 0) {
+        return pco__error_from_system(WSAGetLastError());
+    }
+    pco__sockaddr_to(&name.any, length, address);
+    return 0;
+}
+
+static int listen_on(pco__backend *backend, pco_socket sock, int backlog, pco_error *error)
 {
     /* More than 200 must be asked for as a hint, or they count as 200. */
     if (listen((SOCKET)sock, backlog > 200 ? SOMAXCONN_HINT(backlog) : backlog) == 0) {
@@ -217,14 +235,15 @@ int pco__socket_listen(pco_socket sock, int backlog, pco_error *error)
     }
     int system_code = WSAGetLastError();
     pco_address address;
-    bool known = pco__socket_sockname(sock, &address) == 0;
+    bool known = sockname(backend, sock, &address) == 0;
     return fail(error, "listen on", known ? &address : NULL, system_code);
 }
 
-int pco__socket_open(int family, pco_socket *sock, pco_error *error)
+static int open_socket(pco__backend *backend, int family, pco_socket *sock, pco_error *error)
 {
+    (void)backend;
     int system_code;
-    SOCKET opened = open_socket(family, &system_code);
+    SOCKET opened = open_family(family, &system_code);
     if (opened == INVALID_SOCKET) {
         return fail(error, "open a socket", NULL, system_code);
     }
@@ -237,15 +256,15 @@ int pco__socket_open(int family, pco_socket *sock, pco_error *error)
  * The shutdown tells the peer a clean end even where the peer has an operation pending that
  * closesocket alone would fail with ERROR_NETNAME_DELETED. On a listener it fails, and is needless.
  */
-void pco__socket_close(pco_socket sock, bool reset)
+void pco__winsock_close(SOCKET sock, bool reset)
 {
     if (reset) {
         struct linger at_once = {.l_onoff = 1, .l_linger = 0};
-        setsockopt((SOCKET)sock, SOL_SOCKET, SO_LINGER, (const char *)&at_once, sizeof at_once);
+        setsockopt(sock, SOL_SOCKET, SO_LINGER, (const char *)&at_once, sizeof at_once);
     } else {
-        shutdown((SOCKET)sock, SD_BOTH);
+        shutdown(sock, SD_BOTH);
     }
-    closesocket((SOCKET)sock);
+    closesocket(sock);
 }
 
 /* ---- Addresses ---- */
@@ -275,19 +294,9 @@ void pco__sockaddr_to(const struct sockaddr *any, int length, pco_address *addre
     }
 }
 
-int pco__socket_sockname(pco_socket sock, pco_address *address)
+static int peername(pco__backend *backend, pco_socket sock, pco_address *address)
 {
-    pco__sockaddr name;
-    int length = sizeof name;
-    if (getsockname((SOCKET)sock, &name.any, &length) != 0) {
-        return pco__error_from_system(WSAGetLastError());
-    }
-    pco__sockaddr_to(&name.any, length, address);
-    return 0;
-}
-
-int pco__socket_peername(pco_socket sock, pco_address *address)
-{
+    (void)backend;
     pco__sockaddr name;
     int length = sizeof name;
     if (getpeername((SOCKET)sock, &name.any, &length) != 0) {
@@ -521,8 +530,8 @@ static int look_up(const char *host, const char *service, const ADDRINFOW *hints
     return code < 0 || code == WSAEAFNOSUPPORT ? WSAHOST_NOT_FOUND : code;
 }
 
-int pco__resolve(const char *host, int port, int family, int flags, pco_address **addresses,
-                 size_t *count, pco_error *error)
+static int resolve(const char *host, int port, int family, int flags, pco_address **addresses,
+                   size_t *count, pco_error *error)
 {
     ADDRINFOW hints;
     ADDRINFOW *found = NULL;
@@ -548,7 +557,7 @@ int pco__resolve(const char *host, int port, int family, int flags, pco_address 
     return code;
 }
 
-int pco__resolve_service(const char *service, int *port, pco_error *error)
+static int resolve_service(const char *service, int *port, pco_error *error)
 {
     ADDRINFOW hints = {
         .ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
@@ -568,3 +577,26 @@ int pco__resolve_service(const char *service, int *port, pco_error *error)
     FreeAddrInfoW(found);
     return 0;
 }
+
+/* ---- The table ---- */
+
+static void close_socket(pco__backend *backend, pco_socket sock, bool reset)
+{
+    (void)backend;
+    pco__winsock_close((SOCKET)sock, reset);
+}
+
+const pco__network pco__system_network = {
+    .reuse_port_supported = reuse_port_supported,
+    .resolve = resolve,
+    .resolve_service = resolve_service,
+    .open = open_socket,
+    .bind = bind_socket,
+    .adopt_listener = adopt_listener,
+    .make_blocking = make_blocking,
+    .listen = listen_on,
+    .prepare_accepted = prepare_accepted,
+    .close = close_socket,
+    .sockname = sockname,
+    .peername = peername,
+};

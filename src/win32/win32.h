@@ -82,6 +82,9 @@ bool pco__winsock_has_file_handles(void);
 /* A stream socket: overlapped, non-blocking, not inheritable. INVALID_SOCKET: WSAGetLastError. */
 SOCKET pco__winsock_open(int family);
 
+/* Closes a socket, with a reset if `reset`. */
+void pco__winsock_close(SOCKET sock, bool reset);
+
 /* Makes a socket non-blocking: where no OVERLAPPED is given, calls return at once. */
 bool pco__winsock_unblock(SOCKET sock);
 

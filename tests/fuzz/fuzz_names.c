@@ -5,7 +5,7 @@
  */
 #include "fuzz.h"
 
-#include "system/platform.h"
+#include "system/network.h"
 
 int LLVMFuzzerInitialize(int *count, char ***arguments)
 {
@@ -25,8 +25,8 @@ static void check_address(const pco_address *address, int flags)
     require(pco_address_equal(address, address), "an address is itself");
     require(pco_address_host(address, host, sizeof host) == 0, "an address has a host");
     require(pco_address_format(address, text, sizeof text) == 0, "an address has a text");
-    require(pco__resolve(host, pco_address_port(address), PCO_AF_UNSPEC, flags, &again, &count,
-                         NULL) == 0 &&
+    require(pco__system_network.resolve(host, pco_address_port(address), PCO_AF_UNSPEC, flags,
+                                        &again, &count, NULL) == 0 &&
                 count != 0,
             "the host that was written can be read");
     require(pco_address_equal(address, &again[0]), "the host that was written is the same one");
@@ -39,7 +39,7 @@ static void resolve(const char *host, int port, int family)
     size_t count = 0;
     pco_error error = {.code = 0};
     int flags = PCO_AI_PASSIVE | PCO_AI_NUMERICHOST;
-    int code = pco__resolve(host, port, family, flags, &addresses, &count, &error);
+    int code = pco__system_network.resolve(host, port, family, flags, &addresses, &count, &error);
     require(code == 0 || (error.code == code && error.message[0] != '\0'), "a failure is told");
     require(code != 0 || count != 0, "who succeeds has an address");
     for (size_t i = 0; i < count && code == 0; i++) {

@@ -144,7 +144,7 @@ static void a_refused_connect_is_told_by_the_event_alone(void **state)
     assert_true(completes(&client.out));
     assert_int_equal(client.out.error, PCO_ECONNREFUSED);
     close_end(&client);
-    pco__socket_close(silent, false);
+    tested->network->close(at.backend, silent, false);
 }
 
 static void a_reset_is_no_end_although_the_socket_has_forgotten_it(void **state)
@@ -359,7 +359,7 @@ static void a_handler_may_stop_while_sockets_come_and_go(void **state)
 static void close_and_accept_on(probe *self, const pco__result *result)
 {
     if (result->error == 0) {
-        pco__socket_close(result->socket, false);
+        tested->network->close(at.backend, result->socket, false);
         submit(self, self->op.io, PCO__OP_ACCEPT);
     }
 }
@@ -422,10 +422,10 @@ static void reuse_port_is_the_kind_that_balances(void **state)
     int value = 0;
     socklen_t length = sizeof value;
 
-    assert_int_equal(pco__socket_bind(&any_port, &options, &sock, NULL), 0);
+    assert_int_equal(tested->network->bind(at.backend, &any_port, &options, &sock, NULL), 0);
     assert_int_equal(getsockopt((int)sock, SOL_SOCKET, SO_REUSEPORT_LB, &value, &length), 0);
     assert_int_not_equal(value, 0);
-    pco__socket_close(sock, false);
+    tested->network->close(at.backend, sock, false);
 #else
     print_message("this system has no SO_REUSEPORT_LB\n");
     skip();

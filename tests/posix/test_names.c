@@ -8,6 +8,7 @@
 #define _GNU_SOURCE 1
 
 #include "behaviour_create.h"
+#include "system/network.h"
 
 #include <dlfcn.h>
 #include <netdb.h>
@@ -225,9 +226,11 @@ static void the_systems_list_of_services_counts(void **state)
     int port = -1;
 
     (void)state;
-    assert_int_equal(pco__resolve_service("http", &port, &error), known != NULL ? 0 : PCO_ENONAME);
+    assert_int_equal(pco__system_network.resolve_service("http", &port, &error),
+                     known != NULL ? 0 : PCO_ENONAME);
     assert_int_equal(port, known != NULL ? 80 : -1); /* a bare machine has no list */
-    assert_int_equal(pco__resolve_service("no-such-service", &port, &error), PCO_ENONAME);
+    assert_int_equal(pco__system_network.resolve_service("no-such-service", &port, &error),
+                     PCO_ENONAME);
     assert_string_equal(error.message,
                         "resolve service no-such-service: the name does not resolve");
 }

@@ -92,7 +92,7 @@ static void without_descriptors_clients_are_turned_away_and_counted(void **state
         assert_true(completes(&clients[i].in)); /* they hear of it, and do not wait */
         close_end(&clients[i]);
     }
-    pco__socket_close(connect_one(&from, &clients[2]), false);
+    tested->network->close(at.backend, connect_one(&from, &clients[2]), false);
     close_end(&clients[2]);
     close_listener(&from);
 }
@@ -142,11 +142,11 @@ static void the_last_descriptor_going_to_a_client_is_no_failure(void **state)
     end_famine(&hunger);
     assert_int_equal(from.accept.count, 1);
     assert_int_equal(from.accept.error, 0);
-    pco__socket_close(from.accept.socket, false);
+    tested->network->close(at.backend, from.accept.socket, false);
     start_connecting(&clients[1], &from.address);
     assert_true(reaches(&from.accept.count, 2));
     assert_int_equal(from.accept.error, 0);
-    pco__socket_close(from.accept.socket, false);
+    tested->network->close(at.backend, from.accept.socket, false);
     close_end(&clients[0]);
     close_end(&clients[1]);
     close_listener(&from);
@@ -261,7 +261,7 @@ static void a_duplicate_of_a_closed_listener_goes_on_accepting(void **state)
     assert_true(completes(&from.accept));
     assert_int_equal(from.accept.error, PCO_ECANCELED);
     attach(&duplicate.io, PCO__IO_LISTENER);
-    pco__socket_close(connect_one(&duplicate, &client), false);
+    tested->network->close(at.backend, connect_one(&duplicate, &client), false);
     close_end(&client);
     close_listener(&duplicate);
 }
@@ -364,8 +364,9 @@ static void open_unix_listener(unix_place *place, listener *self)
     self->address.length = sizeof name;
     assert_int_equal(pco_address_format(&self->address, text, sizeof text), 0);
     assert_string_equal(text, place->path);
-    assert_int_equal(pco__socket_bind(&self->address, &options, &self->io.socket, NULL), 0);
-    assert_int_equal(pco__socket_listen(self->io.socket, 10, NULL), 0);
+    assert_int_equal(
+        tested->network->bind(at.backend, &self->address, &options, &self->io.socket, NULL), 0);
+    assert_int_equal(tested->network->listen(at.backend, self->io.socket, 10, NULL), 0);
     attach(&self->io, PCO__IO_LISTENER);
 }
 
@@ -488,18 +489,19 @@ static void accepted_sockets_have_the_listeners_options(void **state)
 
     (void)state;
     memset(&from, 0, sizeof from);
-    assert_int_equal(pco__socket_bind(&any_port, &options, &from.io.socket, NULL), 0);
-    assert_int_equal(pco__socket_sockname(from.io.socket, &from.address), 0);
-    assert_int_equal(pco__socket_listen(from.io.socket, 10, NULL), 0);
+    assert_int_equal(tested->network->bind(at.backend, &any_port, &options, &from.io.socket, NULL),
+                     0);
+    assert_int_equal(tested->network->sockname(at.backend, from.io.socket, &from.address), 0);
+    assert_int_equal(tested->network->listen(at.backend, from.io.socket, 10, NULL), 0);
     attach(&from.io, PCO__IO_LISTENER);
     accepted = connect_one(&from, &client);
-    pco__socket_prepare_accepted(accepted, true, false);
+    tested->network->prepare_accepted(at.backend, accepted, true, false);
     assert_int_not_equal(option_of(accepted, IPPROTO_TCP, TCP_NODELAY), 0);
     assert_int_not_equal(option_of(accepted, SOL_SOCKET, SO_KEEPALIVE), 0);
     assert_int_not_equal(fcntl((int)accepted, F_GETFD) & FD_CLOEXEC, 0);
     assert_int_not_equal(fcntl((int)accepted, F_GETFL) & O_NONBLOCK, 0);
     assert_int_not_equal(option_of(client.io.socket, IPPROTO_TCP, TCP_NODELAY), 0);
-    pco__socket_close(accepted, false);
+    tested->network->close(at.backend, accepted, false);
     close_end(&client);
     close_listener(&from);
 }

@@ -8,6 +8,7 @@
 
 #include "behaviour_create.h"
 
+#include "system/network.h"
 #include "system/platform.h"
 
 #include <fcntl.h>
@@ -88,8 +89,8 @@ static void a_client_that_was_there_before_the_server_has_its_options_too(void *
     options.host = NULL;
     options.sock = bound_socket();
     options.keep_alive = PCO_ON;
-    assert_int_equal(pco__socket_listen(options.sock, 1, NULL), 0);
-    assert_int_equal(pco__socket_sockname(options.sock, &address), 0);
+    assert_int_equal(pco__system_network.listen(NULL, options.sock, 1, NULL), 0);
+    assert_int_equal(pco__system_network.sockname(NULL, options.sock, &address), 0);
     int client = socket(AF_INET, SOCK_STREAM, 0);
     assert_int_equal(
         connect(client, (const struct sockaddr *)address.storage, (socklen_t)address.length), 0);
@@ -416,8 +417,8 @@ static void a_sock_that_cannot_listen_is_given_back_as_it_was(void **state)
     pco_address address;
     pco_server_options options = server_options();
     pco_server *other = NULL;
-    assert_int_equal(pco__socket_sockname(sock, &address), 0);
-    pco__socket_make_blocking(sock);
+    assert_int_equal(pco__system_network.sockname(NULL, sock, &address), 0);
+    pco__system_network.make_blocking(NULL, sock);
     options.port = pco_address_port(&address);
     assert_int_equal(pco_loop_create_server(at.loop, &options, &other, NULL), 0);
     pco_server_options mine = server_options();

@@ -39,7 +39,7 @@ static pco_socket bind_with(int reuse_address)
     pco__listener_options options = {.reuse_address = reuse_address};
     pco_address address = loopback();
     pco_socket sock = PCO_NO_SOCKET;
-    assert_int_equal(pco__socket_bind(&address, &options, &sock, NULL), 0);
+    assert_int_equal(pco__system_network.bind(NULL, &address, &options, &sock, NULL), 0);
     return sock;
 }
 
@@ -53,13 +53,14 @@ static void reuse_port_is_refused_by_a_sentence_that_names_windows(void **state)
     pco_socket sock = PCO_NO_SOCKET;
     pco_error error = {0};
 
-    assert_int_equal(pco__socket_reuse_port_supported(&error), PCO_ENOTSUP);
+    assert_int_equal(pco__system_network.reuse_port_supported(&error), PCO_ENOTSUP);
     assert_int_equal(error.code, PCO_ENOTSUP);
     assert_non_null(strstr(error.message, "reuse_port"));
     assert_non_null(strstr(error.message, "Windows"));
 
     memset(&error, 0, sizeof error);
-    assert_int_equal(pco__socket_bind(&address, &options, &sock, &error), PCO_ENOTSUP);
+    assert_int_equal(pco__system_network.bind(NULL, &address, &options, &sock, &error),
+                     PCO_ENOTSUP);
     assert_int_equal(sock, PCO_NO_SOCKET);
     assert_non_null(strstr(error.message, "Windows"));
 }
@@ -70,7 +71,7 @@ static void by_default_an_address_is_neither_shared_nor_exclusive(void **state)
     pco_socket sock = bind_with(PCO_DEFAULT);
     assert_false(option_of(sock, SO_REUSEADDR));
     assert_false(option_of(sock, SO_EXCLUSIVEADDRUSE));
-    pco__socket_close(sock, false);
+    pco__system_network.close(NULL, sock, false);
 }
 
 static void reuse_address_on_shares_and_off_excludes(void **state)
@@ -82,8 +83,8 @@ static void reuse_address_on_shares_and_off_excludes(void **state)
     assert_false(option_of(on, SO_EXCLUSIVEADDRUSE));
     assert_false(option_of(off, SO_REUSEADDR));
     assert_true(option_of(off, SO_EXCLUSIVEADDRUSE));
-    pco__socket_close(on, false);
-    pco__socket_close(off, false);
+    pco__system_network.close(NULL, on, false);
+    pco__system_network.close(NULL, off, false);
 }
 
 static void an_address_in_use_is_refused_when_it_is_bound(void **state)
@@ -94,11 +95,12 @@ static void an_address_in_use_is_refused_when_it_is_bound(void **state)
     pco_socket first = bound_socket(&address);
     pco_socket second = PCO_NO_SOCKET;
     pco_error error = {0};
-    assert_int_equal(pco__socket_listen(first, 1, NULL), 0);
-    assert_int_equal(pco__socket_bind(&address, &options, &second, &error), PCO_EADDRINUSE);
+    assert_int_equal(pco__system_network.listen(NULL, first, 1, NULL), 0);
+    assert_int_equal(pco__system_network.bind(NULL, &address, &options, &second, &error),
+                     PCO_EADDRINUSE);
     assert_int_equal(second, PCO_NO_SOCKET);
     assert_int_equal(error.system_code, WSAEADDRINUSE);
-    pco__socket_close(first, false);
+    pco__system_network.close(NULL, first, false);
 }
 
 /* ---- Sockets ---- */
@@ -113,7 +115,7 @@ static void no_socket_is_inherited_by_child_processes(void **state)
     assert_false(is_inheritable(from.io.socket));
     assert_false(is_inheritable(client.io.socket));
     assert_false(is_inheritable(accepted));
-    pco__socket_close(accepted, false);
+    pco__system_network.close(NULL, accepted, false);
     close_end(&client);
     close_listener(&from);
 }
@@ -128,16 +130,16 @@ static void both_ends_know_their_names_and_can_be_shut_down(void **state)
     pco_address servers;
     open_listener(&from);
     pco_socket accepted = connect_one(&from, &client);
-    assert_int_equal(pco__socket_sockname(client.io.socket, &clients), 0);
-    assert_int_equal(pco__socket_peername(accepted, &servers), 0);
+    assert_int_equal(pco__system_network.sockname(NULL, client.io.socket, &clients), 0);
+    assert_int_equal(pco__system_network.peername(NULL, accepted, &servers), 0);
     assert_true(pco_address_equal(&clients, &servers));
-    assert_int_equal(pco__socket_peername(client.io.socket, &servers), 0);
+    assert_int_equal(pco__system_network.peername(NULL, client.io.socket, &servers), 0);
     assert_true(pco_address_equal(&servers, &from.address));
-    assert_int_equal(pco__socket_sockname(accepted, &servers), 0);
+    assert_int_equal(pco__system_network.sockname(NULL, accepted, &servers), 0);
     assert_true(pco_address_equal(&servers, &from.address));
     assert_int_equal(shutdown((SOCKET)accepted, SD_SEND), 0);
     assert_int_equal(at.backend->class_->shutdown_send(at.backend, &client.io), 0);
-    pco__socket_close(accepted, false);
+    pco__system_network.close(NULL, accepted, false);
     close_end(&client);
     close_listener(&from);
 }
@@ -150,13 +152,13 @@ static void an_accepted_socket_is_non_blocking_and_sends_small_packets_at_once(v
     char byte;
     open_listener(&from);
     pco_socket accepted = connect_one(&from, &client);
-    pco__socket_prepare_accepted(accepted, true, false);
+    pco__system_network.prepare_accepted(NULL, accepted, true, false);
     assert_true(no_delay_of(accepted));
     assert_true(no_delay_of(client.io.socket));
     assert_true(option_of(accepted, SO_KEEPALIVE));
     assert_int_equal(recv((SOCKET)accepted, &byte, 1, 0), SOCKET_ERROR);
     assert_int_equal(WSAGetLastError(), WSAEWOULDBLOCK);
-    pco__socket_close(accepted, false);
+    pco__system_network.close(NULL, accepted, false);
     close_end(&client);
     close_listener(&from);
 }
@@ -169,8 +171,8 @@ static void connecting_to_the_unspecified_address_reaches_this_machine(void **st
     open_listener(&from);
     pco_address *any = NULL;
     size_t count = 0;
-    assert_int_equal(pco__resolve("0.0.0.0", pco_address_port(&from.address), PCO_AF_INET, 0, &any,
-                                  &count, NULL),
+    assert_int_equal(pco__system_network.resolve("0.0.0.0", pco_address_port(&from.address),
+                                                 PCO_AF_INET, 0, &any, &count, NULL),
                      0);
     submit(&from.accept, &from.io, PCO__OP_ACCEPT);
     start_connecting(&client, &any[0]);
@@ -178,7 +180,7 @@ static void connecting_to_the_unspecified_address_reaches_this_machine(void **st
     assert_int_equal(client.out.error, 0);
     assert_true(completes(&from.accept));
     pco__free(any);
-    pco__socket_close(from.accept.socket, false);
+    pco__system_network.close(NULL, from.accept.socket, false);
     close_end(&client);
     close_listener(&from);
 }
@@ -190,7 +192,7 @@ static void a_refused_connect_to_this_machine_does_not_take_seconds(void **state
     end client;
     pco_address address;
     pco_socket nobody = bound_socket(&address);
-    pco__socket_close(nobody, false);
+    pco__system_network.close(NULL, nobody, false);
     uint64_t began = now();
     start_connecting(&client, &address);
     assert_true(completes(&client.out));
@@ -241,7 +243,7 @@ static void a_socket_of_another_completion_port_is_refused(void **state)
     assert_non_null(port);
     assert_int_equal(attach_error((SOCKET)sock, &error), PCO_EINVAL);
     assert_non_null(strstr(error.message, "another completion port"));
-    pco__socket_close(sock, false);
+    pco__system_network.close(NULL, sock, false);
     CloseHandle(port);
 }
 
@@ -253,13 +255,13 @@ static void a_listener_of_the_users_must_be_a_stream_socket(void **state)
     pco_error error = {0};
     SOCKET datagram = WSASocketW(AF_INET, SOCK_DGRAM, 0, NULL, 0, WSA_FLAG_OVERLAPPED);
     assert_true(datagram != INVALID_SOCKET);
-    assert_int_equal(
-        pco__socket_adopt_listener((pco_socket)datagram, &options, &was_blocking, &error),
-        PCO_EINVAL);
+    assert_int_equal(pco__system_network.adopt_listener(NULL, (pco_socket)datagram, &options,
+                                                        &was_blocking, &error),
+                     PCO_EINVAL);
     closesocket(datagram);
-    assert_int_equal(
-        pco__socket_adopt_listener((pco_socket)datagram, &options, &was_blocking, &error),
-        PCO_ENOTSOCK);
+    assert_int_equal(pco__system_network.adopt_listener(NULL, (pco_socket)datagram, &options,
+                                                        &was_blocking, &error),
+                     PCO_ENOTSOCK);
 }
 
 /* ---- Clients that go away ---- */
@@ -280,9 +282,9 @@ static void clients_that_have_reset_are_passed_over_in_silence(void **state)
     }
     pco_socket accepted = connect_one(&from, &client);
     pco_address mine;
-    assert_int_equal(pco__socket_sockname(client.io.socket, &mine), 0);
+    assert_int_equal(pco__system_network.sockname(NULL, client.io.socket, &mine), 0);
     assert_true(pco_address_equal(&mine, &from.accept.peer));
-    pco__socket_close(accepted, false);
+    pco__system_network.close(NULL, accepted, false);
     close_end(&client);
     close_listener(&from);
 }
