@@ -59,11 +59,11 @@ static int open_epoll(pco__reactor *reactor, pco_error *error)
     int code;
 
     self->wake = -1;
-    self->set = epoll_create1(EPOLL_CLOEXEC);
+    self->set = pco__descriptor_raise(epoll_create1(EPOLL_CLOEXEC));
     if (self->set < 0) {
         goto fail;
     }
-    self->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    self->wake = pco__descriptor_raise(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
     if (self->wake < 0 || epoll_ctl(self->set, EPOLL_CTL_ADD, self->wake, &event) != 0) {
         goto fail;
     }
@@ -180,6 +180,10 @@ static void wake(pco__backend *backend, bool stop)
     const epoll *self = (const epoll *)backend;
     uint64_t count = stop ? WAKE_STOP : 1;
     int saved = errno; /* the caller may be a signal handler */
+
+    if (pco__reactor_is_foreign(&self->reactor)) {
+        return;
+    }
     ssize_t written = write(self->wake, &count, sizeof count);
 
     (void)written; /* it fails only where the counter is full, and then the loop is awake */

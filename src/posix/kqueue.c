@@ -137,6 +137,8 @@ static int open_pipe(kqueue_poller *self)
         self->pipe[0] = self->pipe[1] = -1;
         return -1;
     }
+    self->pipe[0] = pco__descriptor_raise(self->pipe[0]);
+    self->pipe[1] = pco__descriptor_raise(self->pipe[1]);
     if (prepare_descriptor(self->pipe[0]) != 0 || prepare_descriptor(self->pipe[1]) != 0) {
         return -1;
     }
@@ -178,6 +180,9 @@ static void wake(pco__backend *backend, bool stop)
     int saved = errno; /* the caller may be a signal handler */
     int number = stop ? EVENT_STOP : EVENT_WAKE;
 
+    if (pco__reactor_is_foreign(&self->reactor)) {
+        return;
+    }
     if (self->pipe[1] >= 0) {
         write_to_pipe(self, number);
     } else {
@@ -206,7 +211,7 @@ static int open_kqueue(pco__reactor *reactor, pco_error *error)
     int code;
 
     self->pipe[0] = self->pipe[1] = -1;
-    self->queue = kqueue();
+    self->queue = IS_SYSTEM_CALL ? pco__descriptor_raise(kqueue()) : kqueue();
     if (self->queue < 0) {
         code = errno;
         return pco__error_describe(error, pco__error_from_system(code), code, "open kqueue");

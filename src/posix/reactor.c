@@ -262,7 +262,7 @@ static bool is_clients_error(int code)
 
 static int open_reserve(void)
 {
-    return open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return pco__descriptor_raise(open("/dev/null", O_RDONLY | O_CLOEXEC));
 }
 
 /*
@@ -677,6 +677,7 @@ int pco__reactor_init(const pco__backend_class *self, const pco__backend_options
         return pco__error_describe(error, PCO_ENOMEM, 0, "%s", self->name);
     }
     reactor->base.class_ = self;
+    reactor->process = getpid();
     reactor->scratch_size = options->receive_buffer_size;
     pco__list_init(&reactor->ready);
     pco__list_init(&reactor->batch);

@@ -16,6 +16,9 @@
 #include "system/network.h"
 #include "support/list.h"
 
+#include <sys/types.h>
+#include <unistd.h>
+
 /*
  * What can be ready. A bit stays set until the reactor has used it up. The numbers are those of
  * EPOLLIN, EPOLLOUT, EPOLLERR and EPOLLHUP, so that epoll.c has little to translate.
@@ -48,6 +51,7 @@ typedef struct pco__reactor {
     size_t capacity;   /* of sockets */
     size_t attached;
     uint32_t generation; /* of the socket attached last; 0 is no socket's */
+    pid_t process;       /* which made it: its children share the means to wake it */
     int reserve;         /* a descriptor to give up when there are no others left; -1: none */
     bool has_unix;       /* a listener of AF_UNIX has been attached */
 } pco__reactor;
@@ -158,6 +162,22 @@ static inline void pco__reactor_ready(pco__reactor *reactor, pco__io *io, unsign
         pco__reactor_try(reactor, io, due);
     }
 }
+
+/*
+ * Whether this is a process forked from the reactor's own: what a signal handler asks for there is
+ * none of the parent's business. Async-signal-safe.
+ */
+static inline bool pco__reactor_is_foreign(const pco__reactor *reactor)
+{
+    return getpid() != reactor->process;
+}
+
+/*
+ * socket.c: keeps a descriptor clear of 0 to 2, whose numbers a program may have closed and will
+ * print to all the same: returns it, or a duplicate of it that is close-on-exec, having closed it.
+ * -1 and errno: there are no more. A descriptor of -1 stays so.
+ */
+int pco__descriptor_raise(int descriptor);
 
 /*
  * socket.c: accepts one connection, non-blocking and close-on-exec, and its peer's address. -1 and

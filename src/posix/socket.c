@@ -257,6 +257,18 @@ static int set_option(int descriptor, int level, int name, int value)
     return setsockopt(descriptor, level, name, &value, sizeof value);
 }
 
+int pco__descriptor_raise(int descriptor)
+{
+    if (descriptor < 0 || descriptor > STDERR_FILENO) {
+        return descriptor;
+    }
+    int raised = fcntl(descriptor, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    int code = errno;
+    close(descriptor);
+    errno = code;
+    return raised;
+}
+
 static int set_nonblocking(int descriptor)
 {
     int flags = fcntl(descriptor, F_GETFL);
@@ -316,6 +328,7 @@ static int open_stream(sa_family_t family)
         descriptor = set_flags(descriptor);
     }
 #endif
+    descriptor = pco__descriptor_raise(descriptor);
     if (descriptor < 0) {
         return -1;
     }
@@ -341,6 +354,7 @@ int pco__socket_accept(int listener, pco_address *peer)
         descriptor = set_flags(descriptor);
     }
 #endif
+    descriptor = pco__descriptor_raise(descriptor);
 #if defined(__APPLE__)
     /* Where others say ECONNABORTED, macOS may give a socket that has no peer any more. */
     if (descriptor >= 0 && length == 0) {

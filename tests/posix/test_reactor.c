@@ -16,6 +16,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* ---- Running out of descriptors ---- */
@@ -449,6 +450,78 @@ static void a_signal_handler_may_stop_and_errno_stays(void **state)
     assert_int_equal(sigaction(SIGUSR1, &before, NULL), 0);
 }
 
+static void a_stop_in_a_forked_child_is_not_the_parents(void **state)
+{
+    int status = -1;
+    pid_t child = fork();
+
+    (void)state;
+    assert_true(child >= 0);
+    if (child == 0) {
+        at.backend->class_->wake(at.backend, true);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    for (int i = 0; i < 5; i++) {
+        poll_for(0);
+    }
+    assert_false(at.stop);
+    at.backend->class_->wake(at.backend, true);
+    poll_for(PATIENCE);
+    assert_true(at.stop);
+}
+
+/* Which of 0 to 2 are open, a bit each. */
+static unsigned standard_descriptors(void)
+{
+    unsigned open = 0;
+
+    for (int i = 0; i <= STDERR_FILENO; i++) {
+        open |= fcntl(i, F_GETFD) >= 0 ? 1u << i : 0;
+    }
+    return open;
+}
+
+/* In a child, since the tests print. Its exit status is what it has found, 0: all is well. */
+static int live_without_standard_descriptors(void)
+{
+    pco__backend_options options = {.receive_buffer_size = RECEIVE_BUFFER};
+    listener from;
+    end client;
+
+    for (int i = 0; i <= STDERR_FILENO; i++) {
+        close(i);
+    }
+    if (tested->init(tested, &options, &at.backend, NULL) != 0) {
+        return 1;
+    }
+    open_listener(&from);
+    pco_socket accepted = connect_one(&from, &client);
+    if (standard_descriptors() != 0 || accepted <= STDERR_FILENO) {
+        return 2;
+    }
+    tested->network->close(at.backend, accepted, false);
+    close_end(&client);
+    close_listener(&from);
+    at.backend->class_->fini(at.backend);
+    return 0;
+}
+
+static void no_descriptor_is_one_of_the_standard_ones(void **state)
+{
+    int status = -1;
+    pid_t child = fork();
+
+    (void)state;
+    assert_true(child >= 0);
+    if (child == 0) {
+        _exit(live_without_standard_descriptors());
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
 static void sending_to_a_closed_connection_raises_no_signal(void **state)
 {
     struct sigaction before;
@@ -522,6 +595,8 @@ static const struct CMUnitTest tests[] = {
     TEST(unix_connections_are_read_beyond_passed_descriptors),
     TEST(a_unix_connect_without_a_listener_is_refused),
     TEST(a_signal_handler_may_stop_and_errno_stays),
+    TEST(a_stop_in_a_forked_child_is_not_the_parents),
+    TEST(no_descriptor_is_one_of_the_standard_ones),
     TEST(sending_to_a_closed_connection_raises_no_signal),
     TEST(accepted_sockets_have_the_listeners_options),
 };
