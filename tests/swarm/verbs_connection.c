@@ -3,6 +3,7 @@
 #include "swarm.h"
 
 #define PIECES_MOST 100
+#define MANY_LENGTH 1000 /* of each, when they are so many */
 
 static bool has_open(const world *at)
 {
@@ -73,7 +74,7 @@ static void write_lines(world *at)
     conn *of = pick_conn(at, MADE_CONN);
     pco_buffer pieces[PIECES_MOST];
     size_t count = pick_rarely(at, 8) ? PIECES_MOST : 1 + (size_t)pick(at, 5);
-    size_t most = pick_length(at);
+    size_t most = count == PIECES_MOST ? MANY_LENGTH : pick_length(at);
     size_t total = 0;
     for (size_t i = 0; i < count; i++) {
         size_t length = pick(at, (uint32_t)most + 1);

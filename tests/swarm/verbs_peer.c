@@ -102,7 +102,7 @@ static void read_slowly(world *at)
 
 static void cut_calls(world *at)
 {
-    static const size_t out[] = {0, 100, 2000, 20000};
+    static const size_t out[] = {0, 1000, 5000, 20000};
     static const size_t in[] = {0, 3, 50, 5000};
     conn *of = pick_peer(at);
     of->socket->send_cut = out[pick(at, sizeof out / sizeof out[0])];
