@@ -356,6 +356,69 @@ static void pausing_and_resuming_in_the_middle_keeps_the_order(void **state)
     assert_int_equal(a.protocol.counts[LOST], 1);
 }
 
+/* ---- Another protocol inside get_buffer ---- */
+
+typedef struct fleeting {
+    pco_protocol protocol;
+    unsigned char memory[16];
+} fleeting;
+
+static fleeting *old;
+static recorder fresh;
+
+/* The old protocol is the caller's from now on, who frees it with the memory that it gave. */
+static void switch_and_free(pco_protocol *self, pco_transport *transport, size_t hint,
+                            void **buffer, size_t *length)
+{
+    (void)self;
+    (void)hint;
+    *buffer = old->memory;
+    *length = sizeof old->memory;
+    pco_transport_set_protocol(transport, &fresh.protocol);
+    free(old);
+    old = NULL;
+}
+
+static const pco_protocol_methods fleeting_methods = {.size = sizeof fleeting_methods,
+                                                      .get_buffer = switch_and_free};
+
+static void switch_inside_get_buffer(bool fresh_is_buffered, bool data_was_kept)
+{
+    connection b;
+    connection_init(&b, true);
+    connection_open(&b, loop);
+    if (data_was_kept) {
+        pco_transport_pause_reading(b.transport);
+        assert_int_equal(pco__stream_keep(b.stream, "hello", 5), 0);
+    } else {
+        fake_feed(b.socket, "hello", 5);
+    }
+    old = malloc(sizeof *old);
+    assert_non_null(old);
+    old->protocol.methods = &fleeting_methods;
+    recorder_init(&fresh, fresh_is_buffered);
+    fresh.counts[MADE] = 1;
+    assert_int_equal(pco_transport_set_protocol(b.transport, &old->protocol), 0);
+    pco_transport_resume_reading(b.transport);
+    run_turns(loop, 4);
+    assert_null(old);
+    assert_int_equal(fresh.length, 5);
+    assert_memory_equal(fresh.data, "hello", 5);
+    pco_transport_abort(b.transport);
+    run_turns(loop, 2);
+    assert_int_equal(fresh.counts[LOST], 1);
+    recorder_free(&fresh);
+    recorder_free(&b.protocol);
+}
+
+static void the_old_protocol_is_not_called_after_a_switch_in_get_buffer(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        switch_inside_get_buffer((i & 1) != 0, (i & 2) != 0);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -377,6 +440,7 @@ int main(void)
         TEST(pausing_and_resuming_in_every_get_buffer_changes_nothing),
         TEST(what_get_buffer_did_last_about_reading_counts),
         TEST(pausing_and_resuming_in_the_middle_keeps_the_order),
+        TEST(the_old_protocol_is_not_called_after_a_switch_in_get_buffer),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

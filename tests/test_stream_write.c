@@ -103,39 +103,158 @@ static void small_writes_of_a_callback_of_the_loop_leave_when_it_returns(void **
     assert_int_equal(a.socket->sent_length, 40);
 }
 
-static void what_is_written_outside_of_callbacks_leaves_with_the_next_turn(void **state)
+static void what_is_written_outside_of_callbacks_leaves_at_once(void **state)
 {
     (void)state;
     connection_open(&a, loop);
     assert_int_equal(pco_transport_write(a.transport, bytes, 10), 0);
-    assert_int_equal(pending(&a), 10);
-    run_turns(loop, 1);
     assert_sent(&a, 10);
     assert_int_equal(pending(&a), 0);
+    pco_buffer lines[] = {{bytes + 10, 5}, {bytes + 15, 5}};
+    assert_int_equal(pco_transport_writelines(a.transport, lines, 2), 0);
+    assert_sent(&a, 20);
+    assert_int_equal(pco_transport_write_owned(a.transport, bytes + 20, 10, NULL, NULL), 0);
+    assert_sent(&a, 30);
+    assert_int_equal(a.socket->sends, 3);
+    run_turns(loop, 1);
+    assert_int_equal(a.socket->sends, 3);
+}
+
+static connection others[40];
+
+static void write_to_others(recorder *self, pco_transport *transport)
+{
+    unsigned count = *(unsigned *)self->context;
+    (void)transport;
+    for (unsigned message = 0; message < 10; message++) {
+        for (unsigned i = 0; i < count; i++) {
+            pco_transport_write(others[i].transport, bytes + message * 10, 10);
+        }
+    }
+}
+
+/* A callback writes by turns to so many; returns how many sends that took. */
+static unsigned write_by_turns(unsigned count)
+{
+    unsigned sends = 0;
+    a.protocol.at[DATA] = write_to_others;
+    a.protocol.context = &count;
+    connection_open(&a, loop);
+    for (unsigned i = 0; i < count; i++) {
+        connection_init(&others[i], false);
+        connection_open(&others[i], loop);
+    }
+    fake_feed(a.socket, "x", 1);
+    run_turns(loop, 1);
+    for (unsigned i = 0; i < count; i++) {
+        assert_sent(&others[i], 100);
+        sends += others[i].socket->sends;
+        pco_transport_abort(others[i].transport);
+    }
+    run_turns(loop, 2);
+    for (unsigned i = 0; i < count; i++) {
+        connection_free(&others[i]);
+    }
+    return sends;
+}
+
+static void small_writes_to_several_by_turns_leave_together(void **state)
+{
+    (void)state;
+    assert_int_equal(write_by_turns(PCO__CORKS), PCO__CORKS);
+}
+
+static void small_writes_to_very_many_by_turns_all_leave_in_order(void **state)
+{
+    (void)state;
+    assert_int_equal(write_by_turns(40), 400);
+}
+
+static void without_memory_for_more_corks_one_is_enough(void **state)
+{
+    (void)state;
+    connection_open(&a, loop);
+    connection_init(&others[0], false);
+    connection_open(&others[0], loop);
+    unsigned count = 1;
+    a.protocol.at[DATA] = write_to_others;
+    a.protocol.context = &count;
+    pco_loop_call_soon(loop, write_to_a, NULL, NULL);
+    fake_feed(a.socket, "x", 1);
+    memory_fail(1, true);
+    run_turns(loop, 2);
+    memory_fail(0, false);
+    assert_sent(&others[0], 100);
+    assert_sent(&a, 20);
+    connection_free(&others[0]);
+}
+
+static void write_much_after_little(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    pco_transport_write(transport, bytes, 10);
+    pco_transport_write(transport, bytes + 10, 100000);
 }
 
 static void a_large_write_leaves_at_once_behind_the_small_ones(void **state)
 {
     (void)state;
+    a.protocol.at[DATA] = write_much_after_little;
     connection_open(&a, loop);
-    pco_transport_write(a.transport, bytes, 10);
-    pco_transport_write(a.transport, bytes + 10, 100000);
+    fake_feed(a.socket, "x", 1);
+    run_turns(loop, 1);
     assert_sent(&a, 100010);
     assert_int_equal(a.socket->sends, 1);
     assert_int_equal(pending(&a), 0);
 }
 
+static void append_more_than_a_cork_holds(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    size_t half = PCO__CORK_SIZE / 2 + 1;
+    assert_int_equal(pco__stream_append(transport->stream, bytes, half, false), 0);
+    assert_int_equal(pco__stream_append(transport->stream, bytes + half, half, false), 0);
+    assert_int_equal(pco__stream_append(transport->stream, bytes + 2 * half, 10, false), 0);
+}
+
+static void what_does_not_fit_into_the_cork_keeps_its_order(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        connection_init(&a, false);
+        a.protocol.at[DATA] = append_more_than_a_cork_holds;
+        connection_open(&a, loop);
+        a.socket->room = i == 0 ? SIZE_MAX : 1000;
+        fake_feed(a.socket, "x", 1);
+        run_turns(loop, 1);
+        a.socket->room = SIZE_MAX;
+        run_turns(loop, 3);
+        assert_sent(&a, PCO__CORK_SIZE + 2 + 10);
+        pco_transport_abort(a.transport);
+        run_turns(loop, 2);
+        connection_free(&a);
+    }
+    connection_init(&a, false);
+}
+
+static void write_very_often(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    for (size_t i = 0; i < 500000; i += 100) {
+        assert_int_equal(pco_transport_write(transport, bytes + i, 100), 0);
+    }
+}
+
 static void many_small_writes_leave_in_few_sends(void **state)
 {
     (void)state;
+    a.protocol.at[DATA] = write_very_often;
     connection_open(&a, loop);
-    for (size_t i = 0; i < 500000; i += 100) {
-        assert_int_equal(pco_transport_write(a.transport, bytes + i, 100), 0);
-    }
+    fake_feed(a.socket, "x", 1);
     run_turns(loop, 1);
     assert_sent(&a, 500000);
     assert_true(a.socket->sends <= 20);
-    assert_string_equal(a.protocol.log, "made");
+    assert_string_equal(a.protocol.log, "made data:1");
 }
 
 static void many_small_writes_wait_in_order_below_a_high_mark(void **state)
@@ -815,7 +934,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(small_writes_of_one_callback_leave_in_one_send),
         TEST(small_writes_of_a_callback_of_the_loop_leave_when_it_returns),
-        TEST(what_is_written_outside_of_callbacks_leaves_with_the_next_turn),
+        TEST(what_is_written_outside_of_callbacks_leaves_at_once),
+        TEST(small_writes_to_several_by_turns_leave_together),
+        TEST(small_writes_to_very_many_by_turns_all_leave_in_order),
+        TEST(without_memory_for_more_corks_one_is_enough),
+        TEST(what_does_not_fit_into_the_cork_keeps_its_order),
         TEST(a_large_write_leaves_at_once_behind_the_small_ones),
         TEST(many_small_writes_leave_in_few_sends),
         TEST(many_small_writes_wait_in_order_below_a_high_mark),

@@ -19,9 +19,11 @@ extern "C" {
 #endif
 
 /*
- * Writing. Never blocks. Small writes of one callback leave together when it returns; a large one
- * is tried at once, and what the system does not take is queued. 0 means that the data was taken;
- * that the connection fails later is told by connection_lost. A length of 0 does nothing.
+ * Writing. Never blocks. Small writes of one callback to a transport leave together when it returns
+ * (earlier if it writes to more than 16 transports by turns). A large one, and what is written
+ * while the loop does not run, is tried at once, and what the system does not take is queued. 0
+ * means that the data was taken; that the connection fails later is told by connection_lost. A
+ * length of 0 does nothing.
  *
  * PCO_ECLOSED: the transport is closing, or closed: the data is dropped. PCO_EPIPE: after
  * pco_transport_write_eof. PCO_EINVAL: NULL with a length; more than SIZE_MAX / 2 bytes (writelines

@@ -85,6 +85,7 @@ void pco_loop_set_debug(pco_loop *loop, bool debug)
 {
     pco__loop_check_thread(loop);
     loop->debug = debug;
+    pco__loop_update_careful(loop);
     pco__loop_watch_callbacks(loop);
 }
 
@@ -258,6 +259,7 @@ int pco__loop_new(const pco_loop_options *given, const pco__backend_class *backe
     made->backend->loop = made;
     made->debug = options.debug == PCO_ON ||
                   (options.debug == PCO_DEFAULT && pco__getenv("PORTICO_DEBUG") != NULL);
+    pco__loop_update_careful(made);
     pco__loop_watch_callbacks(made);
     made->slow_callback_duration = options.slow_callback_duration;
     made->thread = pco__thread_id();

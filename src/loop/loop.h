@@ -30,6 +30,7 @@ struct pco_loop {
     bool is_running; /* inside pco_loop_run_* */
     bool freeing;
     bool debug;
+    bool careful; /* debug, or not running: calls on transports need a second look */
     double slow_callback_duration;
     uintptr_t thread;
 
@@ -91,6 +92,12 @@ static inline void pco__loop_after_callback(pco_loop *loop)
 /* Reports trouble to the exception handler. Any pointer may be NULL but the message. */
 void pco__loop_report(pco_loop *loop, const char *message, const pco_error *error,
                       pco_transport *transport, pco_protocol *protocol, pco_server *server);
+
+/* `debug` or `is_running` has changed. */
+static inline void pco__loop_update_careful(pco_loop *loop)
+{
+    loop->careful = loop->debug || !loop->is_running;
+}
 
 /* Makes the loop this thread's. PCO_EBUSY: it runs. */
 int pco__loop_take_over(pco_loop *loop);

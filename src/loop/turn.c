@@ -233,9 +233,16 @@ static int begin_run(pco_loop *loop)
     int code = pco__loop_take_over(loop);
     if (code == 0) {
         loop->is_running = true;
+        pco__loop_update_careful(loop);
         loop->now = 0;
     }
     return code;
+}
+
+static void end_run(pco_loop *loop)
+{
+    loop->is_running = false;
+    pco__loop_update_careful(loop);
 }
 
 int pco_loop_run_forever(pco_loop *loop)
@@ -248,7 +255,7 @@ int pco_loop_run_forever(pco_loop *loop)
     while (!turn(loop, PCO__FOREVER, first)) {
         first = false;
     }
-    loop->is_running = false;
+    end_run(loop);
     return 0;
 }
 
@@ -262,7 +269,7 @@ int pco_loop_run_once(pco_loop *loop, double timeout)
         return code;
     }
     turn(loop, isinf(timeout) ? PCO__FOREVER : pco__nanoseconds(timeout), true);
-    loop->is_running = false;
+    end_run(loop);
     return 0;
 }
 
@@ -290,7 +297,7 @@ int pco_loop_run_until(pco_loop *loop, pco_condition condition, void *context, d
         }
         first = false;
     }
-    loop->is_running = false;
+    end_run(loop);
     return code;
 }
 

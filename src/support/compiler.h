@@ -20,8 +20,10 @@ long _InterlockedOr(long volatile *target, long value);
  */
 #if defined(__GNUC__)
 #define PCO__COLD __attribute__((noinline, cold))
+#define PCO__NOINLINE __attribute__((noinline)) /* the same for what is not that seldom */
 #else
 #define PCO__COLD
+#define PCO__NOINLINE
 #endif
 
 /*

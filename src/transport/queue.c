@@ -31,6 +31,10 @@ static void append(pco__queue *queue, pco__chunk *chunk)
 
 int pco__queue_copy(pco__queue *queue, const pco_buffer *buffers, size_t count, size_t total)
 {
+    size_t skip = 0 - total;
+    for (size_t i = 0; i < count; i++) {
+        skip += buffers[i].length;
+    }
     pco__chunk *chunk = queue->tail;
     if (queue->head == NULL || chunk->room < total) {
         size_t room = total > CHUNK_LEAST ? total : CHUNK_LEAST;
@@ -45,10 +49,14 @@ int pco__queue_copy(pco__queue *queue, const pco_buffer *buffers, size_t count, 
     }
     unsigned char *to = (unsigned char *)(uintptr_t)chunk->segment.data + chunk->segment.length;
     for (size_t i = 0; i < count; i++) {
-        if (buffers[i].length != 0) {
-            memcpy(to, buffers[i].data, buffers[i].length);
-            to += buffers[i].length;
+        size_t length = buffers[i].length;
+        if (skip >= length) {
+            skip -= length;
+            continue;
         }
+        memcpy(to, (const unsigned char *)buffers[i].data + skip, length - skip);
+        to += length - skip;
+        skip = 0;
     }
     chunk->segment.length += total;
     chunk->room -= total;

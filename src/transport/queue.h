@@ -29,7 +29,10 @@ typedef struct pco__queue {
     size_t size;      /* bytes */
 } pco__queue;
 
-/* Appends copies of the buffers, `total` bytes (not 0) in all, or nothing. PCO_ENOMEM. */
+/*
+ * Appends a copy of the last `total` bytes (not 0) of the buffers, all that they hold or fewer, or
+ * nothing. PCO_ENOMEM.
+ */
 int pco__queue_copy(pco__queue *queue, const pco_buffer *buffers, size_t count, size_t total);
 
 /*

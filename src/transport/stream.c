@@ -29,12 +29,21 @@ static pco__stream *of(const pco_transport *transport)
     return (pco__stream *)transport;
 }
 
+/*
+ * Something about reading has changed: the state, the protocol, a pause, what is kept. The next
+ * data goes the long way; update_reading(), which follows sooner or later, finds the short one.
+ */
+static void look_at_reading(pco__stream *stream)
+{
+    stream->reads_plainly = false;
+}
+
 static void set_state(pco__stream *stream, pco__stream_state state)
 {
     assert(state > stream->state);
     assert(state != PCO__STREAM_CLOSED || stream->state == PCO__STREAM_DRAINING);
     stream->state = (uint8_t)state;
-    stream->base.reads_plainly = false;
+    look_at_reading(stream);
 }
 
 /* ---- The end ---- */
@@ -134,7 +143,8 @@ static void update_reading(pco__stream *stream);
 /*
  * The system has something to read and the protocol has memory of its own for it. Otherwise, after
  * a switch to a plain protocol or while lingering, the operation ends with PCO_ENOBUFS, and one
- * that reads into lent memory takes its place.
+ * that reads into lent memory takes its place. A switch inside of get_buffer ends it so, too: the
+ * buffer is the old protocol's, and the next operation asks the new one.
  *
  * This runs before the operation has completed, so it is not pco__complete that tells of a slow
  * callback. And if pausing canceled the operation at once, a protocol that pauses and resumes in
@@ -203,11 +213,11 @@ static void update_reading(pco__stream *stream)
     }
     op->kind = (uint8_t)wanted;
     op->with.get_buffer = NULL;
-    stream->base.reads_plainly = false;
+    stream->reads_plainly = false;
     if (stream->state == PCO__STREAM_OPEN) { /* which lingers may have no protocol yet */
         const pco_protocol_methods *methods = stream->base.protocol->methods;
         op->with.get_buffer = methods->get_buffer != NULL ? ask_for_buffer : NULL;
-        stream->base.reads_plainly =
+        stream->reads_plainly =
             wanted == PCO__OP_RECV && methods->get_buffer == NULL && methods->data_received != NULL;
     }
     backend->class_->submit(backend, op);
@@ -232,7 +242,7 @@ int pco__stream_keep(pco__stream *stream, const void *data, size_t length)
         pco__free(old);
     }
     stream->kept = kept;
-    stream->base.reads_plainly = false;
+    look_at_reading(stream);
     return 0;
 }
 
@@ -281,7 +291,7 @@ static void deliver_kept(pco__stream *stream)
     update_reading(stream);
 }
 
-/* Input that came into the protocol's own memory. */
+/* Input that came into memory of the protocol's, for which it was asked just now. */
 static void buffer_updated(pco__stream *stream, const pco__result *result)
 {
     pco_protocol *protocol = stream->base.protocol;
@@ -340,13 +350,13 @@ static PCO__COLD void received_otherwise(pco__stream *stream, const pco__result 
 static bool received(pco__op *op, const pco__result *result)
 {
     pco__stream *stream = PCO__CONTAINER(op, pco__stream, receive);
-    if (!stream->base.reads_plainly || result->length == 0) {
+    if (!stream->reads_plainly || result->length == 0) {
         received_otherwise(stream, result);
         return false;
     }
     pco_protocol *protocol = stream->base.protocol;
     protocol->methods->data_received(protocol, &stream->base, result->data, result->length);
-    if (!stream->base.reads_plainly) {
+    if (!stream->reads_plainly) {
         update_reading(stream);
         return false;
     }
@@ -356,11 +366,17 @@ static bool received(pco__op *op, const pco__result *result)
 static void reading_changed(pco_transport *transport)
 {
     pco__stream *stream = of(transport);
+    look_at_reading(stream);
     bool waiting = stream->kept != NULL || (stream->eof_seen && !stream->eof_delivered);
     if (!transport->reading_paused && waiting) {
         pco__loop_schedule(transport->home->loop, &stream->task);
     }
     update_reading(stream);
+}
+
+static void protocol_changed(pco_transport *transport)
+{
+    look_at_reading(of(transport));
 }
 
 /* The stream's task: it is either over, or has something kept to deliver. */
@@ -426,7 +442,7 @@ void pco__stream_close(pco__stream *stream)
     set_state(stream, PCO__STREAM_CLOSING);
     pco__free(stream->kept);
     stream->kept = NULL;
-    pco__cork_flush(stream->base.home);
+    pco__stream_flush_cork(stream);
     if (stream->state != PCO__STREAM_CLOSING) {
         return;
     }
@@ -448,7 +464,7 @@ static int write_eof(pco_transport *transport)
     }
     if (!stream->eof_asked) {
         stream->eof_asked = true;
-        pco__cork_flush(transport->home);
+        pco__stream_flush_cork(stream);
         if (stream->queue.head == NULL) {
             pco__stream_flushed(stream);
         }
@@ -486,7 +502,7 @@ int pco__stream_new(pco_loop *loop, pco_socket sock, const pco__stream_options *
     made->close_timeout = options->close_timeout;
     made->linger = options->linger;
     if (options->peer != NULL && options->peer->length <= sizeof made->peer) {
-        made->peer_length = (uint8_t)options->peer->length;
+        made->peer_length = options->peer->length & 0x1f;
         memcpy(made->peer, options->peer->storage, made->peer_length);
     }
     pco__list_append(made->owner != NULL ? &made->owner->streams : &home->streams,
@@ -610,6 +626,7 @@ static const pco__transport_class stream_class = {
     .abort = class_abort,
     .is_closing = is_closing,
     .reading_changed = reading_changed,
+    .protocol_changed = protocol_changed,
     .get_ssl_info = no_ssl_info,
     .get_ssl_object = no_ssl_object,
     .append = class_append,

@@ -2,16 +2,16 @@
 /*
  * stream_write.c: the way out of a stream.
  *
- * The one hard idea: a byte waits in one of two places, in this order. First the loop's cork, one
- * piece of memory which collects the small writes that a callback makes to one stream, and which is
- * sent when the callback returns. What the system does not take then goes into the stream's queue,
- * and as long as the queue holds anything, everything joins it there. So a stream that keeps up has
- * no memory of its own, and the cork is free again whenever a send has been tried.
+ * The one hard idea: a byte waits in one of two places, in this order. First a cork, one of a few
+ * pieces of memory that the streams of a loop share: it collects the small writes that a callback
+ * makes to one stream, and is sent when the callback returns. What the system does not take then
+ * goes into the stream's queue, and as long as the queue holds anything, everything joins it there.
+ * So a stream that keeps up has no memory of its own, and a cork is free again whenever a send has
+ * been tried. send_now() is the one way out: the cork, then what is given to it.
  *
- * The cork never holds more than the high-water mark leaves room for: a write that would go over it
+ * A cork never holds more than the high-water mark leaves room for: a write that would go over it
  * is tried at once, so that pause_writing is called inside the write that did it, and only there.
  */
-#include <assert.h>
 #include <string.h>
 
 #include "support/memory.h"
@@ -20,37 +20,107 @@
 /* A single write from this size on is not copied into the cork but tried at once. */
 #define LARGE_WRITE ((size_t)4 * 1024)
 
-/* ---- The cork ---- */
+static void send_corked(pco__stream *stream);
 
-/* Gives the cork to the stream: it is sent when the running callback returns. */
-static inline void give_cork(pco__transports *home, pco__stream *stream)
+/* ---- The corks ---- */
+
+/* Another cork than the first: a fresh one, or that which was given first, when it has been sent. */
+static unsigned another_cork(pco__transports *home)
 {
-    home->cork.owner = stream;
-    home->cork.length = 0;
-    home->backend->after_callback = &home->flush;
+    unsigned fresh = home->corks_used;
+    if (fresh < PCO__CORKS && home->corks[fresh].memory == NULL) {
+        home->corks[fresh].memory = pco__malloc_pages(PCO__CORK_SIZE);
+    }
+    if (fresh < PCO__CORKS && home->corks[fresh].memory != NULL) {
+        home->corks_used++;
+        return fresh;
+    }
+    unsigned oldest = home->oldest_cork;
+    home->oldest_cork = oldest + 1 < home->corks_used ? oldest + 1 : 0;
+    if (home->corks[oldest].owner != NULL) {
+        send_corked(home->corks[oldest].owner);
+    }
+    return oldest;
 }
 
-static inline void free_cork(pco__transports *home)
+static inline void give_first_cork(pco__transports *home, pco__stream *stream)
 {
-    home->cork.owner = NULL;
-    home->backend->after_callback = NULL;
+    home->corks_used = 1;
+    home->backend->after_callback = &home->flush;
+    home->corks[0].owner = stream;
+    stream->cork = 1;
+}
+
+/* Gives the stream a cork, which is sent when the running callback returns. */
+static pco__cork *give_cork(pco__transports *home, pco__stream *stream)
+{
+    unsigned index = home->corks_used == 0 ? 0 : another_cork(home);
+    pco__cork *cork = &home->corks[index];
+    if (home->corks_used == 0) {
+        give_first_cork(home, stream);
+    }
+    cork->owner = stream;
+    cork->length = 0;
+    stream->cork = (uint8_t)(index + 1);
+    return cork;
+}
+
+/* Takes the cork away from its owner, and returns what it holds, for a send that follows at once. */
+static inline pco_buffer empty_cork(pco__transports *home, pco__cork *cork)
+{
+    pco_buffer content = {.data = cork->memory, .length = cork->length};
+    cork->owner->cork = 0;
+    cork->owner = NULL;
+    if (home->corks_used == 1) {
+        home->corks_used = 0;
+        home->backend->after_callback = NULL;
+    }
+    return content;
+}
+
+static pco_buffer take_cork(pco__stream *stream)
+{
+    pco__transports *home = stream->base.home;
+    return empty_cork(home, &home->corks[stream->cork - 1]);
+}
+
+static size_t corked_by(const pco__stream *stream)
+{
+    return stream->cork != 0 ? stream->base.home->corks[stream->cork - 1].length : 0;
+}
+
+/* Appends to the stream's cork, where fits_cork() is true. */
+static void append_to_cork(pco__stream *stream, const pco_buffer *buffers, size_t count)
+{
+    pco__transports *home = stream->base.home;
+    pco__cork *cork = stream->cork != 0 ? &home->corks[stream->cork - 1] : give_cork(home, stream);
+    for (size_t i = 0; i < count; i++) {
+        if (buffers[i].length != 0) {
+            memcpy(cork->memory + cork->length, buffers[i].data, buffers[i].length);
+            cork->length += buffers[i].length;
+        }
+    }
+}
+
+static bool fits_cork(const pco__stream *stream, size_t length)
+{
+    return stream->queue.head == NULL && length <= PCO__CORK_SIZE - corked_by(stream);
 }
 
 size_t pco__stream_pending(const pco__stream *stream)
 {
-    const pco__cork *cork = &stream->base.home->cork;
-    return stream->queue.size + (cork->owner == stream ? cork->length : 0);
+    return stream->queue.size + corked_by(stream);
 }
 
 /* ---- The queue ---- */
 
-void pco__stream_drop_output(pco__stream *stream)
+static size_t total_of(const pco_buffer *buffers, size_t count)
 {
-    pco__transports *home = stream->base.home;
-    if (home->cork.owner == stream) {
-        free_cork(home);
+    size_t total = 0;
+    for (size_t i = 0; i < count; i++) {
+        total += buffers[i].length;
     }
-    pco__queue_clear(&stream->queue);
+    return total;
 }
 
 static void send_queue(pco__stream *stream)
@@ -61,6 +131,23 @@ static void send_queue(pco__stream *stream)
         stream->send.with.chain = &stream->queue.head->segment;
         backend->class_->submit(backend, &stream->send);
     }
+}
+
+/* Appends a copy of the buffers but for their first `skip` bytes, all or nothing; it is sent. */
+static int enqueue(pco__stream *stream, const pco_buffer *buffers, size_t count, size_t skip)
+{
+    size_t rest = total_of(buffers, count) - skip;
+    int code = rest != 0 ? pco__queue_copy(&stream->queue, buffers, count, rest) : 0;
+    send_queue(stream);
+    return code;
+}
+
+void pco__stream_drop_output(pco__stream *stream)
+{
+    if (stream->cork != 0) {
+        take_cork(stream);
+    }
+    pco__queue_clear(&stream->queue);
 }
 
 static void resume_if_under(pco__stream *stream)
@@ -77,9 +164,7 @@ static void resume_if_under(pco__stream *stream)
 
 bool pco__stream_await_room(pco__stream *stream, size_t size)
 {
-    if (stream->base.home->cork.owner == stream) {
-        pco__cork_flush_now(stream->base.home);
-    }
+    pco__stream_flush_cork(stream);
     if (stream->state != PCO__STREAM_OPEN || stream->queue.size <= size) {
         return false;
     }
@@ -107,92 +192,78 @@ bool pco__stream_sent(pco__op *op, const pco__result *result)
     return false;
 }
 
-/* ---- Sending at once ---- */
+/* ---- Sending ---- */
 
-/* Copies what is left of `all` after its first `skip` bytes into the queue. */
-static int enqueue_rest(pco__stream *stream, pco_buffer *all, size_t count, size_t skip)
-{
-    size_t first = 0;
-    size_t rest = 0;
-    while (first < count && skip >= all[first].length) {
-        skip -= all[first++].length;
-    }
-    if (first == count) {
-        return 0;
-    }
-    all[first].data = (const unsigned char *)all[first].data + skip;
-    all[first].length -= skip;
-    for (size_t i = first; i < count; i++) {
-        rest += all[i].length;
-    }
-    int code = pco__queue_copy(&stream->queue, all + first, count - first, rest);
-    send_queue(stream);
-    return code;
-}
-
-/*
- * Not all of the cork's content, the first of what was tried, has left: the rest goes into the
- * queue, or the connection fails.
- */
-static PCO__COLD void keep_corked(pco__stream *stream, pco_buffer *corked, pco__sent sent)
+/* Not all of the cork's content has left: the rest goes into the queue, or the connection fails. */
+static PCO__COLD void keep_corked(pco__stream *stream, const pco_buffer *corked, pco__sent sent)
 {
     if (sent.error != 0 && sent.error != PCO_EAGAIN) {
         pco__stream_fail(stream, sent.error, sent.system_code, NULL);
-    } else if (enqueue_rest(stream, corked, 1, sent.length) != 0) {
+    } else if (enqueue(stream, corked, 1, sent.length) != 0) {
         pco__stream_fail(stream, PCO_ENOMEM, 0, NULL);
     }
 }
 
-/*
- * Tries to send, in one call, buffers of which the first `corked` bytes come from the cork. The
- * queue is empty. What is left of the cork goes into the queue. Returns how many bytes of the other
- * buffers have left. The connection may have failed.
- */
-static size_t send_at_once(pco__stream *stream, pco_buffer *buffers, size_t count, size_t corked)
+/* Sends what has just been taken from the stream's cork. */
+static inline void send_content(pco__stream *stream, pco_buffer corked)
 {
     pco__backend *backend = stream->base.home->backend;
-    pco__sent sent = backend->class_->try_send(backend, &stream->io, buffers, count);
-    bool failed = sent.error != 0 && sent.error != PCO_EAGAIN;
-    if (!failed && sent.length >= corked) {
-        return sent.length - corked;
-    }
-    keep_corked(stream, buffers, sent);
-    return 0;
-}
-
-/* Takes the cork's content for a send that follows at once. */
-static pco_buffer take_cork(pco__transports *home)
-{
-    pco_buffer content = {.data = home->cork.memory, .length = home->cork.length};
-    free_cork(home);
-    return content;
-}
-
-void pco__cork_run_hook(pco__hook *hook)
-{
-    pco__cork_flush_now(PCO__CONTAINER(hook, pco__transports, flush));
-}
-
-void pco__cork_flush_now(pco__transports *home)
-{
-    pco__backend *backend = home->backend;
-    pco__stream *stream = home->cork.owner;
-    pco_buffer corked = take_cork(home);
     pco__sent sent = backend->class_->try_send(backend, &stream->io, &corked, 1);
     if (sent.length != corked.length) {
         keep_corked(stream, &corked, sent);
     }
 }
 
-/* Sends the cork's content, if it is the stream's, and the buffers, fewer than SEND_BUFFERS. */
-static size_t try_send(pco__stream *stream, const pco_buffer *buffers, size_t count)
+/* Sends the stream's cork, which may hold nothing but is there. */
+static void send_corked(pco__stream *stream)
 {
-    pco__cork *cork = &stream->base.home->cork;
+    send_content(stream, take_cork(stream));
+}
+
+/* All corks are sent, in the order in which they were given. */
+static PCO__NOINLINE void send_corks(pco__transports *home)
+{
+    unsigned used = home->corks_used;
+    unsigned index = home->oldest_cork;
+    home->backend->after_callback = NULL;
+    home->corks_used = 0;
+    home->oldest_cork = 0;
+    for (unsigned i = 0; i < used; i++) {
+        if (home->corks[index].owner != NULL) {
+            send_corked(home->corks[index].owner);
+        }
+        index = index + 1 < used ? index + 1 : 0;
+    }
+}
+
+/* The transports' hook. Nearly always there is one cork. */
+void pco__cork_run_hook(pco__hook *hook)
+{
+    pco__transports *home = PCO__CONTAINER(hook, pco__transports, flush);
+    if (home->corks_used != 1) {
+        send_corks(home);
+        return;
+    }
+    pco__stream *stream = home->corks[0].owner;
+    send_content(stream, empty_cork(home, &home->corks[0]));
+}
+
+/*
+ * The way out: tries to send, in one call, what the stream has corked and then the buffers, fewer
+ * than PCO__SEND_BUFFERS. Returns how many bytes of the buffers have left: none while the queue
+ * holds anything. The connection may have failed.
+ */
+static size_t send_now(pco__stream *stream, const pco_buffer *buffers, size_t count)
+{
+    pco__backend *backend = stream->base.home->backend;
     pco_buffer all[PCO__SEND_BUFFERS];
     size_t all_count = 0;
     size_t corked = 0;
-    if (cork->owner == stream) {
-        all[all_count++] = take_cork(stream->base.home);
+    if (stream->queue.head != NULL) {
+        return 0;
+    }
+    if (stream->cork != 0) {
+        all[all_count++] = take_cork(stream);
         corked = all[0].length;
     }
     for (size_t i = 0; i < count; i++) {
@@ -200,47 +271,52 @@ static size_t try_send(pco__stream *stream, const pco_buffer *buffers, size_t co
             all[all_count++] = buffers[i];
         }
     }
-    return all_count != 0 ? send_at_once(stream, all, all_count, corked) : 0;
+    if (all_count == 0) {
+        return 0;
+    }
+    pco__sent sent = backend->class_->try_send(backend, &stream->io, all, all_count);
+    bool failed = sent.error != 0 && sent.error != PCO_EAGAIN;
+    if (failed || sent.length < corked) {
+        keep_corked(stream, all, sent);
+        return 0;
+    }
+    return sent.length - corked;
 }
 
-/* Makes room in the cork for `length` bytes of the stream. False: the bytes cannot be corked. */
-static bool reserve_cork(pco__stream *stream, size_t length)
+/* Writes behind what is corked, as much as the system takes, and queues the rest. */
+static int write_now(pco__stream *stream, const pco_buffer *buffers, size_t count)
 {
-    pco__cork *cork = &stream->base.home->cork;
-    if (length > PCO__CORK_SIZE) {
-        return false;
-    }
-    if (cork->owner != NULL && (cork->owner != stream || cork->length + length > PCO__CORK_SIZE)) {
-        pco__cork_flush_now(stream->base.home);
-    }
-    if (stream->queue.head != NULL || stream->state >= PCO__STREAM_DRAINING) {
-        return false;
-    }
-    if (cork->owner == NULL) {
-        give_cork(stream->base.home, stream);
-    }
-    return true;
-}
-
-static void append_to_cork(pco__cork *cork, const pco_buffer *buffers, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (buffers[i].length != 0) {
-            memcpy(cork->memory + cork->length, buffers[i].data, buffers[i].length);
-            cork->length += buffers[i].length;
+    bool begun = false; /* some bytes have left for good */
+    size_t sent = 0;
+    while (count != 0) {
+        size_t group = count < PCO__SEND_BUFFERS ? count : PCO__SEND_BUFFERS - 1;
+        sent = send_now(stream, buffers, group);
+        begun = begun || sent != 0;
+        if (stream->state >= PCO__STREAM_DRAINING) {
+            return 0;
         }
+        if (sent != total_of(buffers, group)) {
+            break;
+        }
+        buffers += group;
+        count -= group;
+        sent = 0;
     }
+    int code = enqueue(stream, buffers, count, sent);
+    if (code != 0 && begun) {
+        pco__stream_fail(stream, code, 0, NULL);
+    }
+    return code;
 }
 
-/* ---- Writing ---- */
-
-static int check_writable(const pco__stream *stream)
+void pco__stream_flush_cork(pco__stream *stream)
 {
-    if (stream->state != PCO__STREAM_OPEN) {
-        return PCO_ECLOSED;
+    if (stream->cork != 0) {
+        send_corked(stream);
     }
-    return stream->eof_asked ? PCO_EPIPE : 0;
 }
+
+/* ---- Water marks ---- */
 
 static void pause_if_over(pco__stream *stream)
 {
@@ -264,87 +340,40 @@ void pco__stream_set_limits(pco__stream *stream, size_t high, size_t low)
 void pco__stream_check_high_water(pco__stream *stream)
 {
     if (stream->state == PCO__STREAM_OPEN && pco__stream_pending(stream) > stream->high) {
-        if (stream->base.home->cork.owner == stream) {
-            pco__cork_flush_now(stream->base.home);
-        }
+        pco__stream_flush_cork(stream);
         pause_if_over(stream);
     }
 }
 
-/* Tries a group of buffers at once and queues the rest. *begun: some bytes have left for good. */
-static int write_group(pco__stream *stream, const pco_buffer *buffers, size_t count, bool *begun)
+/* ---- Writing ---- */
+
+static int check_writable(const pco__stream *stream)
 {
-    pco_buffer rest[PCO__SEND_BUFFERS];
-    size_t sent = 0;
-    memcpy(rest, buffers, count * sizeof *buffers);
-    if (stream->queue.head == NULL) {
-        sent = try_send(stream, buffers, count);
-        if (stream->state != PCO__STREAM_OPEN) {
-            return 0;
-        }
+    if (stream->state != PCO__STREAM_OPEN) {
+        return PCO_ECLOSED;
     }
-    int code = enqueue_rest(stream, rest, count, sent);
-    if (code != 0 && (*begun || sent != 0)) {
-        pco__stream_fail(stream, code, 0, NULL);
-    }
-    *begun = true;
-    return code;
+    return stream->eof_asked ? PCO_EPIPE : 0;
 }
 
-/* Writes in groups that one system call takes. */
-static int write_now(pco__stream *stream, const pco_buffer *buffers, size_t count)
+/* Whether a write may wait for the running callback's end, without a system call. */
+static bool may_wait(const pco__stream *stream, size_t length)
 {
-    bool begun = false;
-    int code = 0;
-    while (count != 0 && code == 0 && stream->state == PCO__STREAM_OPEN) {
-        size_t group = count < PCO__SEND_BUFFERS ? count : PCO__SEND_BUFFERS - 1;
-        code = write_group(stream, buffers, group, &begun);
-        buffers += group;
-        count -= group;
-    }
-    return code;
-}
-
-/* Whether a write may wait in the cork for the running callback's end, without a system call. */
-static bool may_cork(const pco__stream *stream, const pco__cork *cork, size_t length)
-{
-    size_t corked = cork->owner == stream ? cork->length : 0;
-    return length <= stream->corkable && stream->queue.head == NULL &&
-           corked + length <= stream->high;
+    return length <= stream->corkable && fits_cork(stream, length) &&
+           corked_by(stream) + length <= stream->high;
 }
 
 int pco__stream_writelines(pco__stream *stream, const pco_buffer *buffers, size_t count)
 {
-    pco__cork *cork = &stream->base.home->cork;
     int code = check_writable(stream);
-    size_t total = 0;
-    for (size_t i = 0; i < count; i++) {
-        total += buffers[i].length;
-    }
+    size_t total = total_of(buffers, count);
     if (code != 0 || total == 0) {
         return code;
     }
-    if (may_cork(stream, cork, total) && reserve_cork(stream, total)) {
-        append_to_cork(cork, buffers, count);
+    if (may_wait(stream, total)) {
+        append_to_cork(stream, buffers, count);
         return 0;
     }
-    code = stream->queue.head != NULL ? pco__queue_copy(&stream->queue, buffers, count, total)
-                                      : write_now(stream, buffers, count);
-    pause_if_over(stream);
-    return code;
-}
-
-/* A large buffer with nothing before it. The stream is open. */
-static int write_large(pco__stream *stream, pco_buffer *buffer)
-{
-    size_t sent = send_at_once(stream, buffer, 1, 0);
-    if (sent == buffer->length || stream->state != PCO__STREAM_OPEN) {
-        return 0;
-    }
-    int code = enqueue_rest(stream, buffer, 1, sent);
-    if (code != 0 && sent != 0) {
-        pco__stream_fail(stream, code, 0, NULL);
-    }
+    code = write_now(stream, buffers, count);
     pause_if_over(stream);
     return code;
 }
@@ -352,47 +381,51 @@ static int write_large(pco__stream *stream, pco_buffer *buffer)
 static PCO__COLD int write_otherwise(pco__stream *stream, const void *data, size_t length)
 {
     pco_buffer buffer = {.data = data, .length = length};
-    if (length >= LARGE_WRITE && stream->state == PCO__STREAM_OPEN && !stream->eof_asked &&
-        stream->queue.head == NULL && stream->base.home->cork.owner != stream) {
-        return write_large(stream, &buffer);
-    }
     return pco__stream_writelines(stream, &buffer, 1);
+}
+
+/* A small write to an open stream, in a callback that has written already: a broadcast, perhaps. */
+static PCO__NOINLINE int write_next(pco__stream *stream, const void *data, size_t length)
+{
+    if (stream->cork != 0) {
+        return write_otherwise(stream, data, length);
+    }
+    pco__cork *cork = give_cork(stream->base.home, stream);
+    cork->length = length;
+    memcpy(cork->memory, data, length);
+    return 0;
 }
 
 /* The commonest write by far, a small one, the first of the running callback, takes no detour. */
 int pco__stream_write(pco_transport *transport, const void *data, size_t length)
 {
     pco__stream *stream = transport->stream;
-    pco__cork *cork = &transport->home->cork;
-    if (cork->owner != NULL || stream->state != PCO__STREAM_OPEN || stream->eof_asked ||
-        stream->queue.head != NULL || length > stream->corkable || length == 0) {
+    pco__transports *home = transport->home;
+    if (stream->state != PCO__STREAM_OPEN || stream->eof_asked || stream->queue.head != NULL ||
+        length > stream->corkable || length == 0) {
         return write_otherwise(stream, data, length);
     }
-    give_cork(transport->home, stream);
-    cork->length = length;
-    memcpy(cork->memory, data, length);
+    if (home->corks_used != 0) {
+        return write_next(stream, data, length);
+    }
+    give_first_cork(home, stream);
+    home->corks[0].length = length;
+    memcpy(home->corks[0].memory, data, length);
     return 0;
 }
 
 int pco__stream_append(pco__stream *stream, const void *data, size_t length, bool ends)
 {
     pco_buffer buffer = {.data = data, .length = length};
-    if (ends && length >= LARGE_WRITE && stream->queue.head == NULL &&
-        stream->state == PCO__STREAM_OPEN) {
-        bool begun = false;
-        int code = write_group(stream, &buffer, 1, &begun);
-        return stream->state == PCO__STREAM_OPEN ? code : PCO_ECLOSED;
-    }
-    if (reserve_cork(stream, length)) {
-        append_to_cork(&stream->base.home->cork, &buffer, 1);
-        return 0;
-    }
     if (stream->state >= PCO__STREAM_DRAINING) {
         return PCO_ECLOSED;
     }
-    int code = pco__queue_copy(&stream->queue, &buffer, 1, length);
-    send_queue(stream);
-    return code;
+    if (!(ends && length >= LARGE_WRITE) && fits_cork(stream, length)) {
+        append_to_cork(stream, &buffer, 1);
+        return 0;
+    }
+    int code = write_now(stream, &buffer, 1);
+    return stream->state < PCO__STREAM_DRAINING ? code : PCO_ECLOSED;
 }
 
 int pco__stream_write_owned(pco__stream *stream, const pco_buffer *buffer, pco__owned owned)
@@ -403,9 +436,7 @@ int pco__stream_write_owned(pco__stream *stream, const pco_buffer *buffer, pco__
     if (code == 0 && buffer->length < LARGE_WRITE) {
         code = pco__stream_writelines(stream, buffer, 1);
     } else if (code == 0) {
-        if (stream->queue.head == NULL) {
-            sent = try_send(stream, buffer, 1);
-        }
+        sent = send_now(stream, buffer, 1);
         queue = stream->state == PCO__STREAM_OPEN && sent < buffer->length;
     }
     if (queue) {

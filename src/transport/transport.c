@@ -108,7 +108,18 @@ static bool can_wait(const pco_transport *transport, size_t length)
     return pending <= WAITING_MOST && length <= WAITING_MOST - pending;
 }
 
-/* With what is unusual: no data, a transport that is closed, debug mode. */
+/*
+ * What was written outside of callbacks leaves at once: there is no callback's end to wait for. So
+ * it is while the loop is freed, too.
+ */
+static void send_outside(pco_loop *loop)
+{
+    if (!loop->is_running) {
+        pco__loop_after_callback(loop);
+    }
+}
+
+/* With what is unusual: no data, a transport that is closed, debug mode, outside of callbacks. */
 static PCO__COLD int write_carefully(pco_transport *transport, const void *data, size_t length)
 {
     if (!is_alive(transport)) {
@@ -117,13 +128,16 @@ static PCO__COLD int write_carefully(pco_transport *transport, const void *data,
     if ((data == NULL && length != 0) || length > WAITING_MOST) {
         return PCO_EINVAL;
     }
-    return transport->class_->write(transport, data, length);
+    pco_loop *loop = transport->home->loop;
+    int code = transport->class_->write(transport, data, length);
+    send_outside(loop);
+    return code;
 }
 
 int pco_transport_write(pco_transport *transport, const void *data, size_t length)
 {
     if (transport->stream == NULL || data == NULL || length > WAITING_MOST ||
-        transport->home->loop->debug) {
+        transport->home->loop->careful) {
         return write_carefully(transport, data, length);
     }
     return transport->class_->write(transport, data, length);
@@ -148,7 +162,10 @@ int pco_transport_writelines(pco_transport *transport, const pco_buffer *buffers
     if (!can_wait(transport, total)) {
         return PCO_EINVAL;
     }
-    return transport->class_->writelines(transport, buffers, count);
+    pco_loop *loop = transport->home->loop;
+    int code = transport->class_->writelines(transport, buffers, count);
+    send_outside(loop);
+    return code;
 }
 
 int pco_transport_write_owned(pco_transport *transport, const void *data, size_t length,
@@ -162,7 +179,10 @@ int pco_transport_write_owned(pco_transport *transport, const void *data, size_t
     } else if (length != 0) {
         pco_buffer buffer = {.data = data, .length = length};
         pco__owned owned = {.release = release, .context = context};
-        return transport->class_->write_owned(transport, &buffer, owned);
+        pco_loop *loop = transport->home->loop;
+        code = transport->class_->write_owned(transport, &buffer, owned);
+        send_outside(loop);
+        return code;
     } else {
         code = transport->class_->write(transport, data, 0);
     }
@@ -188,7 +208,9 @@ bool pco_transport_can_write_eof(const pco_transport *transport)
 void pco_transport_close(pco_transport *transport)
 {
     if (is_alive(transport)) {
+        pco_loop *loop = transport->home->loop;
         transport->class_->close(transport);
+        send_outside(loop);
     }
 }
 
@@ -220,7 +242,6 @@ static int set_reading_paused(pco_transport *transport, bool paused)
     }
     if (transport->reading_paused != paused) {
         transport->reading_paused = paused;
-        transport->reads_plainly = false;
         transport->class_->reading_changed(transport);
     }
     return 0;
@@ -256,7 +277,9 @@ int pco_transport_set_protocol(pco_transport *transport, pco_protocol *protocol)
         return PCO_ECLOSED;
     }
     transport->protocol = protocol;
-    transport->reads_plainly = false;
+    if (transport->class_->protocol_changed != NULL) {
+        transport->class_->protocol_changed(transport);
+    }
     return 0;
 }
 

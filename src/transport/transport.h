@@ -23,16 +23,18 @@ typedef struct pco__stream pco__stream;
 typedef struct pco__transports pco__transports;
 
 /*
- * Small writes made during one callback, all of one stream, waiting to leave in one send when the
- * callback returns. A write to another stream sends them first. See stream_write.c.
+ * Small writes made during one callback to one stream, waiting to leave in one send when the
+ * callback returns. There are several, so that a callback may write to streams by turns; when all
+ * are used, the one that was given first is sent. See stream_write.c.
  */
 typedef struct pco__cork {
-    pco__stream *owner;
-    size_t length; /* while there is an owner */
-    unsigned char *memory;
+    pco__stream *owner; /* NULL: it was sent before the callback's end */
+    size_t length;
+    unsigned char *memory; /* PCO__CORK_SIZE; NULL: never needed yet */
 } pco__cork;
 
 #define PCO__CORK_SIZE ((size_t)128 * 1024)
+#define PCO__CORKS 16
 
 /* What the transports of a loop share: a resident of the loop, made with the first of them. */
 struct pco__transports {
@@ -40,8 +42,10 @@ struct pco__transports {
     pco_loop *loop;
     pco__backend *backend; /* the loop's */
     size_t count;          /* streams alive */
-    pco__cork cork;
-    pco__hook flush;   /* the backend's after_callback while the cork has an owner */
+    pco__hook flush;       /* the backend's after_callback while corks are used */
+    unsigned corks_used;   /* the first so many were given in this callback */
+    unsigned oldest_cork;  /* of them, if more than these were asked for */
+    pco__cork corks[PCO__CORKS];
     pco__link streams; /* pco_transport.link of streams without an owner */
     pco__link shells;  /* pco_transport.link of dead transports that somebody retains */
 };
@@ -64,8 +68,11 @@ typedef struct pco__transport_class {
     void (*abort)(pco_transport *transport, bool reset);
     bool (*is_closing)(const pco_transport *transport);
 
-    /* Called when `reading_paused` has just changed, on a transport that is not closing. */
+    /* `reading_paused` has just changed, on a transport that is not closing. */
     void (*reading_changed)(pco_transport *transport);
+
+    /* `protocol` has just changed. NULL: it is looked at anew for each event. */
+    void (*protocol_changed)(pco_transport *transport);
 
     /* Fills in all of *info, except its size. */
     int (*get_ssl_info)(pco_transport *transport, pco_ssl_info *info);
@@ -124,11 +131,6 @@ struct pco_transport {
     pco__link link;         /* a stream: in its owner's list; closed: in home->shells */
     uint32_t references;
     bool reading_paused; /* by the user */
-    /*
-     * Of a stream that is open and reads for a plain protocol, which nothing has changed since
-     * its RECV was submitted: all that data needs is data_received, and the same RECV again.
-     */
-    bool reads_plainly;
 };
 
 void pco__transport_init(pco_transport *transport, const pco__transport_class *class_,
@@ -206,7 +208,15 @@ struct pco__stream {
     bool bad_buffer : 1; /* get_buffer gave an empty buffer */
     bool asking : 1;     /* get_buffer runs: what it does about reading counts when it returns */
 
-    uint8_t peer_length;
+    /*
+     * Open, and reads for a plain protocol, and nothing about reading has changed since its RECV
+     * was submitted: all that data needs is data_received, and the same RECV again.
+     */
+    bool reads_plainly : 1;
+
+    uint8_t peer_length : 5;
+
+    uint8_t cork;  /* which of home->corks is its own, from 1 on; 0: none */
     int16_t error; /* what connection_lost will be told, 0: nothing */
     int system_code;
     unsigned char peer[28]; /* the peer's sockaddr, if it fits */
@@ -267,18 +277,11 @@ void pco__stream_abort(pco__stream *stream, bool reset);
 
 /* ---- Writing (stream_write.c) ---- */
 
-/* Sends what the cork holds, whosever it is. */
-void pco__cork_flush_now(pco__transports *home);
-
-/* The transports' hook. */
+/* The transports' hook: sends what the corks hold. */
 void pco__cork_run_hook(pco__hook *hook);
 
-static inline void pco__cork_flush(pco__transports *home)
-{
-    if (home->cork.owner != NULL) {
-        pco__cork_flush_now(home);
-    }
-}
+/* Sends what the stream has in a cork. */
+void pco__stream_flush_cork(pco__stream *stream);
 
 /* The class's write() of the stream. */
 int pco__stream_write(pco_transport *transport, const void *data, size_t length);

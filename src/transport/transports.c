@@ -48,7 +48,9 @@ static void leave(pco__resident *resident)
                  "%zu closed transports are still retained while the loop is freed", count);
         pco__loop_report(home->loop, message, NULL, NULL, NULL, NULL);
     }
-    pco__free_pages(home->cork.memory);
+    for (unsigned i = 0; i < PCO__CORKS; i++) {
+        pco__free_pages(home->corks[i].memory);
+    }
     pco__free(home);
 }
 
@@ -65,8 +67,8 @@ pco__transports *pco__transports_of(pco_loop *loop)
     if (made == NULL) {
         return NULL;
     }
-    made->cork.memory = pco__malloc_pages(PCO__CORK_SIZE);
-    if (made->cork.memory == NULL) {
+    made->corks[0].memory = pco__malloc_pages(PCO__CORK_SIZE);
+    if (made->corks[0].memory == NULL) {
         pco__free(made);
         return NULL;
     }
