@@ -157,6 +157,14 @@ static void resume_writing(pco_protocol *protocol, pco_transport *transport)
     }
 }
 
+static void shutting_down(pco_protocol *protocol, pco_transport *transport)
+{
+    static const char farewell[] = "* the room closes\n";
+
+    tell((guest *)protocol, farewell, sizeof farewell - 1);
+    pco_transport_close(transport);
+}
+
 static void connection_lost(pco_protocol *protocol, pco_transport *transport,
                             const pco_error *error)
 {
@@ -177,6 +185,7 @@ static const pco_protocol_methods chat_methods = {
     .pause_writing = pause_writing,
     .resume_writing = resume_writing,
     .connection_lost = connection_lost,
+    .shutting_down = shutting_down,
 };
 
 static pco_protocol *make_guest(void *context)
@@ -245,7 +254,6 @@ static void serve(pco_loop *loop, pco_server *server)
     fflush(stdout);
     pco_loop_run_forever(loop);
 
-    announce(NULL, "* the room closes\n");
     if (pco_server_shutdown(server, 5) == 0 &&
         pco_server_wait_closed(server, stop_when_closed, loop) == 0) {
         pco_loop_run_forever(loop);

@@ -47,6 +47,7 @@ typedef struct connection {
     pco_handle *timer;
     double since;  /* when the last request was answered */
     bool paused;   /* the client does not read its answers: make no more of them */
+    bool last;     /* the server shuts down: the next answer is the last one */
     size_t body;   /* bytes of a request's body that are still to be dropped */
     size_t length; /* bytes in data */
     char data[HEAD_LIMIT];
@@ -368,6 +369,7 @@ static bool serve_one(connection *self)
     }
     self->since = pco_loop_time(pco_transport_get_loop(self->transport));
     self->body = req.body;
+    req.keep_alive = req.keep_alive && !self->last;
     drop(self, length);
     answer(self, &req);
     return true;
@@ -450,6 +452,17 @@ static void resume_writing(pco_protocol *protocol, pco_transport *transport)
     }
 }
 
+/* Who waits for the next request goes; who has begun to send one still gets its answer. */
+static void shutting_down(pco_protocol *protocol, pco_transport *transport)
+{
+    connection *self = (connection *)protocol;
+
+    self->last = true;
+    if (self->length == 0) {
+        pco_transport_close(transport);
+    }
+}
+
 static void connection_lost(pco_protocol *protocol, pco_transport *transport,
                             const pco_error *error)
 {
@@ -470,6 +483,7 @@ static const pco_protocol_methods http_methods = {
     .pause_writing = pause_writing,
     .resume_writing = resume_writing,
     .connection_lost = connection_lost,
+    .shutting_down = shutting_down,
 };
 
 /* Without memory for it the connection is refused, and the others go on. */

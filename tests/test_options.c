@@ -106,6 +106,7 @@ static const size_t pco_protocol_methods_bounds[] = {
     BOUNDS(pco_protocol_methods, eof_received),    BOUNDS(pco_protocol_methods, connection_lost),
     BOUNDS(pco_protocol_methods, pause_writing),   BOUNDS(pco_protocol_methods, resume_writing),
     BOUNDS(pco_protocol_methods, get_buffer),      BOUNDS(pco_protocol_methods, buffer_updated),
+    BOUNDS(pco_protocol_methods, shutting_down),
 };
 
 static pco_loop *loop;
@@ -273,7 +274,7 @@ static void of_every_struct_the_size_is_checked_and_nothing_is_read_behind_it(vo
         SIZED(pco_ssl_info, sizeof(size_t), give_ssl_info),
         SIZED(pco_exception_context, offsetof(pco_exception_context, error),
               give_exception_context),
-        SIZED(pco_protocol_methods, sizeof(pco_protocol_methods), give_methods),
+        SIZED(pco_protocol_methods, offsetof(pco_protocol_methods, shutting_down), give_methods),
         SIZED(pco_ssl_context_options, sizeof(size_t), give_ssl_context_options),
     };
     pco_ssl_context *made;

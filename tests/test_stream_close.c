@@ -272,6 +272,94 @@ static void what_took_long_before_close_does_not_count_for_its_limit(void **stat
     pco__loop_stop_timer(loop, &earlier);
 }
 
+static unsigned char much[60000];
+
+/* Writes all of it to a peer that takes nothing yet, and closes. */
+static void write_much_and_close(void)
+{
+    a.options.close_timeout = 10;
+    connection_open(&a, loop);
+    a.socket->room = 0;
+    pco_transport_write(a.transport, much, sizeof much);
+    pco_transport_close(a.transport);
+}
+
+static void pass_limit(void)
+{
+    fake_advance(loop, 10.1);
+    run_turns(loop, 3);
+}
+
+static void a_peer_that_reads_slowly_gets_everything(void **state)
+{
+    (void)state;
+    write_much_and_close();
+    for (unsigned i = 0; i < sizeof much / 5000; i++) {
+        assert_string_equal(a.protocol.log, "made");
+        a.socket->room = 5000;
+        run_turns(loop, 1);
+        pass_limit();
+    }
+    assert_string_equal(a.protocol.log, "made lost");
+    assert_int_equal(a.socket->sent_length, sizeof much);
+    assert_false(a.socket->reset);
+}
+
+static void a_peer_that_takes_next_to_nothing_is_cut_off_by_a_reset(void **state)
+{
+    (void)state;
+    write_much_and_close();
+    a.socket->room = 4096;
+    run_turns(loop, 1);
+    pass_limit();
+    assert_string_equal(a.protocol.log, "made");
+    a.socket->room = 4095;
+    run_turns(loop, 1);
+    pass_limit();
+    assert_string_equal(a.protocol.log, "made lost:PCO_ETIMEDOUT");
+    assert_true(a.socket->reset);
+}
+
+/* It takes a while until a socket with much in it is writable again. */
+static void what_the_system_holds_less_is_progress(void **state)
+{
+    (void)state;
+    a.options.close_timeout = 10;
+    connection_open(&a, loop);
+    a.socket->room = 0;
+    a.socket->unsent = 100000;
+    pco_transport_write(a.transport, much, sizeof much);
+    pco_transport_close(a.transport);
+    for (unsigned i = 0; i < 5; i++) {
+        a.socket->unsent -= 10000;
+        pass_limit();
+        assert_string_equal(a.protocol.log, "made");
+    }
+    pass_limit();
+    assert_string_equal(a.protocol.log, "made lost:PCO_ETIMEDOUT");
+    assert_true(a.socket->reset);
+}
+
+static void who_lingers_waits_for_what_the_system_still_sends(void **state)
+{
+    (void)state;
+    a.options.close_timeout = 10;
+    a.options.linger = true;
+    connection_open(&a, loop);
+    a.socket->unsent = 20000;
+    pco_transport_write(a.transport, much, 20000);
+    pco_transport_close(a.transport);
+    pass_limit();
+    assert_string_equal(a.protocol.log, "made");
+    a.socket->unsent = 10000;
+    pass_limit();
+    assert_string_equal(a.protocol.log, "made");
+    a.socket->unsent = 0;
+    pass_limit();
+    assert_string_equal(a.protocol.log, "made lost");
+    assert_false(a.socket->reset);
+}
+
 static void the_time_limit_counts_from_close(void **state)
 {
     (void)state;
@@ -806,6 +894,10 @@ int main(void)
         TEST(a_flush_that_takes_too_long_is_aborted),
         TEST(a_clock_that_jumps_does_not_cut_off_a_peer_that_took_everything),
         TEST(what_took_long_before_close_does_not_count_for_its_limit),
+        TEST(a_peer_that_reads_slowly_gets_everything),
+        TEST(a_peer_that_takes_next_to_nothing_is_cut_off_by_a_reset),
+        TEST(what_the_system_holds_less_is_progress),
+        TEST(who_lingers_waits_for_what_the_system_still_sends),
         TEST(the_time_limit_counts_from_close),
         TEST(without_a_time_limit_a_flush_may_take_for_ever),
         TEST(a_connection_that_ends_in_time_hears_nothing_of_the_limit),

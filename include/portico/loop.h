@@ -50,7 +50,8 @@ typedef struct pco_loop_options {
  * last is its thread (until then, the one that made it). So pco_loop_run_* and pco_loop_free are
  * for any thread while the loop does not run. A process made by fork() must not touch the loops of
  * its parent, not even to free them; what its signal handlers ask for, pco_loop_stop above all, is
- * ignored on POSIX. `options` may be NULL.
+ * ignored on POSIX. It holds duplicates of their sockets until it ends or calls exec: a connection
+ * that is closed here ends for the peer only then. `options` may be NULL.
  * PCO_EINVAL: an option out of range, or a backend that does not exist here. PCO_ENOTSUP: the
  * backend that was asked for exists but the system refuses it. PCO_ENOMEM, PCO_EMFILE.
  */

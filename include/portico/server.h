@@ -96,7 +96,8 @@ typedef struct pco_server_options {
 
     /*
      * Seconds for the TLS handshake, from accepting to its end (0: 60), and for flushing and the
-     * exchange of close_notify (0: 30). PCO_EINVAL if given without ssl.
+     * exchange of close_notify (0: 30), which begin anew if the peer has taken at least 4 KiB
+     * meanwhile. PCO_EINVAL if given without ssl.
      */
     double ssl_handshake_timeout;
     double ssl_shutdown_timeout;
@@ -107,7 +108,10 @@ typedef struct pco_server_options {
     /* Accept no more than so many at once; the others wait in the backlog. 0: no limit. */
     size_t max_connections;
 
-    /* Seconds that close() of a plain connection may take to flush. 0: 30. INFINITY: no limit. */
+    /*
+     * close() of a plain connection flushes for as long as the peer takes at least 4 KiB of it in
+     * so many seconds; if not, the peer sees a reset. 0: 30. INFINITY: no limit.
+     */
     double close_timeout;
 
     /*
@@ -218,9 +222,14 @@ typedef void (*pco_server_callback)(pco_server *server, void *context);
 PCO_API int pco_server_wait_closed(pco_server *server, pco_server_callback callback, void *context);
 
 /*
- * A graceful end: stops listening, closes the clients politely, and aborts what is left after
- * `timeout` seconds (INFINITY: never). pco_server_wait_closed tells when it is over. Called again,
- * the new time counts. PCO_EINVAL: NaN or negative. PCO_ECLOSED: the loop is gone.
+ * A graceful end: stops listening, has the connections end, and aborts what is left after `timeout`
+ * seconds (INFINITY: never). A connection whose protocol has shutting_down is told, soon and not
+ * inside this call, finishes what it is at, and closes itself. The others are closed at once,
+ * politely: all that they have written is flushed, for as long as the peer reads, close_timeout
+ * being for peers that do not. With lingering_close a connection that is closed still waits for its
+ * peer to close, and the shutdown for all of them, up to the deadline.
+ * pco_server_wait_closed tells when it is over. Called again, the new time counts. PCO_EINVAL: NaN
+ * or negative. PCO_ECLOSED: the loop is gone.
  */
 PCO_API int pco_server_shutdown(pco_server *server, double timeout);
 

@@ -59,9 +59,11 @@ PCO_API bool pco_transport_can_write_eof(const pco_transport *transport);
 
 /*
  * Closes politely: nothing is received any more, what was written is flushed, with TLS the
- * close_notify alerts are exchanged; then connection_lost(NULL). The flush has a time limit (the
- * server's close_timeout; with TLS ssl_shutdown_timeout covers it and the alerts), after which the
- * connection is aborted and connection_lost hears PCO_ETIMEDOUT. Idempotent.
+ * close_notify alerts are exchanged; then connection_lost(NULL). The flush goes on for as long as the
+ * peer takes it: at least 4 KiB in each period of the server's close_timeout (with TLS
+ * ssl_shutdown_timeout, which covers the alerts, too). If not, the connection is aborted,
+ * connection_lost hears PCO_ETIMEDOUT, and the peer of a plain connection sees a reset, so that it
+ * cannot take the cut for the end. Idempotent.
  *
  * connection_lost takes its place among the callbacks of the loop when the last byte leaves: inside
  * this call, if there is nothing to flush. So it comes before what is scheduled afterwards. Where

@@ -442,12 +442,60 @@ static void call_waiters(pco_server *server)
     }
 }
 
+/* ---- Shutting down ---- */
+
+static bool hears_of_shutdown(const pco_transport *transport)
+{
+    return transport->protocol != NULL && pco__protocol_hears_of_shutdown(transport->protocol);
+}
+
+/*
+ * Has the connections finish what they are at. No stream leaves the list meanwhile: each ends in a
+ * task of its own.
+ */
+static void tell_of_shutdown(pco_server *server)
+{
+    server->untold = false;
+    for (pco__link *link = server->owner.streams.next; link != &server->owner.streams;
+         link = link->next) {
+        pco_transport *transport = PCO__CONTAINER(link, pco__stream, base.link)->top;
+        if (pco_transport_is_closing(transport)) {
+            continue;
+        }
+        if (hears_of_shutdown(transport)) {
+            pco_protocol *protocol = transport->protocol;
+            protocol->methods->shutting_down(protocol, transport);
+            pco__loop_after_callback(server->loop);
+        } else {
+            pco_transport_close(transport); /* it has another protocol by now */
+        }
+    }
+}
+
+/*
+ * Closes politely who would not hear of it: the protocol of a TLS handshake never does. Whoever is
+ * in connection_lost may have freed the protocol.
+ */
+static void close_the_deaf(pco_server *server)
+{
+    for (pco__link *link = server->owner.streams.next; link != &server->owner.streams;
+         link = link->next) {
+        pco__stream *stream = PCO__CONTAINER(link, pco__stream, base.link);
+        if (stream->state < PCO__STREAM_DRAINING && !hears_of_shutdown(stream->top)) {
+            pco_transport_close(stream->top);
+        }
+    }
+}
+
 /* The server's task: goes on with accepting, or with closing, as far as it can. */
 static void settle(pco__task *task)
 {
     pco_server *server = PCO__CONTAINER(task, pco_server, task);
     if (server->state == PCO__SERVER_SERVING && !pco__timer_is_running(&server->back_off)) {
         resume_accepting(server);
+    }
+    if (server->untold) {
+        tell_of_shutdown(server);
     }
     if (server->state == PCO__SERVER_CLOSING && !is_accepting(server)) {
         set_state(server, PCO__SERVER_CLOSED);
@@ -569,7 +617,12 @@ int pco_server_shutdown(pco_server *server, double timeout)
         return PCO_ECLOSED;
     }
     pco_server_close(server);
-    pco_server_close_clients(server);
+    if (!server->shut_down) {
+        server->shut_down = true;
+        server->untold = true;
+        close_the_deaf(server);
+        pco__loop_schedule(server->loop, &server->task);
+    }
     pco__loop_stop_timer(server->loop, &server->deadline);
     if (!is_over(server)) {
         pco__loop_start_timer(server->loop, &server->deadline, timeout);

@@ -66,6 +66,8 @@ struct pco_server {
     unsigned holds;  /* calls of serve_forever under way: the server must not vanish */
     bool listens;    /* one of its sockets, at least */
     bool held_back;  /* some accept is not in flight: full, or backing off */
+    bool shut_down;  /* pco_server_shutdown was called */
+    bool untold;     /* and connections have not heard of it yet */
     bool in_trouble; /* accepting fails, and that has been reported */
     bool freed;      /* by the user: it goes when its last connection has ended */
 };

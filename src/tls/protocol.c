@@ -132,6 +132,10 @@ void pco__ssl_timed_out(pco__timer *timer)
         report_handshake(ssl, &error);
         return;
     }
+    if (ssl->base.class_->has_progressed(&ssl->base, 0)) {
+        pco__loop_start_timer(ssl->base.home->loop, timer, ssl->shutdown_timeout);
+        return;
+    }
     if (ssl->state != PCO__SSL_CLOSED) {
         pco__ssl_set_state(ssl, PCO__SSL_CLOSED);
     }

@@ -89,6 +89,7 @@ void pco__ssl_close(pco__ssl *ssl)
         pco__ssl_end_failed(ssl);
         return;
     }
+    ssl->base.class_->limit_begins(&ssl->base, 0);
     pco__loop_start_timer(ssl->base.home->loop, &ssl->timer, ssl->shutdown_timeout);
     pco__ssl_set_state(ssl, PCO__SSL_FLUSHING);
     if (ssl->queue.size == 0) {
@@ -170,6 +171,18 @@ static void class_close_within(pco_transport *transport, double seconds, bool li
         ssl->shutdown_timeout = seconds;
     }
     class_close(transport);
+}
+
+static void class_limit_begins(pco_transport *transport, size_t above)
+{
+    pco__ssl *ssl = of(transport);
+    ssl->lower->class_->limit_begins(ssl->lower, above + ssl->queue.size);
+}
+
+static bool class_has_progressed(pco_transport *transport, size_t above)
+{
+    pco__ssl *ssl = of(transport);
+    return ssl->lower->class_->has_progressed(ssl->lower, above + ssl->queue.size);
 }
 
 static void class_fail(pco_transport *transport, int code, int system_code, const char *sentence)
@@ -273,6 +286,8 @@ static const pco__transport_class ssl_class = {
     .set_limits = pco__ssl_set_limits,
     .get_limits = pco__ssl_get_limits,
     .close_within = class_close_within,
+    .limit_begins = class_limit_begins,
+    .has_progressed = class_has_progressed,
     .fail = class_fail,
     .receive_at_most = class_receive_at_most,
     .begin = class_begin,

@@ -394,14 +394,44 @@ static void run_task(pco__task *task)
 
 /* ---- Closing politely ---- */
 
+/* What a peer has to take within a limit to count as alive. */
+#define PROGRESS_LEAST ((size_t)4 * 1024)
+
+/* Bytes written that the peer has not taken, as far as the system can tell. */
+static size_t bytes_left(const pco__stream *stream)
+{
+    pco__backend *backend = stream->base.home->backend;
+    int64_t unsent = backend->class_->unsent(backend, &stream->io);
+    return pco__stream_pending(stream) + (unsent > 0 ? (size_t)unsent : 0);
+}
+
+/* Where everything has left, what the system holds is asked for only if the limit runs out. */
+static void limit_begins(pco_transport *transport, size_t above)
+{
+    pco__stream *stream = transport->stream;
+    bool has_left = above == 0 && pco__stream_pending(stream) == 0;
+    stream->left = has_left ? SIZE_MAX : above + bytes_left(stream);
+}
+
+static bool has_progressed(pco_transport *transport, size_t above)
+{
+    pco__stream *stream = transport->stream;
+    size_t before = stream->left;
+    stream->left = above + bytes_left(stream);
+    return stream->left != 0 && stream->left < before && before - stream->left >= PROGRESS_LEAST;
+}
+
 static void close_timed_out(pco__timer *timer)
 {
     pco__stream *stream = PCO__CONTAINER(timer, pco__stream, timer);
-    if (is_lingering(stream)) {
+    if (has_progressed(&stream->base, 0)) {
+        pco__loop_start_timer(stream->base.home->loop, timer, stream->close_timeout);
+    } else if (is_lingering(stream)) {
         terminate(stream);
     } else {
+        stream->reset = true; /* or the peer takes the cut for the end */
         pco__stream_fail(stream, PCO_ETIMEDOUT, 0,
-                         "what was written could not be sent before close_timeout");
+                         "the peer takes nothing of what was written (close_timeout)");
     }
 }
 
@@ -451,7 +481,8 @@ void pco__stream_close(pco__stream *stream)
     } else {
         update_reading(stream);
     }
-    if (stream->state == PCO__STREAM_CLOSING) {
+    if (stream->state == PCO__STREAM_CLOSING && !isinf(stream->close_timeout)) {
+        limit_begins(&stream->base, 0);
         pco__loop_start_timer(loop, &stream->timer, stream->close_timeout);
     }
 }
@@ -635,6 +666,8 @@ static const pco__transport_class stream_class = {
     .set_limits = class_set_limits,
     .get_limits = class_get_limits,
     .close_within = class_close_within,
+    .limit_begins = limit_begins,
+    .has_progressed = has_progressed,
     .fail = class_fail,
     .receive_at_most = class_receive_at_most,
     .begin = class_begin,

@@ -75,6 +75,7 @@ static const pco__field method_fields[] = {
     PCO__FIELD(pco_protocol_methods, resume_writing),
     PCO__FIELD(pco_protocol_methods, get_buffer),
     PCO__FIELD(pco_protocol_methods, buffer_updated),
+    PCO__FIELD(pco_protocol_methods, shutting_down),
 };
 static const pco__layout method_layout =
     PCO__LAYOUT(pco_protocol_methods, METHODS_LEAST, method_fields);
@@ -83,6 +84,13 @@ bool pco__protocol_is_valid(const pco_protocol *protocol)
 {
     return protocol != NULL && protocol->methods != NULL &&
            pco__size_check(&method_layout, protocol->methods->size, NULL) == 0;
+}
+
+bool pco__protocol_hears_of_shutdown(const pco_protocol *protocol)
+{
+    const pco_protocol_methods *methods = protocol->methods;
+    return methods->size > offsetof(pco_protocol_methods, shutting_down) &&
+           methods->shutting_down != NULL;
 }
 
 /* In debug mode checks the thread. Returns whether the transport is still there. */

@@ -108,6 +108,14 @@ typedef struct pco__transport_class {
     /* As close(), with a time limit of its own (INFINITY: none); see lingering_close. */
     void (*close_within)(pco_transport *transport, double seconds, bool linger);
 
+    /*
+     * Limits of closing count from the last progress. Call the first when a limit begins, the
+     * second when its time is over: whether the peer has taken at least 4 KiB meanwhile of what was
+     * written, the bytes that wait above included, so that the limit deserves to begin anew.
+     */
+    void (*limit_begins)(pco_transport *transport, size_t above);
+    bool (*has_progressed)(pco_transport *transport, size_t above);
+
     /* Ends it at once because of `code`; connection_lost hears that. `sentence`: static or NULL. */
     void (*fail)(pco_transport *transport, int code, int system_code, const char *sentence);
 
@@ -147,6 +155,9 @@ void pco__transport_end(pco_transport *transport);
 
 /* Whether a protocol's table of methods can be used. */
 bool pco__protocol_is_valid(const pco_protocol *protocol);
+
+/* Whether its table, which may be an older one, has shutting_down. */
+bool pco__protocol_hears_of_shutdown(const pco_protocol *protocol);
 
 /*
  * Gives `length` bytes to the protocol of `transport`, which may be a buffered one, until they are
@@ -230,6 +241,7 @@ struct pco__stream {
     pco__task task;       /* deliver what was kept, or finish */
     pco__timer timer;     /* limits CLOSING */
     double close_timeout;
+    size_t left; /* of what was written, when a limit was looked at last: see limit_begins */
 };
 
 typedef struct pco__stream_options {
