@@ -5,11 +5,13 @@
  *
  * The one hard idea is the end of a connection. Its state only moves forward, in set_state():
  *
- *     OPEN -> CLOSING    close(): what was written is flushed, within a time limit
+ *     CONNECTING         if it was not made of a connected socket
+ *          -> OPEN
+ *          -> CLOSING    close(): what was written is flushed, within a time limit
  *          -> DRAINING   terminate(): operations are canceled; join() waits for each one's done()
  *          -> CLOSED     finish(), a task of its own: connection_lost, the socket is closed
  *
- * abort and failures skip CLOSING. Only finish() ends a stream, and no callback is running then.
+ * abort and failures skip CLOSING, and so does the close of what is not connected. Only finish() ends a stream, and no callback is running then.
  * terminate() queues it at once, so that connection_lost has its place before what the user
  * schedules later. Where an operation is not back by then, it is the last done() that queues it.
  */
@@ -465,6 +467,9 @@ void pco__stream_flushed(pco__stream *stream)
 
 void pco__stream_close(pco__stream *stream)
 {
+    if (stream->state == PCO__STREAM_CONNECTING) {
+        terminate(stream);
+    }
     if (stream->state != PCO__STREAM_OPEN) {
         return;
     }
@@ -505,8 +510,9 @@ static int write_eof(pco_transport *transport)
 
 /* ---- Making ---- */
 
-int pco__stream_new(pco_loop *loop, pco_socket sock, const pco__stream_options *options,
-                    pco__stream **stream, pco_error *error)
+/* Makes a stream that does nothing yet. */
+static int make(pco_loop *loop, pco_socket sock, pco__io_role role,
+                const pco__stream_options *options, pco__stream **stream, pco_error *error)
 {
     pco__transports *home = pco__transports_of(loop);
     pco__stream *made = home != NULL ? pco__calloc(sizeof *made) : NULL;
@@ -514,7 +520,7 @@ int pco__stream_new(pco_loop *loop, pco_socket sock, const pco__stream_options *
         return pco__error_describe(error, PCO_ENOMEM, 0, "make a transport");
     }
     made->io.socket = sock;
-    int code = loop->backend->class_->attach(loop->backend, &made->io, PCO__IO_CONNECTED, error);
+    int code = loop->backend->class_->attach(loop->backend, &made->io, role, error);
     if (code != 0) {
         pco__free(made);
         return code;
@@ -523,8 +529,6 @@ int pco__stream_new(pco_loop *loop, pco_socket sock, const pco__stream_options *
     made->receive.io = &made->io;
     made->receive.done = received;
     made->send.io = &made->io;
-    made->send.kind = PCO__OP_SEND;
-    made->send.done = pco__stream_sent;
     made->top = &made->base;
     pco__stream_set_limits(made, PCO__HIGH_WATER, PCO__LOW_WATER);
     made->task.run = run_task;
@@ -541,6 +545,56 @@ int pco__stream_new(pco_loop *loop, pco_socket sock, const pco__stream_options *
     home->count++;
     *stream = made;
     return 0;
+}
+
+/* From now on its `send` is for sending. */
+static void begin_sending(pco__stream *stream)
+{
+    stream->send.kind = PCO__OP_SEND;
+    stream->send.done = pco__stream_sent;
+}
+
+int pco__stream_new(pco_loop *loop, pco_socket sock, const pco__stream_options *options,
+                    pco__stream **stream, pco_error *error)
+{
+    int code = make(loop, sock, PCO__IO_CONNECTED, options, stream, error);
+    if (code == 0) {
+        begin_sending(*stream);
+        set_state(*stream, PCO__STREAM_OPEN);
+    }
+    return code;
+}
+
+static bool connected(pco__op *op, const pco__result *result)
+{
+    pco__stream *stream = PCO__CONTAINER(op, pco__stream, send);
+    pco__result canceled = {.error = PCO_ECANCELED, .socket = PCO_NO_SOCKET};
+    begin_sending(stream);
+    if (stream->state == PCO__STREAM_DRAINING) {
+        pco__stream_join(stream);
+        result = &canceled;
+    } else if (result->error != 0) {
+        pco__stream_fail(stream, result->error, result->system_code, NULL);
+    } else {
+        set_state(stream, PCO__STREAM_OPEN);
+    }
+    stream->owner->class_->connected(stream->owner, stream, result);
+    return false;
+}
+
+int pco__stream_connect(pco_loop *loop, pco_socket sock, const pco_address *address,
+                        const pco__stream_options *options, pco__stream **stream, pco_error *error)
+{
+    assert(options->owner != NULL && options->owner->class_->connected != NULL);
+    int code = make(loop, sock, PCO__IO_UNCONNECTED, options, stream, error);
+    if (code == 0) {
+        pco__op *op = &(*stream)->send;
+        op->kind = PCO__OP_CONNECT;
+        op->done = connected;
+        op->with.address = address;
+        loop->backend->class_->submit(loop->backend, op);
+    }
+    return code;
 }
 
 void pco__stream_start(pco__stream *stream, pco_protocol *protocol)

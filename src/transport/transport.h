@@ -169,12 +169,13 @@ size_t pco__transport_deliver(pco_transport *transport, const unsigned char *dat
 
 /* ---- The stream ---- */
 
-/* OPEN -> CLOSING -> DRAINING -> CLOSED; abort and failures skip CLOSING. */
+/* CONNECTING -> OPEN -> CLOSING -> DRAINING -> CLOSED; abort and failures go to DRAINING. */
 typedef enum pco__stream_state {
-    PCO__STREAM_OPEN,     /* reading and writing */
-    PCO__STREAM_CLOSING,  /* close() was called: flushing, then perhaps lingering */
-    PCO__STREAM_DRAINING, /* operations are canceled, waiting for each one's done() */
-    PCO__STREAM_CLOSED    /* connection_lost has been called and the socket is closed */
+    PCO__STREAM_CONNECTING, /* CONNECT is in flight, and the owner waits for it */
+    PCO__STREAM_OPEN,       /* reading and writing */
+    PCO__STREAM_CLOSING,    /* close() was called: flushing, then perhaps lingering */
+    PCO__STREAM_DRAINING,   /* operations are canceled, waiting for each one's done() */
+    PCO__STREAM_CLOSED      /* connection_lost has been called and the socket is closed */
 } pco__stream_state;
 
 /* What a kept piece of input is: bytes that arrived while reading was paused. */
@@ -193,6 +194,14 @@ typedef struct pco__owner pco__owner;
 typedef struct pco__owner_class {
     /* A stream of this list has ended: connection_lost has returned and its socket is closed. */
     void (*ended)(pco__owner *owner);
+
+    /*
+     * Of a stream made by pco__stream_connect, once, before anything else: it is connected (the
+     * result's error is 0), and open, to be started or put under TLS now or later; or it is not,
+     * PCO_ECANCELED if it was aborted meanwhile, and ended() follows. The result is lent. NULL where
+     * nobody connects.
+     */
+    void (*connected)(pco__owner *owner, pco__stream *stream, const pco__result *result);
 } pco__owner_class;
 
 struct pco__owner {
@@ -231,7 +240,7 @@ struct pco__stream {
     int16_t error; /* what connection_lost will be told, 0: nothing */
     int system_code;
     unsigned char peer[28]; /* the peer's sockaddr, if it fits */
-    pco__op send;
+    pco__op send;           /* SEND; while CONNECTING: CONNECT */
     size_t high;
     size_t low;
     pco__kept *kept;
@@ -257,6 +266,14 @@ typedef struct pco__stream_options {
  */
 int pco__stream_new(pco_loop *loop, pco_socket sock, const pco__stream_options *options,
                     pco__stream **stream, pco_error *error);
+
+/*
+ * Makes a stream of a socket that is not connected, and connects it to `address`, which stays where
+ * it is until the owner, whom it must have, hears of the end: see connected() above, which is not
+ * called inside. On failure the socket is still the caller's.
+ */
+int pco__stream_connect(pco_loop *loop, pco_socket sock, const pco_address *address,
+                        const pco__stream_options *options, pco__stream **stream, pco_error *error);
 
 /*
  * Gives the stream its protocol, calls connection_made, and begins to read. Not from inside a call
