@@ -107,7 +107,8 @@ PCO_API int pco_transport_set_protocol(pco_transport *transport, pco_protocol *p
  * The water marks of the write buffer, in bytes: pause_writing when it holds more than `high`,
  * resume_writing when it has shrunk to `low`. PCO_LIMIT_DEFAULT for one derives it from the other
  * (high = 4 * low, low = high / 4); for both: 64 KiB and 16 KiB. Setting may call pause_writing at
- * once; resume_writing waits for data to leave. With TLS the marks count encrypted bytes.
+ * once; resume_writing waits for data to leave. With TLS the marks count what waits to be encrypted,
+ * and what is and waits to leave.
  * PCO_EINVAL: low above high. PCO_ECLOSED. After connection_lost getting answers the defaults.
  */
 #define PCO_LIMIT_DEFAULT SIZE_MAX
