@@ -143,7 +143,7 @@ void pco__loop_watch_callbacks(pco_loop *loop)
 /* ---- The turn ---- */
 
 /* There is a timer. */
-static void run_due_timers(pco_loop *loop)
+static PCO__COLD void run_due_timers(pco_loop *loop)
 {
     uint64_t now = pco__loop_now(loop);
     pco__timer *timer;
@@ -154,7 +154,7 @@ static void run_due_timers(pco_loop *loop)
     }
 }
 
-static void run_tasks(pco_loop *loop)
+static PCO__COLD void run_tasks(pco_loop *loop)
 {
     pco__list_move(&loop->ready, &loop->running);
     while (!pco__list_is_empty(&loop->running)) {

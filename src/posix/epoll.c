@@ -139,12 +139,12 @@ static unsigned translate(uint32_t events)
     return ready;
 }
 
-/* Empties the eventfd, and returns whether a stop was among the wake-ups. */
-static bool take_wake(epoll *self)
+/* Empties the eventfd, and sets *stop if a stop was among the wake-ups. */
+static PCO__COLD void take_wake(const epoll *self, bool *stop)
 {
     uint64_t count = 0;
 
-    return read(self->wake, &count, sizeof count) == sizeof count && count >= WAKE_STOP;
+    *stop |= read(self->wake, &count, sizeof count) == sizeof count && count >= WAKE_STOP;
 }
 
 static int milliseconds(uint64_t timeout)
@@ -170,7 +170,7 @@ static void wait_for_events(pco__reactor *reactor, uint64_t timeout, bool *stop)
         if (io != NULL) {
             pco__reactor_ready(reactor, io, translate(events[i].events));
         } else if (key == WAKE_KEY) {
-            *stop |= take_wake(self);
+            take_wake(self, stop);
         }
     }
 }
