@@ -26,10 +26,17 @@ static struct {
     bool aborts;
 } they;
 
+static void tell(char what)
+{
+    size_t length = strlen(they.story);
+    assert_true(length + 1 < sizeof they.story);
+    they.story[length] = what;
+}
+
 static void note_connected(pco__owner *owner, pco__stream *made, const pco__result *result)
 {
     (void)owner;
-    strcat(they.story, result->error == 0 ? "C" : "c");
+    tell(result->error == 0 ? 'C' : 'c');
     they.code = result->error;
     they.system_code = result->system_code;
     if (result->error == 0 && they.starts) {
@@ -43,7 +50,7 @@ static void note_connected(pco__owner *owner, pco__stream *made, const pco__resu
 static void note_ended(pco__owner *owner)
 {
     (void)owner;
-    strcat(they.story, "E");
+    tell('E');
 }
 
 static const pco__owner_class owner_class = {.ended = note_ended, .connected = note_connected};

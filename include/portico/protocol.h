@@ -9,8 +9,8 @@
  *
  * or, for a buffered protocol, with [get_buffer [buffer_updated]?]* in the place of data_received.
  * pause_writing and resume_writing come in strict turns, between connection_made and
- * connection_lost; there, too, shutting_down may come once. connection_made and connection_lost never run inside a call that you made;
- * connection_lost comes exactly once, last, if and only if connection_made came.
+ * connection_lost; there, too, shutting_down may come once. connection_made and connection_lost
+ * never run inside a call that you made; connection_lost comes exactly once, last, if and only if connection_made came.
  * (asyncio: protocols.py.)
  */
 #ifndef PORTICO_PROTOCOL_H
@@ -82,8 +82,8 @@ struct pco_protocol_methods {
     void (*buffer_updated)(pco_protocol *self, pco_transport *transport, size_t length);
 
     /*
-     * The server shuts down (pco_server_shutdown): finish what you are at, then close the transport;
-     * at the deadline it is aborted. Called at most once, soon after the call and never inside it,
+     * The server shuts down (pco_server_shutdown): finish what you are at, then close the
+     * transport; at the deadline it is aborted. Called at most once, soon after the call and never inside it,
      * on an open connection. A connection whose protocol does not have it is closed politely, which
      * flushes what was written.
      */

@@ -59,8 +59,8 @@ PCO_API bool pco_transport_can_write_eof(const pco_transport *transport);
 
 /*
  * Closes politely: nothing is received any more, what was written is flushed, with TLS the
- * close_notify alerts are exchanged; then connection_lost(NULL). The flush goes on for as long as the
- * peer takes it: at least 4 KiB in each period of the server's close_timeout (with TLS
+ * close_notify alerts are exchanged; then connection_lost(NULL). The flush goes on for as long as
+ * the peer takes it: at least 4 KiB in each period of the server's close_timeout (with TLS
  * ssl_shutdown_timeout, which covers the alerts, too). If not, the connection is aborted,
  * connection_lost hears PCO_ETIMEDOUT, and the peer of a plain connection sees a reset, so that it
  * cannot take the cut for the end. Idempotent.
@@ -107,8 +107,8 @@ PCO_API int pco_transport_set_protocol(pco_transport *transport, pco_protocol *p
  * The water marks of the write buffer, in bytes: pause_writing when it holds more than `high`,
  * resume_writing when it has shrunk to `low`. PCO_LIMIT_DEFAULT for one derives it from the other
  * (high = 4 * low, low = high / 4); for both: 64 KiB and 16 KiB. Setting may call pause_writing at
- * once; resume_writing waits for data to leave. With TLS the marks count what waits to be encrypted,
- * and what is and waits to leave.
+ * once; resume_writing waits for data to leave. With TLS the marks count what waits to be encrypted
+ * as well as what waits to leave.
  * PCO_EINVAL: low above high. PCO_ECLOSED. After connection_lost getting answers the defaults.
  */
 #define PCO_LIMIT_DEFAULT SIZE_MAX

@@ -11,7 +11,8 @@
  *          -> DRAINING   terminate(): operations are canceled; join() waits for each one's done()
  *          -> CLOSED     finish(), a task of its own: connection_lost, the socket is closed
  *
- * abort and failures skip CLOSING, and so does the close of what is not connected. Only finish() ends a stream, and no callback is running then.
+ * abort and failures skip CLOSING, and so does the close of what is not connected. Only finish()
+ * ends a stream, and no callback is running then.
  * terminate() queues it at once, so that connection_lost has its place before what the user
  * schedules later. Where an operation is not back by then, it is the last done() that queues it.
  */

@@ -24,7 +24,7 @@ static void send_corked(pco__stream *stream);
 
 /* ---- The corks ---- */
 
-/* Another cork than the first: a fresh one, or that which was given first, when it has been sent. */
+/* Another cork than the first: a fresh one, or the one given first, when it has been sent. */
 static unsigned another_cork(pco__transports *home)
 {
     unsigned fresh = home->corks_used;
@@ -65,7 +65,7 @@ static pco__cork *give_cork(pco__transports *home, pco__stream *stream)
     return cork;
 }
 
-/* Takes the cork away from its owner, and returns what it holds, for a send that follows at once. */
+/* Takes the cork away from its owner, and returns what it holds, for a send that follows. */
 static inline pco_buffer empty_cork(pco__transports *home, pco__cork *cork)
 {
     pco_buffer content = {.data = cork->memory, .length = cork->length};

@@ -198,8 +198,8 @@ typedef struct pco__owner_class {
     /*
      * Of a stream made by pco__stream_connect, once, before anything else: it is connected (the
      * result's error is 0), and open, to be started or put under TLS now or later; or it is not,
-     * PCO_ECANCELED if it was aborted meanwhile, and ended() follows. The result is lent. NULL where
-     * nobody connects.
+     * PCO_ECANCELED if it was aborted meanwhile, and ended() follows. The result is lent. NULL
+     * where nobody connects.
      */
     void (*connected)(pco__owner *owner, pco__stream *stream, const pco__result *result);
 } pco__owner_class;
