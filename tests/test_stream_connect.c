@@ -31,6 +31,7 @@ static void tell(char what)
     size_t length = strlen(they.story);
     assert_true(length + 1 < sizeof they.story);
     they.story[length] = what;
+    they.story[length + 1] = '\0';
 }
 
 static void note_connected(pco__owner *owner, pco__stream *made, const pco__result *result)
