@@ -10,7 +10,8 @@
  * or, for a buffered protocol, with [get_buffer [buffer_updated]?]* in the place of data_received.
  * pause_writing and resume_writing come in strict turns, between connection_made and
  * connection_lost; there, too, shutting_down may come once. connection_made and connection_lost
- * never run inside a call that you made; connection_lost comes exactly once, last, if and only if connection_made came.
+ * never run inside a call that you made; connection_lost comes exactly once, last, if and only if
+ * connection_made came.
  * (asyncio: protocols.py.)
  */
 #ifndef PORTICO_PROTOCOL_H
