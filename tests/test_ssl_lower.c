@@ -250,5 +250,7 @@ static const struct CMUnitTest tests[] = {
 
 int main(void)
 {
-    return cmocka_run_group_tests_name("ssl_lower", tests, NULL, NULL);
+    int failures = cmocka_run_group_tests_name("ssl_lower", tests, NULL, NULL);
+    certificates_free();
+    return failures;
 }
