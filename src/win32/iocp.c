@@ -1032,11 +1032,10 @@ static int iocp_init(const pco__backend_class *self, const pco__backend_options 
     pco__list_init(&made->canceled);
     pco__list_init(&made->overdue);
     made->syn_retransmissions = pco__winsock_syn_retransmissions(pco__windows_build());
-    made->has_file_handles = pco__winsock_has_file_handles();
     made->buffer_size = options->receive_buffer_size;
     made->buffer = pco__malloc_pages(made->buffer_size);
-    if (made->buffer == NULL) {
-        err = pco__error_describe(error, PCO_ENOMEM, 0, "the receive buffer");
+    if (made->buffer == NULL || pco__winsock_has_file_handles(&made->has_file_handles) != 0) {
+        err = pco__error_describe(error, PCO_ENOMEM, 0, "make a completion port");
         goto fail;
     }
     made->port = CreateIoCompletionPort(INVALID_HANDLE_VALUE, NULL, 0, 1);

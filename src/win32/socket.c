@@ -65,18 +65,21 @@ UCHAR pco__winsock_syn_retransmissions(DWORD build)
     return build >= 16299 ? TCP_INITIAL_RTO_NO_SYN_RETRANSMISSIONS : 1;
 }
 
-bool pco__winsock_has_file_handles(void)
+int pco__winsock_has_file_handles(bool *all)
 {
     DWORD size = 0;
     WSAEnumProtocolsW(NULL, NULL, &size); /* fails, and says how large the list is */
     WSAPROTOCOL_INFOW *list = pco__malloc(size != 0 ? size : 1);
-    int count = list != NULL ? WSAEnumProtocolsW(NULL, list, &size) : SOCKET_ERROR;
-    bool all = count > 0;
+    if (list == NULL) {
+        return PCO_ENOMEM;
+    }
+    int count = WSAEnumProtocolsW(NULL, list, &size);
+    *all = count > 0;
     for (int i = 0; i < count; ++i) {
-        all &= (list[i].dwServiceFlags1 & XP1_IFS_HANDLES) != 0;
+        *all &= (list[i].dwServiceFlags1 & XP1_IFS_HANDLES) != 0;
     }
     pco__free(list);
-    return all;
+    return 0;
 }
 
 /* ---- Errors ---- */
@@ -515,11 +518,15 @@ static int look_up(const char *host, const char *service, const ADDRINFOW *hints
     if (code == 0) {
         code = pco__widen(service, &wide_service);
     }
-    if (code == 0) {
+    bool is_asked = code == 0;
+    if (is_asked) {
         code = GetAddrInfoW(wide_host, wide_service, hints, found);
     }
     pco__free(wide_host);
     pco__free(wide_service);
+    if (!is_asked) {
+        return code;
+    }
     if (code == WSATYPE_NOT_FOUND) {
         return WSAHOST_NOT_FOUND; /* the service, a name as well */
     }

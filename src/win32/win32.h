@@ -75,9 +75,9 @@ DWORD pco__windows_build(void);
 
 /*
  * Whether every provider of sockets hands out handles of files (XP1_IFS_HANDLES), so that calls
- * that are about files may be used on any socket.
+ * that are about files may be used on any socket. PCO_ENOMEM.
  */
-bool pco__winsock_has_file_handles(void);
+int pco__winsock_has_file_handles(bool *all);
 
 /* A stream socket: overlapped, non-blocking, not inheritable. INVALID_SOCKET: WSAGetLastError. */
 SOCKET pco__winsock_open(int family);
