@@ -529,9 +529,15 @@ static int live_without_standard_descriptors(void)
 
 static void no_descriptor_is_one_of_the_standard_ones(void **state)
 {
+    (void)state;
+#if defined(__linux__)
+    if (strcmp(tested->name, "kqueue") == 0) {
+        print_message("a kqueue on Linux opens descriptors of its own\n");
+        skip();
+    }
+#endif
     pid_t child = fork();
 
-    (void)state;
     assert_true(child >= 0);
     if (child == 0) {
         end_child(live_without_standard_descriptors());
