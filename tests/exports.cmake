@@ -83,6 +83,11 @@ foreach(found IN LISTS lines)
     list(APPEND exported ${name})
 endforeach()
 
+# The linker's own in every library of macOS's.
+if(KIND STREQUAL "mach-o")
+    list(REMOVE_ITEM exported __dso_handle _mh_dylib_header)
+endif()
+
 compare(declared listed
     "declared, but not in ${SYMBOLS} (where new functions get a line)"
     "in ${SYMBOLS}, but no header declares it (which breaks the programs that use it)")
