@@ -207,7 +207,7 @@ static int code_of_failure(const pco__ssl *ssl)
     return ssl->error == PCO_ENOMEM ? PCO_ENOMEM : PCO_ECLOSED;
 }
 
-/* Whether writes are taken: 0, or else what they return. *taken: they have no effect. */
+/* Whether writes are taken: 0, or else what they return. *dropped: they have no effect. */
 static int check_writable(const pco__ssl *ssl, bool *dropped)
 {
     /* Good data is being delivered from before a failure, which connection_lost will tell. */
