@@ -30,7 +30,7 @@ struct pco__job {
 
     /*
      * On the loop's thread, as a task, exactly once: the work is done, or was canceled. Work that
-     * is canceled may still be under way.
+     * is canceled may still be under way: nothing that it writes may be looked at, or written.
      */
     void (*done)(pco__job *job, bool canceled);
 

@@ -499,6 +499,7 @@ typedef struct creation {
     pco_loop *loop;
     pco_server_created created;
     void *context;
+    bool canceled; /* then the thread may still write to the look-up */
 } creation;
 
 static void discard(pco__job *job)
@@ -522,9 +523,7 @@ static void work(pco__job *job)
 static void done(pco__job *job, bool canceled)
 {
     lookup *made = PCO__CONTAINER(job, lookup, job);
-    if (canceled) {
-        made->code = PCO_ECANCELED;
-    }
+    made->creation->canceled = canceled;
     pco__request_complete(&made->creation->request);
 }
 
@@ -541,10 +540,10 @@ static void complete_creation(pco_request *request)
     pco_ssl_context *ssl = from->plan.options.ssl;
     pco_server *server = NULL;
     pco_error error;
-    int code = from->code;
-    if (code == PCO_ECANCELED) {
-        pco__error_set(&error, code, 0, "create_server was canceled");
-    } else if (code != 0) {
+    int code;
+    if (made->canceled) {
+        code = pco__error_set(&error, PCO_ECANCELED, 0, "create_server was canceled");
+    } else if ((code = from->code) != 0) {
         error = from->error;
     } else {
         code = open_server(made->loop, &from->plan, from->found, &server, &error);
