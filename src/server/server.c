@@ -16,7 +16,6 @@
 #include "support/memory.h"
 #include "support/options.h"
 #include "system/network.h"
-#include "tls/tls.h"
 
 /* Seconds to wait after accepting failed (asyncio: ACCEPT_RETRY_DELAY). */
 #define BACK_OFF 1.0
@@ -42,9 +41,14 @@ static void close_socket(const pco_server *server, pco_socket sock)
 
 /* ---- Connections ---- */
 
-static pco_protocol *make_protocol(void *context)
+static pco_server *of_owner(pco__connection_owner *owner)
 {
-    pco_server *server = context;
+    return PCO__CONTAINER(owner, pco_server, owner);
+}
+
+static pco_protocol *make_protocol(pco__connection_owner *owner)
+{
+    pco_server *server = of_owner(owner);
     if (server->freed) {
         return NULL;
     }
@@ -63,9 +67,10 @@ static pco_protocol *make_protocol(void *context)
     return protocol;
 }
 
-static void handshake_done(pco_transport *transport, const pco_error *error, void *context)
+static void handshake_done(pco__connection_owner *owner, pco_transport *transport,
+                           const pco_error *error)
 {
-    pco_server *server = context;
+    pco_server *server = of_owner(owner);
     server->counters.handshaking--;
     if (error == NULL || error->code == PCO_ECANCELED) {
         return;
@@ -80,58 +85,31 @@ static void handshake_done(pco_transport *transport, const pco_error *error, voi
     }
 }
 
-static int start_tls(pco_server *server, pco__stream *stream, pco_error *error)
+/* It counts as refused. */
+static void report_refused(pco_server *server, const pco_error *error)
 {
-    pco__ssl_options options = {.context = server->options.ssl,
-                                .handshake_timeout = server->options.ssl_handshake_timeout,
-                                .shutdown_timeout = server->options.ssl_shutdown_timeout,
-                                .make_protocol = make_protocol,
-                                .handshake_done = handshake_done,
-                                .context_of_calls = server};
-    server->counters.handshaking++;
-    pco__ssl *ssl;
-    int code = pco__ssl_put_on(&stream->base, &options, &ssl, error);
-    if (code != 0) {
-        server->counters.handshaking--;
-        return code;
-    }
-    pco__ssl_begin(ssl);
-    return 0;
+    server->counters.refused++;
+    pco__loop_report(server->loop, "a connection was refused", error, NULL, NULL, server);
 }
 
 static void start_connection(pco_server *server, pco_socket sock, const pco_address *peer)
 {
-    pco__stream_options options = {.owner = &server->owner,
-                                   .peer = peer,
-                                   .close_timeout = server->options.close_timeout,
-                                   .linger = server->options.lingering_close == PCO_ON};
     pco__stream *stream;
     pco_error error;
     network_of(server)->prepare_accepted(server->loop->backend, sock,
                                          server->options.keep_alive == PCO_ON,
                                          pco__has_sock(&server->options));
-    int code = pco__stream_new(server->loop, sock, &options, &stream, &error);
-    if (code != 0) {
-        server->counters.refused++;
+    if (pco__connection_new(&server->owner, server->loop, sock, peer, &stream, &error) != 0) {
         close_socket(server, sock);
-        pco__loop_report(server->loop, "a connection was refused", &error, NULL, NULL, server);
+        report_refused(server, &error);
         return;
     }
+    bool has_tls = server->owner.ssl != NULL;
     server->counters.active++;
-    if (server->options.ssl != NULL) {
-        code = start_tls(server, stream, &error);
-        if (code != 0) {
-            server->counters.refused++;
-            pco__stream_abort(stream, false);
-            pco__loop_report(server->loop, "a connection was refused", &error, NULL, NULL, server);
-        }
-        return;
-    }
-    pco_protocol *protocol = make_protocol(server);
-    if (protocol != NULL) {
-        pco__stream_start(stream, protocol);
-    } else {
-        pco__stream_abort(stream, false);
+    server->counters.handshaking += has_tls;
+    if (pco__connection_begin(&server->owner, stream, &error) != 0) {
+        server->counters.handshaking--;
+        report_refused(server, &error);
     }
 }
 
@@ -456,7 +434,7 @@ static bool hears_of_shutdown(const pco_transport *transport)
 static void tell_of_shutdown(pco_server *server)
 {
     server->untold = false;
-    for (pco__link *link = server->owner.streams.next; link != &server->owner.streams;
+    for (pco__link *link = server->owner.base.streams.next; link != &server->owner.base.streams;
          link = link->next) {
         pco_transport *transport = PCO__CONTAINER(link, pco__stream, base.link)->top;
         if (pco_transport_is_closing(transport)) {
@@ -478,7 +456,7 @@ static void tell_of_shutdown(pco_server *server)
  */
 static void close_the_deaf(pco_server *server)
 {
-    for (pco__link *link = server->owner.streams.next; link != &server->owner.streams;
+    for (pco__link *link = server->owner.base.streams.next; link != &server->owner.base.streams;
          link = link->next) {
         pco__stream *stream = PCO__CONTAINER(link, pco__stream, base.link);
         if (stream->state < PCO__STREAM_DRAINING && !hears_of_shutdown(stream->top)) {
@@ -545,7 +523,7 @@ void pco_server_close(pco_server *server)
 /* A connection of the server has ended. */
 static void connection_ended(pco__owner *owner)
 {
-    pco_server *server = PCO__CONTAINER(owner, pco_server, owner);
+    pco_server *server = PCO__CONTAINER(owner, pco_server, owner.base);
     assert(server->counters.active != 0);
     server->counters.active--;
     if (server->held_back && server->state == PCO__SERVER_SERVING) {
@@ -561,7 +539,7 @@ void pco_server_close_clients(pco_server *server)
 {
     check_thread(server);
     pco__link *next;
-    for (pco__link *link = server->owner.streams.next; link != &server->owner.streams;
+    for (pco__link *link = server->owner.base.streams.next; link != &server->owner.base.streams;
          link = next) {
         next = link->next;
         pco_transport_close(PCO__CONTAINER(link, pco__stream, base.link)->top);
@@ -572,7 +550,7 @@ void pco_server_abort_clients(pco_server *server)
 {
     check_thread(server);
     pco__link *next;
-    for (pco__link *link = server->owner.streams.next; link != &server->owner.streams;
+    for (pco__link *link = server->owner.base.streams.next; link != &server->owner.base.streams;
          link = next) {
         next = link->next;
         pco_transport_abort(PCO__CONTAINER(link, pco__stream, base.link)->top);
@@ -718,7 +696,9 @@ static void leave(pco__resident *resident)
 static const pco__resident_class server_class = {
     .end = end, .has_ended = has_ended, .leave = leave};
 
-static const pco__owner_class owner_class = {.ended = connection_ended};
+static const pco__connection_class owner_class = {.base = {.ended = connection_ended},
+                                                  .make_protocol = make_protocol,
+                                                  .handshake_done = handshake_done};
 
 pco_server *pco__server_new(pco_loop *loop, const pco_server_options *options,
                             size_t listeners_limit)
@@ -740,8 +720,12 @@ pco_server *pco__server_new(pco_loop *loop, const pco_server_options *options,
     server->task.run = settle;
     server->back_off.fire = back_off_is_over;
     server->deadline.fire = deadline_has_come;
-    server->owner.class_ = &owner_class;
-    pco__list_init(&server->owner.streams);
+    pco__connection_owner_init(&server->owner, &owner_class);
+    server->owner.close_timeout = options->close_timeout;
+    server->owner.linger = options->lingering_close == PCO_ON;
+    server->owner.ssl = options->ssl;
+    server->owner.handshake_timeout = options->ssl_handshake_timeout;
+    server->owner.shutdown_timeout = options->ssl_shutdown_timeout;
     server->resident.class_ = &server_class;
     pco__loop_move_in(loop, &server->resident);
     return server;

@@ -8,11 +8,12 @@
 
 #include <portico/server.h>
 
-#include "system/backend.h"
-#include "support/list.h"
+#include "connection/connection.h"
 #include "loop/loop.h"
-#include "transport/transport.h"
 #include "loop/timer.h"
+#include "support/list.h"
+#include "system/backend.h"
+#include "transport/transport.h"
 
 typedef struct pco__listener pco__listener;
 
@@ -53,8 +54,8 @@ struct pco__waiter {
 struct pco_server {
     pco_loop *loop; /* NULL once the loop is freed */
     pco__resident resident;
-    pco__owner owner;           /* of its connections */
-    pco_server_options options; /* complete; no string in it is used any more */
+    pco__connection_owner owner; /* of its connections */
+    pco_server_options options;  /* complete; no string in it is used any more */
     pco__listener *listeners;
     size_t listeners_count;
     pco__server_state state;

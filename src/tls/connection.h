@@ -44,6 +44,7 @@ typedef struct pco__ssl_handshake {
     pco__ssl_setup *setup;
     double timeout;
     pco_protocol *(*make_protocol)(void *context);
+    void (*made)(pco_transport *transport, void *context);
     void (*done)(pco_transport *transport, const pco_error *error, void *context);
     void *context_of_calls;
 } pco__ssl_handshake;

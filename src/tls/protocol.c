@@ -81,6 +81,9 @@ static void open_connection(pco__ssl *ssl)
     if (protocol->methods->connection_made != NULL) {
         protocol->methods->connection_made(protocol, &ssl->base);
     }
+    if (done.made != NULL) {
+        done.made(&ssl->base, done.context_of_calls);
+    }
 }
 
 /* A server's engine is made when there is something for it to read. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ssl.h (internal): what the server asks of TLS. The files ssl_*.c implement it with OpenSSL;
+ * ssl.h (internal): what connections ask of TLS. The files ssl_*.c implement it with OpenSSL;
  * tls/none.c where the library is built without.
  */
 #ifndef PCO_SSL_INTERNAL_H
@@ -28,6 +28,9 @@ typedef struct pco__ssl_options {
 
     /* Called when the handshake is done, directly before connection_made. NULL refuses. */
     pco_protocol *(*make_protocol)(void *context);
+
+    /* connection_made has returned. May be NULL. */
+    void (*made)(pco_transport *transport, void *context);
 
     /*
      * Called once, when the handshake has succeeded (NULL) or failed; then all of it ends. It

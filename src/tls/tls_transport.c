@@ -308,6 +308,7 @@ static pco__ssl_handshake *new_handshake(const pco__ssl_options *options)
         made->setup = pco__ssl_context_take(options->context);
         made->timeout = options->handshake_timeout;
         made->make_protocol = options->make_protocol;
+        made->made = options->made;
         made->done = options->handshake_done;
         made->context_of_calls = options->context_of_calls;
     }

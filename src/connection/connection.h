@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * connection.h (internal): how a connection is made of a socket, whether it was accepted, connected
+ * or brought by the user: a stream over it, TLS on top if its owner wants that, then the protocol
+ * that the owner makes, and connection_made.
+ */
+#ifndef PCO_CONNECTION_H
+#define PCO_CONNECTION_H
+
+#include "tls/tls.h"
+#include "transport/transport.h"
+
+/* Who makes connections, all alike: a server, or who opens one. Its streams have it as owner. */
+typedef struct pco__connection_owner pco__connection_owner;
+
+typedef struct pco__connection_class {
+    pco__owner_class base;
+
+    /* The connection stands, TLS included: its protocol. NULL refuses, and it is aborted. */
+    pco_protocol *(*make_protocol)(pco__connection_owner *owner);
+
+    /* connection_made has returned. May be NULL. */
+    void (*made)(pco__connection_owner *owner, pco_transport *transport);
+
+    /* As pco__ssl_options.handshake_done; never called without TLS. */
+    void (*handshake_done)(pco__connection_owner *owner, pco_transport *transport,
+                           const pco_error *error);
+} pco__connection_class;
+
+struct pco__connection_owner {
+    pco__owner base; /* its class is a pco__connection_class */
+    double close_timeout;
+    bool linger;
+
+    /* For TLS. */
+    pco_ssl_context *ssl; /* NULL: plain */
+    bool is_client;
+    const char *server_name; /* see pco__ssl_options */
+    double handshake_timeout;
+    double shutdown_timeout;
+};
+
+void pco__connection_owner_init(pco__connection_owner *owner, const pco__connection_class *class_);
+
+/*
+ * Makes the stream of a connected socket, which is non-blocking, or of one that it connects to
+ * `address`: see pco__stream_new and pco__stream_connect. On failure the socket is still the
+ * caller's.
+ */
+int pco__connection_new(pco__connection_owner *owner, pco_loop *loop, pco_socket sock,
+                        const pco_address *peer, pco__stream **stream, pco_error *error);
+int pco__connection_connect(pco__connection_owner *owner, pco_loop *loop, pco_socket sock,
+                            const pco_address *address, pco__stream **stream, pco_error *error);
+
+/*
+ * Goes on with such a stream that is open: TLS, the protocol, connection_made. On failure, which is
+ * TLS's alone, the stream has been aborted. Not from inside a call that the user made.
+ */
+int pco__connection_begin(pco__connection_owner *owner, pco__stream *stream, pco_error *error);
+
+#endif
