@@ -119,19 +119,20 @@ static void remove_socket(pco__reactor *reactor, pco__io *io)
 }
 
 _Static_assert((int)PCO__READY_IN == EPOLLIN && (int)PCO__READY_OUT == EPOLLOUT &&
-                   (int)PCO__READY_ERROR == EPOLLERR && (int)PCO__READY_END == EPOLLHUP,
+                   (int)PCO__READY_ERROR == EPOLLERR,
                "epoll's bits are the reactor's");
 
 /*
- * What an event's bits mean to the reactor. EPOLLPRI: a read ends before urgent data (tcp(7)), so
+ * Returns what an event's bits make ready. EPOLLPRI: a read ends before urgent data (tcp(7)), so
  * that a short one says nothing.
  */
-static unsigned translate(uint32_t events)
+static unsigned translate(pco__io *io, uint32_t events)
 {
-    unsigned ready = events & (EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP);
+    unsigned ready = events & (EPOLLIN | EPOLLOUT | EPOLLERR);
 
     if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) != 0) {
-        ready |= PCO__READY_IN | PCO__READY_END;
+        io->private_.short_reads |= PCO__SHORT_READ_PROVES_NOTHING;
+        ready |= PCO__READY_IN;
         if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
             ready |= PCO__READY_OUT;
         }
@@ -168,7 +169,7 @@ static void wait_for_events(pco__reactor *reactor, uint64_t timeout, bool *stop)
         uint64_t key = events[i].data.u64;
         pco__io *io = pco__reactor_find(reactor, (uint32_t)key, (uint32_t)(key >> 32));
         if (io != NULL) {
-            pco__reactor_ready(reactor, io, translate(events[i].events));
+            pco__reactor_ready(reactor, io, translate(io, events[i].events));
         } else if (key == WAKE_KEY) {
             take_wake(self, stop);
         }

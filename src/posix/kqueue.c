@@ -267,25 +267,29 @@ static void remove_socket(pco__reactor *reactor, pco__io *io)
 }
 
 /*
- * What an event means to the reactor. EV_EOF with EVFILT_READ may come with data before the end;
- * with EVFILT_WRITE it may mean our own shutdown(), after which there is still much to read: only
- * an error ends both directions.
+ * Returns what an event makes ready, and leaves with the socket what else it tells. EV_EOF with
+ * EVFILT_READ may come with data before the end; with EVFILT_WRITE it may mean our own shutdown(),
+ * after which there is still much to read: only an error ends both directions.
  */
-static unsigned translate(const struct kevent *event)
+static unsigned translate(pco__io *io, const struct kevent *event)
 {
+    pco__io_private *state = &io->private_;
+    bool reads = event->filter == EVFILT_READ;
     bool ended = (event->flags & EV_EOF) != 0;
-    unsigned ready = event->filter == EVFILT_READ ? PCO__READY_IN : PCO__READY_OUT;
+    bool failed = ended && event->fflags != 0;
 
-    if (event->filter == EVFILT_READ && event->data > 0) {
-        ready |= PCO__READY_COUNTED;
+    if (reads && event->data > 0) {
+        state->available = event->data < INT32_MAX ? (int32_t)event->data : INT32_MAX;
+        state->short_reads |= PCO__SHORT_READ_COUNTED;
     }
-    if (event->filter == EVFILT_READ && (ended || !IS_SYSTEM_CALL)) {
-        ready |= PCO__READY_END;
+    if (failed || (reads && (ended || !IS_SYSTEM_CALL))) {
+        state->short_reads |= PCO__SHORT_READ_PROVES_NOTHING;
     }
-    if (ended && event->fflags != 0) {
-        ready |= PCO__READY_IN | PCO__READY_OUT | PCO__READY_ERROR | PCO__READY_END;
+    if (failed) {
+        state->error = (int32_t)event->fflags;
+        return PCO__READY_IN | PCO__READY_OUT | PCO__READY_ERROR;
     }
-    return ready;
+    return reads ? PCO__READY_IN : PCO__READY_OUT;
 }
 
 static void report(pco__reactor *reactor, const struct kevent *event)
@@ -293,16 +297,9 @@ static void report(pco__reactor *reactor, const struct kevent *event)
     pco__io *io =
         pco__reactor_find(reactor, (size_t)event->ident, (uint32_t)(uintptr_t)event->udata);
 
-    if (io == NULL) {
-        return;
+    if (io != NULL) {
+        pco__reactor_ready(reactor, io, translate(io, event));
     }
-    if ((event->flags & EV_EOF) != 0 && event->fflags != 0) {
-        io->private_.error = (int32_t)event->fflags;
-    }
-    if (event->filter == EVFILT_READ && event->data > 0) {
-        io->private_.available = event->data < INT32_MAX ? (int32_t)event->data : INT32_MAX;
-    }
-    pco__reactor_ready(reactor, io, translate(event));
 }
 
 /* NULL: no limit. */

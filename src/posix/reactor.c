@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * reactor.c: readiness -> completion. What poll() finds ready it tries, and tells done() how that
- * went; an operation that the system cannot carry out yet stays until the next edge.
+ * went; an operation that the system cannot carry out yet stays until the next edge. How accepting,
+ * connecting and sending are tried is in files of their own.
  *
  * The hard idea: done() may close and free any socket, that of the operation itself included. So
  * no pointer is kept across a done(). What the system reports names a socket by its descriptor and
@@ -20,71 +21,17 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
-
-#ifndef MSG_NOSIGNAL
-#define MSG_NOSIGNAL 0 /* the socket has SO_NOSIGPIPE instead: see socket.c */
-#endif
-
-/* How many connections one listener accepts per turn before the other sockets have theirs. */
-#define ACCEPTS_PER_TURN 64
-
-/*
- * The most that one call reads or sends: below what the system itself cuts a call to (2 GiB less a
- * page), or a transfer that was merely cut would look as if the socket were drained.
- */
-#define TRANSFER_LIMIT ((size_t)1 << 30)
 
 /* How long poll() waits, at most, before it tries to send again what there was no memory for. */
 #define STARVED_WAIT ((uint64_t)10 * 1000000)
 
 #define WANTS_IN (PCO__READY_IN | PCO__READY_ERROR)
-#define WANTS_OUT (PCO__READY_OUT | PCO__READY_START)
 
 static pco__reactor *reactor_of(pco__backend *backend)
 {
     return (pco__reactor *)backend;
-}
-
-static const pco__poller *poller_of(const pco__reactor *reactor)
-{
-    return (const pco__poller *)reactor->base.class_;
-}
-
-static int descriptor_of(const pco__io *io)
-{
-    return (int)io->socket;
-}
-
-static void clear(pco__io *io, unsigned bits)
-{
-    io->private_.ready = (uint8_t)(io->private_.ready & ~bits);
-}
-
-/* What is ready and wanted. */
-static unsigned due_of(const pco__io *io)
-{
-    return io->private_.ready & io->private_.wants;
-}
-
-static bool would_block(int code)
-{
-    return code == EAGAIN || code == EWOULDBLOCK;
-}
-
-/* Moves all of `from` to `to`, which is empty. */
-static void move_queue(pco__link *from, pco__link *to)
-{
-    if (pco__list_is_empty(from)) {
-        return;
-    }
-    *to = *from;
-    to->next->previous = to;
-    to->previous->next = to;
-    pco__list_init(from);
 }
 
 /* ---- Completing ---- */
@@ -107,7 +54,7 @@ static inline void receive_again(pco__backend *backend, pco__op *op)
     state->wants |= PCO__READY_IN; /* as op->private_.wants says still */
 }
 
-static void finish(pco__reactor *reactor, pco__op *op, const pco__result *result)
+void pco__reactor_finish(pco__reactor *reactor, pco__op *op, const pco__result *result)
 {
     pco__io_private *state = &op->io->private_;
 
@@ -120,34 +67,24 @@ static void finish(pco__reactor *reactor, pco__op *op, const pco__result *result
     pco__complete(&reactor->base, op, result, pco__reactor_submit);
 }
 
-/*
- * A peer that has gone is ECONNRESET to who reads and often EPIPE to who writes, on Linux also to
- * who reads or asks once the peer has ended its side (tcp_reset). By EPIPE we mean our own end.
- */
-static int stream_error(int system_code)
+int pco__stream_error(int system_code)
 {
     return system_code == EPIPE ? PCO_ECONNRESET : pco__error_from_system(system_code);
 }
 
-static int send_error(const pco__io *io, int system_code)
+void pco__reactor_fail(pco__reactor *reactor, pco__op *op, int system_code)
 {
-    return io->private_.shut_down ? pco__error_from_system(system_code) : stream_error(system_code);
+    pco__result result = {.error = pco__stream_error(system_code), .system_code = system_code};
+
+    pco__reactor_finish(reactor, op, &result);
 }
 
-static void fail(pco__reactor *reactor, pco__op *op, int system_code)
-{
-    pco__result result = {.error = stream_error(system_code), .system_code = system_code};
-
-    finish(reactor, op, &result);
-}
-
-/* The error that the socket has come to; asking takes it away. */
-static int take_socket_error(const pco__io *io)
+int pco__io_take_error(const pco__io *io)
 {
     int code = 0;
     socklen_t length = sizeof code;
 
-    if (getsockopt(descriptor_of(io), SOL_SOCKET, SO_ERROR, &code, &length) != 0) {
+    if (getsockopt(pco__io_descriptor(io), SOL_SOCKET, SO_ERROR, &code, &length) != 0) {
         return errno;
     }
     return code != 0 ? code : io->private_.error;
@@ -155,19 +92,25 @@ static int take_socket_error(const pco__io *io)
 
 /* ---- Trying each kind of operation ---- */
 
+static void stop_counting(pco__io_private *state)
+{
+    state->short_reads = (uint8_t)(state->short_reads & ~PCO__SHORT_READ_COUNTED);
+}
+
 /* recv() gave no data. */
 static PCO__COLD void received_nothing(pco__reactor *reactor, pco__io *io, ssize_t length)
 {
     pco__result end = {0};
 
-    if (length < 0 && would_block(errno)) {
-        clear(io, PCO__READY_IN | PCO__READY_COUNTED);
+    if (length < 0 && pco__would_block(errno)) {
+        pco__ready_clear(io, PCO__READY_IN);
+        stop_counting(&io->private_);
     } else if (length < 0 && errno != EINTR) {
-        fail(reactor, io->private_.in, errno);
+        pco__reactor_fail(reactor, io->private_.in, errno);
     } else if (length == 0 && io->private_.error != 0) {
-        fail(reactor, io->private_.in, io->private_.error);
+        pco__reactor_fail(reactor, io->private_.in, io->private_.error);
     } else if (length == 0) {
-        finish(reactor, io->private_.in, &end);
+        pco__reactor_finish(reactor, io->private_.in, &end);
     }
 }
 
@@ -182,10 +125,10 @@ static PCO__COLD void count_down(pco__io *io, size_t length, bool is_short)
     if ((size_t)state->available > length) {
         state->available -= (int32_t)length;
     } else {
-        clear(io, PCO__READY_COUNTED);
+        stop_counting(state);
     }
-    if (is_short && (state->ready & (PCO__READY_END | PCO__READY_COUNTED)) == 0) {
-        clear(io, PCO__READY_IN);
+    if (is_short && state->short_reads == 0) {
+        pco__ready_clear(io, PCO__READY_IN);
     }
 }
 
@@ -193,16 +136,16 @@ static inline void receive(pco__reactor *reactor, pco__io *io, void *memory, siz
 {
     pco__io_private *state = &io->private_;
     pco__op *op = state->in;
-    ssize_t length = recv(descriptor_of(io), memory, size, 0);
+    ssize_t length = recv(pco__io_descriptor(io), memory, size, 0);
 
     if (length <= 0) {
         received_nothing(reactor, io, length);
         return;
     }
-    if ((state->ready & (PCO__READY_END | PCO__READY_COUNTED)) != 0) {
+    if (state->short_reads != 0) {
         count_down(io, (size_t)length, (size_t)length < size);
     } else if ((size_t)length < size) {
-        clear(io, PCO__READY_IN);
+        pco__ready_clear(io, PCO__READY_IN);
     }
     pco__result result = {.length = (size_t)length, .data = memory};
     state->in = NULL;
@@ -222,290 +165,19 @@ static PCO__COLD void receive_into_buffer(pco__reactor *reactor, pco__io *io)
         return;
     }
     if (size == 0) {
-        finish(reactor, op, &nothing);
+        pco__reactor_finish(reactor, op, &nothing);
     } else {
-        receive(reactor, io, memory, size < TRANSFER_LIMIT ? size : TRANSFER_LIMIT);
+        receive(reactor, io, memory, size < PCO__TRANSFER_LIMIT ? size : PCO__TRANSFER_LIMIT);
     }
 }
 
 static void try_watch(pco__reactor *reactor, pco__io *io)
 {
-    int code = take_socket_error(io);
+    int code = pco__io_take_error(io);
 
-    clear(io, PCO__READY_ERROR);
+    pco__ready_clear(io, PCO__READY_ERROR);
     if (code != 0) {
-        fail(reactor, io->private_.in, code);
-    }
-}
-
-/*
- * Errors of accept() that belong to the one connection and not to the listener: the client has
- * gone, or a firewall forbids it (accept(2), "Error handling").
- */
-static bool is_clients_error(int code)
-{
-    static const int codes[] = {
-        ECONNABORTED, EINTR,    EPROTO,      EPERM,        ENOPROTOOPT,
-        EOPNOTSUPP,   ENETDOWN, ENETUNREACH, EHOSTUNREACH, EHOSTDOWN,
-#ifdef ENONET
-        ENONET,
-#endif
-    };
-
-    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
-        if (code == codes[i]) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static int open_reserve(void)
-{
-    return pco__descriptor_raise(open("/dev/null", O_RDONLY | O_CLOEXEC));
-}
-
-/*
- * There are no descriptors left. Clients would wait in the backlog for an answer that does not
- * come, so the reserve is given up for a moment, to accept and close them. Another thread may be
- * faster and take the descriptor; then there is no reserve until some descriptor is free again.
- * Returns how many there were.
- */
-static size_t turn_clients_away(pco__reactor *reactor, pco__io *io)
-{
-    size_t count = 0;
-
-    if (reactor->reserve < 0) {
-        return 0;
-    }
-    close(reactor->reserve);
-    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
-        pco_address peer;
-        int client = pco__socket_accept(descriptor_of(io), &peer);
-
-        if (client >= 0) {
-            close(client);
-            count++;
-        } else if (would_block(errno)) {
-            clear(io, PCO__READY_IN);
-            break;
-        } else if (!is_clients_error(errno)) {
-            break;
-        }
-    }
-    reactor->reserve = open_reserve();
-    return count;
-}
-
-/* Accepts one connection, and returns whether the listener wants another at once. */
-static bool try_accept_one(pco__reactor *reactor, pco__io *io)
-{
-    pco__op *op = io->private_.in;
-    pco__result result = {0};
-    pco_address peer;
-    int client = pco__socket_accept(descriptor_of(io), &peer);
-
-    if (client >= 0) {
-        result.socket = client;
-        result.peer = &peer;
-        finish(reactor, op, &result);
-        return reactor->current == io && (io->private_.wants & PCO__READY_IN) != 0;
-    }
-    if (would_block(errno)) {
-        clear(io, PCO__READY_IN);
-        return false;
-    }
-    if (is_clients_error(errno)) {
-        return true;
-    }
-    result.system_code = errno;
-    result.error = pco__error_from_system(result.system_code);
-    result.socket = PCO_NO_SOCKET;
-    if (result.error == PCO_EMFILE) {
-        result.length = turn_clients_away(reactor, io);
-        /* Linux wants a descriptor before it looks for a client: this time there is none. */
-        if (result.length == 0 && due_of(io) == 0) {
-            return false;
-        }
-    }
-    finish(reactor, op, &result);
-    return false;
-}
-
-/* A listener is registered when it listens: some kqueues never tell what a socket became later. */
-static bool register_listener(pco__reactor *reactor, pco__io *io)
-{
-    pco_error error;
-    pco__result result = {.error = poller_of(reactor)->add(reactor, io, &error),
-                          .socket = PCO_NO_SOCKET};
-
-    io->private_.registered = result.error == 0;
-    if (result.error != 0) {
-        result.system_code = error.system_code;
-        finish(reactor, io->private_.in, &result);
-    }
-    return io->private_.registered;
-}
-
-static void try_accept(pco__reactor *reactor, pco__io *io)
-{
-    int left = ACCEPTS_PER_TURN;
-
-    if (!io->private_.registered && !register_listener(reactor, io)) {
-        return;
-    }
-    if (reactor->reserve < 0) {
-        reactor->reserve = open_reserve();
-    }
-    while (left > 0 && try_accept_one(reactor, io)) {
-        left--;
-    }
-}
-
-/*
- * What was reported of a socket before its connect() means nothing: an unconnected one counts as
- * ended and ready for all. What is reported afterwards is true, since the system looks at the
- * socket when it is asked, not when the edge came.
- */
-static void start_connect(pco__reactor *reactor, pco__io *io)
-{
-    pco__op *op = io->private_.out;
-    const pco_address *address = op->with.address;
-    bool is_unix = pco_address_family(address) == PCO_AF_UNIX;
-    pco__result result = {0};
-
-    io->private_.ready = is_unix ? PCO__READY_END : 0;
-    io->private_.error = 0;
-    if (connect(descriptor_of(io), (const struct sockaddr *)address->storage,
-                (socklen_t)address->length) == 0) {
-        io->private_.ready |= PCO__READY_OUT;
-        finish(reactor, op, &result);
-    } else if (errno == EINPROGRESS || errno == EINTR) {
-        stop_wanting(op);
-        op->private_.wants = PCO__READY_OUT;
-        io->private_.wants |= PCO__READY_OUT;
-    } else {
-        fail(reactor, op, errno);
-    }
-}
-
-static void try_connect(pco__reactor *reactor, pco__io *io)
-{
-    pco__result result = {0};
-
-    if ((io->private_.wants & PCO__READY_START) != 0) {
-        start_connect(reactor, io);
-        return;
-    }
-    result.system_code = take_socket_error(io);
-    if (result.system_code != 0) {
-        result.error = pco__error_from_system(result.system_code);
-    }
-    finish(reactor, io->private_.out, &result);
-}
-
-/* A list of buffers for one call to the system. */
-typedef struct parcel {
-    struct iovec parts[PCO__SEND_BUFFERS];
-    size_t count;
-    size_t total;
-} parcel;
-
-/* Adds a buffer, and returns whether another one fits. */
-static bool add_part(parcel *load, const void *data, size_t length)
-{
-    struct iovec *part = &load->parts[load->count++];
-
-    if (length > TRANSFER_LIMIT - load->total) {
-        length = TRANSFER_LIMIT - load->total;
-    }
-    part->iov_base = (void *)(uintptr_t)data; /* an iovec cannot say that it is only read */
-    part->iov_len = length;
-    load->total += length;
-    return load->count < PCO__SEND_BUFFERS && load->total < TRANSFER_LIMIT;
-}
-
-static ssize_t send_parcel(const pco__io *io, parcel *load)
-{
-    struct msghdr message = {.msg_iov = load->parts};
-    ssize_t sent;
-
-    message.msg_iovlen = (uint8_t)load->count; /* its type differs from system to system */
-    do {
-        sent = sendmsg(descriptor_of(io), &message, MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    return sent;
-}
-
-/* What the answer of send() means, which was asked for `total` bytes. */
-static pco__sent judge_send(pco__io *io, ssize_t answer, size_t total)
-{
-    pco__sent sent = {0};
-
-    if (answer < 0 && !would_block(errno)) {
-        sent.system_code = errno;
-        sent.error = errno == ENOBUFS ? PCO_EAGAIN : send_error(io, errno); /* starve() */
-        return sent;
-    }
-    if (answer < (ssize_t)total) {
-        clear(io, PCO__READY_OUT);
-    }
-    if (answer < 0) {
-        sent.error = PCO_EAGAIN;
-    } else {
-        sent.length = (size_t)answer;
-    }
-    return sent;
-}
-
-/*
- * The system, not the socket, is out of memory, as macOS and the BSDs may say (ENOBUFS in send(2)).
- * No event will tell when that is over, so poll() tries again after a while.
- */
-static void starve(pco__reactor *reactor, pco__io *io)
-{
-    clear(io, PCO__READY_OUT);
-    io->private_.ready |= PCO__READY_STARVED;
-    pco__list_remove(&io->private_.link);
-    pco__list_append(&reactor->starved, &io->private_.link);
-}
-
-static void feed(pco__io *io)
-{
-    clear(io, PCO__READY_STARVED);
-    io->private_.ready |= PCO__READY_OUT;
-    pco__list_remove(&io->private_.link);
-}
-
-/* Lets those that starve be tried at the end of this poll(). */
-static void feed_starved(pco__reactor *reactor)
-{
-    while (!pco__list_is_empty(&reactor->starved)) {
-        pco__link *link = reactor->starved.next;
-
-        feed(PCO__CONTAINER(link, pco__io, private_.link));
-        pco__list_append(&reactor->batch, link);
-    }
-}
-
-static void try_send_operation(pco__reactor *reactor, pco__io *io)
-{
-    pco__op *op = io->private_.out;
-    parcel load;
-
-    load.count = load.total = 0;
-    for (const pco__segment *segment = op->with.chain; segment != NULL; segment = segment->next) {
-        if (!add_part(&load, segment->data, segment->length)) {
-            break;
-        }
-    }
-    pco__sent sent = judge_send(io, send_parcel(io, &load), load.total);
-    if (sent.system_code == ENOBUFS) {
-        starve(reactor, io);
-    } else if (sent.error != PCO_EAGAIN) {
-        pco__result result = {
-            .error = sent.error, .system_code = sent.system_code, .length = sent.length};
-        finish(reactor, op, &result);
+        pco__reactor_fail(reactor, io->private_.in, code);
     }
 }
 
@@ -515,7 +187,7 @@ static PCO__COLD void try_otherwise(pco__reactor *reactor, pco__io *io)
 {
     switch (io->private_.in->kind) {
     case PCO__OP_ACCEPT:
-        try_accept(reactor, io);
+        pco__reactor_accept(reactor, io);
         break;
     case PCO__OP_WATCH:
         try_watch(reactor, io);
@@ -540,9 +212,9 @@ static inline void try_in(pco__reactor *reactor, pco__io *io)
 static PCO__COLD void try_out(pco__reactor *reactor, pco__io *io)
 {
     if (io->private_.out->kind == PCO__OP_CONNECT) {
-        try_connect(reactor, io);
+        pco__reactor_connect(reactor, io);
     } else {
-        try_send_operation(reactor, io);
+        pco__reactor_send(reactor, io);
     }
 }
 
@@ -556,10 +228,10 @@ void pco__reactor_try(pco__reactor *reactor, pco__io *io, unsigned due)
     if ((due & WANTS_IN) != 0) {
         try_in(reactor, io);
     }
-    if (reactor->current == io && (due_of(io) & WANTS_OUT) != 0) {
+    if (reactor->current == io && (pco__ready_due(io) & PCO__READY_OUT) != 0) {
         try_out(reactor, io);
     }
-    if (reactor->current == io && due_of(io) != 0) {
+    if (reactor->current == io && pco__ready_due(io) != 0) {
         pco__reactor_enqueue(reactor, io);
     }
     reactor->current = NULL;
@@ -571,7 +243,7 @@ static void finish_if_canceled(pco__reactor *reactor, pco__op *op)
     pco__result result = {.error = PCO_ECANCELED, .socket = PCO_NO_SOCKET};
 
     if (op != NULL && op->canceled) {
-        finish(reactor, op, &result);
+        pco__reactor_finish(reactor, op, &result);
     }
 }
 
@@ -583,7 +255,7 @@ static void finish_canceled(pco__reactor *reactor, pco__io *io)
     if (reactor->current == io) {
         finish_if_canceled(reactor, io->private_.out);
     }
-    if (reactor->current == io && due_of(io) != 0) {
+    if (reactor->current == io && pco__ready_due(io) != 0) {
         pco__reactor_enqueue(reactor, io);
     }
     reactor->current = NULL;
@@ -608,8 +280,8 @@ static PCO__COLD uint64_t begin_batch(pco__reactor *reactor, uint64_t timeout)
     } else if (timeout > STARVED_WAIT) {
         timeout = STARVED_WAIT;
     }
-    move_queue(&reactor->ready, &reactor->batch);
-    feed_starved(reactor);
+    pco__list_move(&reactor->ready, &reactor->batch);
+    pco__reactor_feed_all(reactor);
     return timeout;
 }
 
@@ -620,7 +292,7 @@ static PCO__COLD void try_batch(pco__reactor *reactor)
         pco__io *io = PCO__CONTAINER(link, pco__io, private_.link);
 
         pco__list_remove(link);
-        pco__reactor_try(reactor, io, due_of(io));
+        pco__reactor_try(reactor, io, pco__ready_due(io));
     }
 }
 
@@ -632,7 +304,7 @@ void pco__reactor_poll(pco__backend *backend, uint64_t timeout, bool *stop)
         !pco__list_is_empty(&reactor->starved)) {
         timeout = begin_batch(reactor, timeout);
     }
-    poller_of(reactor)->wait(reactor, timeout, stop);
+    pco__reactor_poller(reactor)->wait(reactor, timeout, stop);
     if (!pco__list_is_empty(&reactor->batch)) {
         try_batch(reactor);
     }
@@ -692,7 +364,7 @@ int pco__reactor_init(const pco__backend_class *self, const pco__backend_options
     if (code != 0) {
         goto fail;
     }
-    reactor->reserve = open_reserve();
+    reactor->reserve = pco__reserve_open();
     *backend = &reactor->base;
     return 0;
 fail:
@@ -709,7 +381,7 @@ void pco__reactor_fini(pco__backend *backend)
     assert(reactor->attached == 0);
     assert(pco__list_is_empty(&reactor->ready) && pco__list_is_empty(&reactor->starved) &&
            pco__list_is_empty(&reactor->canceled));
-    poller_of(reactor)->close(reactor);
+    pco__reactor_poller(reactor)->close(reactor);
     if (reactor->reserve >= 0) {
         close(reactor->reserve);
     }
@@ -748,7 +420,7 @@ static bool is_unix(pco__reactor *reactor, const pco__io *io, pco__io_role role)
 int pco__reactor_attach(pco__backend *backend, pco__io *io, pco__io_role role, pco_error *error)
 {
     pco__reactor *reactor = reactor_of(backend);
-    int descriptor = descriptor_of(io);
+    int descriptor = pco__io_descriptor(io);
     int code = 0;
 
     if (descriptor < 0) {
@@ -760,7 +432,7 @@ int pco__reactor_attach(pco__backend *backend, pco__io *io, pco__io_role role, p
     reactor->generation += reactor->generation == UINT32_MAX ? 2 : 1;
     io->private_ = (pco__io_private){.generation = reactor->generation, .role = (uint8_t)role};
     if (is_unix(reactor, io, role)) {
-        io->private_.ready = PCO__READY_END;
+        io->private_.short_reads = PCO__SHORT_READ_PROVES_NOTHING;
     }
     if (role == PCO__IO_CONNECTED) {
         io->private_.ready |= PCO__READY_OUT; /* or the first attempt to send will tell */
@@ -768,7 +440,7 @@ int pco__reactor_attach(pco__backend *backend, pco__io *io, pco__io_role role, p
     if (role == PCO__IO_LISTENER) {
         io->private_.ready |= PCO__READY_IN; /* so that the first ACCEPT registers it */
     } else {
-        code = poller_of(reactor)->add(reactor, io, error);
+        code = pco__reactor_poller(reactor)->add(reactor, io, error);
     }
     if (code == 0) {
         reactor->sockets[descriptor] = io;
@@ -801,8 +473,9 @@ void pco__reactor_submit(pco__backend *backend, pco__op *op)
         state->out = op;
         wants = PCO__READY_OUT;
         if (op->kind == PCO__OP_CONNECT) {
-            wants = PCO__READY_START;
-            state->ready |= PCO__READY_START;
+            state->connect_started = false;
+            state->ready |=
+                PCO__READY_OUT; /* to be tried: what was reported before means nothing */
         }
     } else {
         assert(state->in == NULL);
@@ -813,7 +486,7 @@ void pco__reactor_submit(pco__backend *backend, pco__op *op)
     }
     op->private_.wants = (uint8_t)wants;
     state->wants = (uint8_t)(state->wants | wants);
-    if (due_of(io) != 0 && reactor->current != io) {
+    if (pco__ready_due(io) != 0 && reactor->current != io) {
         pco__reactor_enqueue(reactor, io);
     }
 }
@@ -829,63 +502,24 @@ void pco__reactor_cancel(pco__backend *backend, pco__op *op)
     }
     op->canceled = true;
     stop_wanting(op);
-    if ((io->private_.ready & PCO__READY_STARVED) != 0) {
-        feed(io);
+    if (io->private_.starving) {
+        pco__reactor_feed(io);
     }
     pco__list_remove(&io->private_.link);
     pco__list_append(&reactor->canceled, &io->private_.link);
 }
 
-static PCO__COLD pco__sent try_send_many(pco__io *io, const pco_buffer *buffers, size_t count)
-{
-    parcel load;
-
-    load.count = load.total = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (!add_part(&load, buffers[i].data, buffers[i].length)) {
-            break;
-        }
-    }
-    return judge_send(io, send_parcel(io, &load), load.total);
-}
-
-/* send() did not take the whole of a single buffer. */
-static PCO__COLD pco__sent sent_otherwise(pco__io *io, ssize_t answer, const pco_buffer *buffer)
-{
-    bool interrupted = answer < 0 && errno == EINTR;
-    return interrupted ? try_send_many(io, buffer, 1) : judge_send(io, answer, buffer->length);
-}
-
-/* A single buffer that the system takes whole, the commonest by far, needs no list. */
-pco__sent pco__reactor_try_send(pco__backend *backend, pco__io *io, const pco_buffer *buffers,
-                                size_t count)
-{
-    (void)backend;
-    assert(io->private_.out == NULL && count > 0 && count <= PCO__SEND_BUFFERS);
-    if ((io->private_.ready & PCO__READY_OUT) == 0) {
-        return (pco__sent){.error = PCO_EAGAIN};
-    }
-    if (count != 1 || buffers->length > TRANSFER_LIMIT) {
-        return try_send_many(io, buffers, count);
-    }
-    ssize_t answer = send(descriptor_of(io), buffers->data, buffers->length, MSG_NOSIGNAL);
-    if (answer != (ssize_t)buffers->length) {
-        return sent_otherwise(io, answer, buffers);
-    }
-    return (pco__sent){.length = buffers->length};
-}
-
 int64_t pco__reactor_unsent(pco__backend *backend, const pco__io *io)
 {
     (void)backend;
-    return pco__socket_unsent(descriptor_of(io));
+    return pco__socket_unsent(pco__io_descriptor(io));
 }
 
 int pco__reactor_shutdown_send(pco__backend *backend, pco__io *io)
 {
     (void)backend;
     io->private_.shut_down = true;
-    return shutdown(descriptor_of(io), SHUT_WR) == 0 ? 0 : pco__error_from_system(errno);
+    return shutdown(pco__io_descriptor(io), SHUT_WR) == 0 ? 0 : pco__error_from_system(errno);
 }
 
 void pco__reactor_close(pco__backend *backend, pco__io *io, bool reset)
@@ -903,7 +537,7 @@ void pco__reactor_close(pco__backend *backend, pco__io *io, bool reset)
         reactor->current = NULL;
     }
     reactor->sockets[io->socket] = NULL;
-    poller_of(reactor)->remove(reactor, io);
+    pco__reactor_poller(reactor)->remove(reactor, io);
     pco__socket_close(io->socket, reset);
     io->socket = PCO_NO_SOCKET;
     reactor->attached--;

@@ -16,27 +16,35 @@
 #include "system/network.h"
 #include "support/list.h"
 
+#include <errno.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 /*
- * What can be ready. A bit stays set until the reactor has used it up. The numbers are those of
- * EPOLLIN, EPOLLOUT, EPOLLERR and EPOLLHUP, so that epoll.c has little to translate.
+ * What can be ready, and be waited for. A bit stays set until the reactor has used it up. The
+ * numbers are those of EPOLLIN, EPOLLOUT and EPOLLERR, so that epoll.c has little to translate.
  */
 enum {
-    PCO__READY_IN = 0x01,    /* data, the end of the stream, a connection to accept, an error */
-    PCO__READY_OUT = 0x04,   /* room to send, a connect() that has ended, an error */
-    PCO__READY_ERROR = 0x08, /* the connection has failed: SO_ERROR may say how */
-    /*
-     * A short read does not mean that nothing is left: the end of the stream or an error waits
-     * behind the data, and the edge that announced it will not come again. Never taken back.
-     */
-    PCO__READY_END = 0x10,
-    PCO__READY_COUNTED = 0x40, /* io->private_.available counts what is left to read */
-    /* The reactor's own: */
-    PCO__READY_START = 0x20,  /* a CONNECT has not been tried yet */
-    PCO__READY_STARVED = 0x02 /* the socket is in the list of those that starve */
+    PCO__READY_IN = 0x01,   /* data, the end of the stream, a connection to accept, an error */
+    PCO__READY_OUT = 0x04,  /* room to send, a connect() to be begun or that has ended, an error */
+    PCO__READY_ERROR = 0x08 /* the connection has failed: SO_ERROR may say how */
 };
+
+/* Why a read that did not fill its memory leaves a socket ready; mostly nothing, and it is not. */
+enum {
+    /*
+     * The end of the stream or an error waits behind the data, and the edge that announced it will
+     * not come again. Never taken back.
+     */
+    PCO__SHORT_READ_PROVES_NOTHING = 0x01,
+    PCO__SHORT_READ_COUNTED = 0x02 /* io->private_.available counts what is left */
+};
+
+/*
+ * The most that one call reads or sends: below what the system itself cuts a call to (2 GiB less a
+ * page), or a transfer that was merely cut would look as if the socket were drained.
+ */
+#define PCO__TRANSFER_LIMIT ((size_t)1 << 30)
 
 typedef struct pco__reactor {
     pco__backend base;
@@ -162,6 +170,63 @@ static inline void pco__reactor_ready(pco__reactor *reactor, pco__io *io, unsign
         pco__reactor_try(reactor, io, due);
     }
 }
+
+/* ---- Between reactor.c and the files of single operations ---- */
+
+static inline const pco__poller *pco__reactor_poller(const pco__reactor *reactor)
+{
+    return (const pco__poller *)reactor->base.class_;
+}
+
+static inline int pco__io_descriptor(const pco__io *io)
+{
+    return (int)io->socket;
+}
+
+static inline bool pco__would_block(int code)
+{
+    return code == EAGAIN || code == EWOULDBLOCK;
+}
+
+static inline void pco__ready_clear(pco__io *io, unsigned bits)
+{
+    io->private_.ready = (uint8_t)(io->private_.ready & ~bits);
+}
+
+/* What is ready and wanted. */
+static inline unsigned pco__ready_due(const pco__io *io)
+{
+    return io->private_.ready & io->private_.wants;
+}
+
+/* reactor.c: end an operation. Run done(): only reactor->current tells what is left of the socket.
+ */
+void pco__reactor_finish(pco__reactor *reactor, pco__op *op, const pco__result *result);
+void pco__reactor_fail(pco__reactor *reactor, pco__op *op, int system_code);
+
+/*
+ * reactor.c: a peer that has gone is ECONNRESET to who reads and often EPIPE to who writes, on
+ * Linux also to who reads or asks once the peer has ended its side (tcp_reset). By EPIPE we mean
+ * our own end.
+ */
+int pco__stream_error(int system_code);
+
+/* reactor.c: the error that the socket has come to; asking takes it away. */
+int pco__io_take_error(const pco__io *io);
+
+/* accept.c, connect.c, send.c: try the operation in flight. Run done() if it has ended. */
+void pco__reactor_accept(pco__reactor *reactor, pco__io *io);
+void pco__reactor_connect(pco__reactor *reactor, pco__io *io);
+void pco__reactor_send(pco__reactor *reactor, pco__io *io);
+
+/* accept.c: a descriptor for reactor->reserve; -1: there is none. */
+int pco__reserve_open(void);
+
+/* send.c: a socket that starves is tried again; all of them, at the end of this poll(). */
+void pco__reactor_feed(pco__io *io);
+void pco__reactor_feed_all(pco__reactor *reactor);
+
+/* ---- What the pollers share ---- */
 
 /*
  * Whether this is a process forked from the reactor's own: what a signal handler asks for there is

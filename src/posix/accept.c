@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * accept.c: accepting where the system only tells that there are clients: how many have their turn,
+ * which failures are the client's own, and what becomes of clients when no descriptor is left.
+ */
+#define _GNU_SOURCE 1
+
+#include "posix/reactor.h"
+
+#include "system/platform.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+/* How many connections one listener accepts per turn before the other sockets have theirs. */
+#define ACCEPTS_PER_TURN 64
+
+/*
+ * Errors of accept() that belong to the one connection and not to the listener: the client has
+ * gone, or a firewall forbids it (accept(2), "Error handling").
+ */
+static bool is_clients_error(int code)
+{
+    static const int codes[] = {
+        ECONNABORTED, EINTR,    EPROTO,      EPERM,        ENOPROTOOPT,
+        EOPNOTSUPP,   ENETDOWN, ENETUNREACH, EHOSTUNREACH, EHOSTDOWN,
+#ifdef ENONET
+        ENONET,
+#endif
+    };
+
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+        if (code == codes[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int pco__reserve_open(void)
+{
+    return pco__descriptor_raise(open("/dev/null", O_RDONLY | O_CLOEXEC));
+}
+
+/*
+ * There are no descriptors left. Clients would wait in the backlog for an answer that does not
+ * come, so the reserve is given up for a moment, to accept and close them. Another thread may be
+ * faster and take the descriptor; then there is no reserve until some descriptor is free again.
+ * Returns how many there were.
+ */
+static size_t turn_clients_away(pco__reactor *reactor, pco__io *io)
+{
+    size_t count = 0;
+
+    if (reactor->reserve < 0) {
+        return 0;
+    }
+    close(reactor->reserve);
+    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+        pco_address peer;
+        int client = pco__socket_accept(pco__io_descriptor(io), &peer);
+
+        if (client >= 0) {
+            close(client);
+            count++;
+        } else if (pco__would_block(errno)) {
+            pco__ready_clear(io, PCO__READY_IN);
+            break;
+        } else if (!is_clients_error(errno)) {
+            break;
+        }
+    }
+    reactor->reserve = pco__reserve_open();
+    return count;
+}
+
+/* Accepts one connection, and returns whether the listener wants another at once. */
+static bool try_accept_one(pco__reactor *reactor, pco__io *io)
+{
+    pco__op *op = io->private_.in;
+    pco__result result = {0};
+    pco_address peer;
+    int client = pco__socket_accept(pco__io_descriptor(io), &peer);
+
+    if (client >= 0) {
+        result.socket = client;
+        result.peer = &peer;
+        pco__reactor_finish(reactor, op, &result);
+        return reactor->current == io && (io->private_.wants & PCO__READY_IN) != 0;
+    }
+    if (pco__would_block(errno)) {
+        pco__ready_clear(io, PCO__READY_IN);
+        return false;
+    }
+    if (is_clients_error(errno)) {
+        return true;
+    }
+    result.system_code = errno;
+    result.error = pco__error_from_system(result.system_code);
+    result.socket = PCO_NO_SOCKET;
+    if (result.error == PCO_EMFILE) {
+        result.length = turn_clients_away(reactor, io);
+        /* Linux wants a descriptor before it looks for a client: this time there is none. */
+        if (result.length == 0 && pco__ready_due(io) == 0) {
+            return false;
+        }
+    }
+    pco__reactor_finish(reactor, op, &result);
+    return false;
+}
+
+/* A listener is registered when it listens: some kqueues never tell what a socket became later. */
+static bool register_listener(pco__reactor *reactor, pco__io *io)
+{
+    pco_error error;
+    pco__result result = {.error = pco__reactor_poller(reactor)->add(reactor, io, &error),
+                          .socket = PCO_NO_SOCKET};
+
+    io->private_.registered = result.error == 0;
+    if (result.error != 0) {
+        result.system_code = error.system_code;
+        pco__reactor_finish(reactor, io->private_.in, &result);
+    }
+    return io->private_.registered;
+}
+
+void pco__reactor_accept(pco__reactor *reactor, pco__io *io)
+{
+    int left = ACCEPTS_PER_TURN;
+
+    if (!io->private_.registered && !register_listener(reactor, io)) {
+        return;
+    }
+    if (reactor->reserve < 0) {
+        reactor->reserve = pco__reserve_open();
+    }
+    while (left > 0 && try_accept_one(reactor, io)) {
+        left--;
+    }
+}

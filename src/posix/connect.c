@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* connect.c: a connect() that does not wait, and how it ended. */
+#define _GNU_SOURCE 1
+
+#include "posix/reactor.h"
+
+#include "system/platform.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+/*
+ * What was reported of a socket before its connect() means nothing: an unconnected one counts as
+ * ended and ready for all. What is reported afterwards is true, since the system looks at the
+ * socket when it is asked, not when the edge came.
+ */
+static void start_connect(pco__reactor *reactor, pco__io *io)
+{
+    pco__op *op = io->private_.out;
+    const pco_address *address = op->with.address;
+    bool is_unix = pco_address_family(address) == PCO_AF_UNIX;
+    pco__result result = {0};
+
+    io->private_.connect_started = true;
+    io->private_.ready = 0;
+    io->private_.short_reads = is_unix ? PCO__SHORT_READ_PROVES_NOTHING : 0;
+    io->private_.error = 0;
+    if (connect(pco__io_descriptor(io), (const struct sockaddr *)address->storage,
+                (socklen_t)address->length) == 0) {
+        io->private_.ready |= PCO__READY_OUT;
+        pco__reactor_finish(reactor, op, &result);
+    } else if (errno != EINPROGRESS && errno != EINTR) {
+        pco__reactor_fail(reactor, op, errno);
+    }
+}
+
+void pco__reactor_connect(pco__reactor *reactor, pco__io *io)
+{
+    pco__result result = {0};
+
+    if (!io->private_.connect_started) {
+        start_connect(reactor, io);
+        return;
+    }
+    result.system_code = pco__io_take_error(io);
+    if (result.system_code != 0) {
+        result.error = pco__error_from_system(result.system_code);
+    }
+    pco__reactor_finish(reactor, io->private_.out, &result);
+}

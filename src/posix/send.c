@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * send.c: sending what the system takes now, as an operation or without one, and waiting where the
+ * system has no memory left.
+ */
+#define _GNU_SOURCE 1
+
+#include "posix/reactor.h"
+
+#include "system/platform.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0 /* the socket has SO_NOSIGPIPE instead: see socket.c */
+#endif
+
+static int send_error(const pco__io *io, int system_code)
+{
+    return io->private_.shut_down ? pco__error_from_system(system_code)
+                                  : pco__stream_error(system_code);
+}
+
+/* A list of buffers for one call to the system. */
+typedef struct parcel {
+    struct iovec parts[PCO__SEND_BUFFERS];
+    size_t count;
+    size_t total;
+} parcel;
+
+/* Adds a buffer, and returns whether another one fits. */
+static bool add_part(parcel *load, const void *data, size_t length)
+{
+    struct iovec *part = &load->parts[load->count++];
+
+    if (length > PCO__TRANSFER_LIMIT - load->total) {
+        length = PCO__TRANSFER_LIMIT - load->total;
+    }
+    part->iov_base = (void *)(uintptr_t)data; /* an iovec cannot say that it is only read */
+    part->iov_len = length;
+    load->total += length;
+    return load->count < PCO__SEND_BUFFERS && load->total < PCO__TRANSFER_LIMIT;
+}
+
+static ssize_t send_parcel(const pco__io *io, parcel *load)
+{
+    struct msghdr message = {.msg_iov = load->parts};
+    ssize_t sent;
+
+    message.msg_iovlen = (uint8_t)load->count; /* its type differs from system to system */
+    do {
+        sent = sendmsg(pco__io_descriptor(io), &message, MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    return sent;
+}
+
+/* What the answer of send() means, which was asked for `total` bytes. */
+static pco__sent judge_send(pco__io *io, ssize_t answer, size_t total)
+{
+    pco__sent sent = {0};
+
+    if (answer < 0 && !pco__would_block(errno)) {
+        sent.system_code = errno;
+        sent.error = errno == ENOBUFS ? PCO_EAGAIN : send_error(io, errno); /* starve() */
+        return sent;
+    }
+    if (answer < (ssize_t)total) {
+        pco__ready_clear(io, PCO__READY_OUT);
+    }
+    if (answer < 0) {
+        sent.error = PCO_EAGAIN;
+    } else {
+        sent.length = (size_t)answer;
+    }
+    return sent;
+}
+
+/*
+ * The system, not the socket, is out of memory, as macOS and the BSDs may say (ENOBUFS in send(2)).
+ * No event will tell when that is over, so poll() tries again after a while.
+ */
+static void starve(pco__reactor *reactor, pco__io *io)
+{
+    pco__ready_clear(io, PCO__READY_OUT);
+    io->private_.starving = true;
+    pco__list_remove(&io->private_.link);
+    pco__list_append(&reactor->starved, &io->private_.link);
+}
+
+void pco__reactor_feed(pco__io *io)
+{
+    io->private_.starving = false;
+    io->private_.ready |= PCO__READY_OUT;
+    pco__list_remove(&io->private_.link);
+}
+
+void pco__reactor_feed_all(pco__reactor *reactor)
+{
+    while (!pco__list_is_empty(&reactor->starved)) {
+        pco__link *link = reactor->starved.next;
+
+        pco__reactor_feed(PCO__CONTAINER(link, pco__io, private_.link));
+        pco__list_append(&reactor->batch, link);
+    }
+}
+
+void pco__reactor_send(pco__reactor *reactor, pco__io *io)
+{
+    pco__op *op = io->private_.out;
+    parcel load;
+
+    load.count = load.total = 0;
+    for (const pco__segment *segment = op->with.chain; segment != NULL; segment = segment->next) {
+        if (!add_part(&load, segment->data, segment->length)) {
+            break;
+        }
+    }
+    pco__sent sent = judge_send(io, send_parcel(io, &load), load.total);
+    if (sent.system_code == ENOBUFS) {
+        starve(reactor, io);
+    } else if (sent.error != PCO_EAGAIN) {
+        pco__result result = {
+            .error = sent.error, .system_code = sent.system_code, .length = sent.length};
+        pco__reactor_finish(reactor, op, &result);
+    }
+}
+
+static PCO__COLD pco__sent try_send_many(pco__io *io, const pco_buffer *buffers, size_t count)
+{
+    parcel load;
+
+    load.count = load.total = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!add_part(&load, buffers[i].data, buffers[i].length)) {
+            break;
+        }
+    }
+    return judge_send(io, send_parcel(io, &load), load.total);
+}
+
+/* send() did not take the whole of a single buffer. */
+static PCO__COLD pco__sent sent_otherwise(pco__io *io, ssize_t answer, const pco_buffer *buffer)
+{
+    bool interrupted = answer < 0 && errno == EINTR;
+    return interrupted ? try_send_many(io, buffer, 1) : judge_send(io, answer, buffer->length);
+}
+
+/* A single buffer that the system takes whole, the commonest by far, needs no list. */
+pco__sent pco__reactor_try_send(pco__backend *backend, pco__io *io, const pco_buffer *buffers,
+                                size_t count)
+{
+    (void)backend;
+    assert(io->private_.out == NULL && count > 0 && count <= PCO__SEND_BUFFERS);
+    if ((io->private_.ready & PCO__READY_OUT) == 0) {
+        return (pco__sent){.error = PCO_EAGAIN};
+    }
+    if (count != 1 || buffers->length > PCO__TRANSFER_LIMIT) {
+        return try_send_many(io, buffers, count);
+    }
+    ssize_t answer = send(pco__io_descriptor(io), buffers->data, buffers->length, MSG_NOSIGNAL);
+    if (answer != (ssize_t)buffers->length) {
+        return sent_otherwise(io, answer, buffers);
+    }
+    return (pco__sent){.length = buffers->length};
+}
