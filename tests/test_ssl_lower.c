@@ -226,6 +226,35 @@ static void a_peer_that_does_not_read_holds_up_both(void **state)
     assert_arrived(&inner_client);
 }
 
+/*
+ * The outer's limit begins a second after the inner's. The peer takes 4 KiB and a little in each
+ * period, but next to nothing between a look of the one and a look of the other.
+ */
+static void each_layer_has_a_limit_of_its_own(void **state)
+{
+    (void)state;
+    open_inner();
+    server.socket->room = 0;
+    assert_int_equal(pco_transport_write(inner_server.transport, data, 60000), 0);
+    pco_transport_close(inner_server.transport);
+    run_turns(loop, 2);
+    fake_advance(loop, 1);
+    pco_transport_close(server.transport);
+    for (unsigned i = 0; i < 5; i++) {
+        fake_advance(loop, TLS_SHUTDOWN_TIMEOUT / 2);
+        server.socket->room = 5000;
+        run_turns(loop, 2);
+        fake_advance(loop, TLS_SHUTDOWN_TIMEOUT / 2 - 0.5);
+        run_turns(loop, 2);
+        fake_advance(loop, 0.5);
+        run_turns(loop, 2);
+        assert_string_equal(inner_server.protocol.log, "made");
+    }
+    fake_advance(loop, TLS_SHUTDOWN_TIMEOUT);
+    run_turns(loop, 2);
+    assert_string_equal(inner_server.protocol.log, "made lost:PCO_ETIMEDOUT");
+}
+
 static void a_lost_connection_is_told_to_the_inner_alone(void **state)
 {
     (void)state;
@@ -245,6 +274,7 @@ static const struct CMUnitTest tests[] = {
     TEST(tls_in_tls_carries_small_and_large),
     TEST(closing_the_inner_closes_the_outer),
     TEST(a_peer_that_does_not_read_holds_up_both),
+    TEST(each_layer_has_a_limit_of_its_own),
     TEST(a_lost_connection_is_told_to_the_inner_alone),
 };
 

@@ -135,7 +135,7 @@ void pco__ssl_timed_out(pco__timer *timer)
         report_handshake(ssl, &error);
         return;
     }
-    if (ssl->base.class_->has_progressed(&ssl->base, 0)) {
+    if (ssl->base.class_->has_progressed(&ssl->base, 0, &ssl->left)) {
         pco__loop_start_timer(ssl->base.home->loop, timer, ssl->shutdown_timeout);
         return;
     }

@@ -89,7 +89,7 @@ void pco__ssl_close(pco__ssl *ssl)
         pco__ssl_end_failed(ssl);
         return;
     }
-    ssl->base.class_->limit_begins(&ssl->base, 0);
+    ssl->base.class_->limit_begins(&ssl->base, 0, &ssl->left);
     pco__loop_start_timer(ssl->base.home->loop, &ssl->timer, ssl->shutdown_timeout);
     pco__ssl_set_state(ssl, PCO__SSL_FLUSHING);
     if (ssl->queue.size == 0) {
@@ -173,16 +173,16 @@ static void class_close_within(pco_transport *transport, double seconds, bool li
     class_close(transport);
 }
 
-static void class_limit_begins(pco_transport *transport, size_t above)
+static void class_limit_begins(pco_transport *transport, size_t above, size_t *left)
 {
     pco__ssl *ssl = of(transport);
-    ssl->lower->class_->limit_begins(ssl->lower, above + ssl->queue.size);
+    ssl->lower->class_->limit_begins(ssl->lower, above + ssl->queue.size, left);
 }
 
-static bool class_has_progressed(pco_transport *transport, size_t above)
+static bool class_has_progressed(pco_transport *transport, size_t above, size_t *left)
 {
     pco__ssl *ssl = of(transport);
-    return ssl->lower->class_->has_progressed(ssl->lower, above + ssl->queue.size);
+    return ssl->lower->class_->has_progressed(ssl->lower, above + ssl->queue.size, left);
 }
 
 static void class_fail(pco_transport *transport, int code, int system_code, const char *sentence)

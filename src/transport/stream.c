@@ -409,25 +409,24 @@ static size_t bytes_left(const pco__stream *stream)
 }
 
 /* Where everything has left, what the system holds is asked for only if the limit runs out. */
-static void limit_begins(pco_transport *transport, size_t above)
+static void limit_begins(pco_transport *transport, size_t above, size_t *left)
 {
-    pco__stream *stream = transport->stream;
+    const pco__stream *stream = of(transport);
     bool has_left = above == 0 && pco__stream_pending(stream) == 0;
-    stream->left = has_left ? SIZE_MAX : above + bytes_left(stream);
+    *left = has_left ? SIZE_MAX : above + bytes_left(stream);
 }
 
-static bool has_progressed(pco_transport *transport, size_t above)
+static bool has_progressed(pco_transport *transport, size_t above, size_t *left)
 {
-    pco__stream *stream = transport->stream;
-    size_t before = stream->left;
-    stream->left = above + bytes_left(stream);
-    return stream->left != 0 && stream->left < before && before - stream->left >= PROGRESS_LEAST;
+    size_t before = *left;
+    *left = above + bytes_left(of(transport));
+    return *left != 0 && *left < before && before - *left >= PROGRESS_LEAST;
 }
 
 static void close_timed_out(pco__timer *timer)
 {
     pco__stream *stream = PCO__CONTAINER(timer, pco__stream, timer);
-    if (has_progressed(&stream->base, 0)) {
+    if (has_progressed(&stream->base, 0, &stream->left)) {
         pco__loop_start_timer(stream->base.home->loop, timer, stream->close_timeout);
     } else if (is_lingering(stream)) {
         terminate(stream);
@@ -488,7 +487,7 @@ void pco__stream_close(pco__stream *stream)
         update_reading(stream);
     }
     if (stream->state == PCO__STREAM_CLOSING && !isinf(stream->close_timeout)) {
-        limit_begins(&stream->base, 0);
+        limit_begins(&stream->base, 0, &stream->left);
         pco__loop_start_timer(loop, &stream->timer, stream->close_timeout);
     }
 }

@@ -111,10 +111,11 @@ typedef struct pco__transport_class {
     /*
      * Limits of closing count from the last progress. Call the first when a limit begins, the
      * second when its time is over: whether the peer has taken at least 4 KiB meanwhile of what was
-     * written, the bytes that wait above included, so that the limit deserves to begin anew.
+     * written, the bytes that wait above included, so that the limit deserves to begin anew. Each
+     * layer may have a limit of its own, and keeps what was left at its last look in *left.
      */
-    void (*limit_begins)(pco_transport *transport, size_t above);
-    bool (*has_progressed)(pco_transport *transport, size_t above);
+    void (*limit_begins)(pco_transport *transport, size_t above, size_t *left);
+    bool (*has_progressed)(pco_transport *transport, size_t above, size_t *left);
 
     /* Ends it at once because of `code`; connection_lost hears that. `sentence`: static or NULL. */
     void (*fail)(pco_transport *transport, int code, int system_code, const char *sentence);
@@ -250,7 +251,7 @@ struct pco__stream {
     pco__task task;       /* deliver what was kept, or finish */
     pco__timer timer;     /* limits CLOSING */
     double close_timeout;
-    size_t left; /* of what was written, when a limit was looked at last: see limit_begins */
+    size_t left; /* of what was written, at the last look of the limit: see limit_begins */
 };
 
 typedef struct pco__stream_options {
