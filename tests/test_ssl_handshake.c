@@ -352,6 +352,43 @@ static void a_handshake_that_takes_too_long_is_ended(void **state)
     assert_true(tls_end_is_over(&server));
 }
 
+static unsigned lost_before;
+
+static void note_lost(void *context)
+{
+    (void)context;
+    lost_before = client.protocol.counts[LOST];
+}
+
+static void abort_the_other_and_schedule(tls_end *self)
+{
+    (void)self;
+    pco_transport_abort(client.transport);
+    assert_int_equal(pco_loop_call_soon(loop, note_lost, NULL, NULL), 0);
+}
+
+/* The order of what a callback closes and schedules is the same in this one. */
+static void who_hears_of_the_time_limit_may_close_another_connection(void **state)
+{
+    tls_peer peer;
+    SSL_CTX *ctx = tls_peer_ctx(0);
+    pco_ssl_context *context = tls_server_context();
+    (void)state;
+    tls_end_start(&client, loop, context);
+    tls_peer_init(&peer, ctx, NULL);
+    SSL_CTX_free(ctx);
+    tls_run(&peer, &client);
+    assert_opened(&client);
+    start_server(context);
+    server.at_done = abort_the_other_and_schedule;
+    lost_before = 99;
+    fake_advance(loop, TLS_HANDSHAKE_TIMEOUT + 1);
+    run_turns(loop, 4);
+    assert_failed(&server, PCO_ETIMEDOUT, "TLS handshake took longer than 60 seconds");
+    assert_int_equal(lost_before, 1);
+    tls_peer_free(&peer);
+}
+
 static void the_time_limit_ends_with_the_handshake(void **state)
 {
     tls_peer peer;
@@ -1146,6 +1183,7 @@ int main(void)
         TEST(garbage_is_answered_with_an_alert_that_no_reset_overtakes),
         TEST(a_failures_alert_reaches_the_peer),
         TEST(a_handshake_that_takes_too_long_is_ended),
+        TEST(who_hears_of_the_time_limit_may_close_another_connection),
         TEST(the_time_limit_ends_with_the_handshake),
         TEST(a_peer_may_close_or_reset_at_any_byte),
         TEST(a_first_flight_with_any_byte_changed_never_harms),

@@ -6,6 +6,9 @@
  * Starting, stopping and firing take constant time on average, however many timers there are, and
  * the longest of them is a logarithm: no number of timers that are not due holds anybody up. Timers
  * of equal time fire in the order in which they were started.
+ *
+ * fire() calls nothing of the user's: what was canceled in there comes back a turn later than tasks
+ * that were queued there run. It has a task do so, or ends the connection, which tells of itself.
  */
 #ifndef PCO_TIMER_H
 #define PCO_TIMER_H

@@ -128,11 +128,8 @@ void pco__ssl_timed_out(pco__timer *timer)
 {
     pco__ssl *ssl = PCO__CONTAINER(timer, pco__ssl, timer);
     if (ssl->state == PCO__SSL_HANDSHAKING) {
-        pco_error error;
-        pco__error_set(&error, PCO_ETIMEDOUT, 0, "TLS handshake took longer than %g seconds",
-                       ssl->handshake->timeout);
-        pco__ssl_end_at_once(ssl, false);
-        report_handshake(ssl, &error);
+        pco__ssl_set_error(ssl, PCO_ETIMEDOUT, 0, NULL);
+        pco__ssl_end_at_once(ssl, false); /* connection_lost tells of it */
         return;
     }
     if (ssl->base.class_->has_progressed(&ssl->base, 0, &ssl->left)) {
@@ -453,7 +450,10 @@ static const pco_error *reason(const pco__ssl *ssl, const pco_error *of_lower, p
 static void handshake_lost(pco__ssl *ssl, const pco_error *why)
 {
     pco_error error;
-    if (why != NULL) {
+    if (ssl->error == PCO_ETIMEDOUT) {
+        pco__error_set(&error, PCO_ETIMEDOUT, 0, "TLS handshake took longer than %g seconds",
+                       ssl->handshake->timeout);
+    } else if (why != NULL) {
         pco__error_set(&error, why->code, why->system_code, "TLS handshake: %s", why->message);
     } else {
         pco__error_set(&error, PCO_ECANCELED, 0, "TLS handshake: the connection was closed here");
