@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
-# Compiles and runs main.c with what portico.pc says, and nothing but the compiler.
+# Compiles and runs main.c with what portico.pc says, and nothing but the compiler: a program over
+# the shared library, a wholly static one, or, with ARCHIVE, one that has of Portico's the static
+# library, though both are installed, and of the others' the shared ones.
 
 include("${CMAKE_CURRENT_LIST_DIR}/run.cmake")
 
@@ -12,7 +14,7 @@ file(REMOVE_RECURSE "${BUILD}")
 file(MAKE_DIRECTORY "${BUILD}")
 
 # With no TLS there is nothing that could be missing.
-if(NOT SHARED AND TLS)
+if(NOT SHARED AND NOT ARCHIVE AND TLS)
     execute_process(COMMAND "${PKG_CONFIG}" --static --libs libssl libcrypto
         RESULT_VARIABLE status OUTPUT_QUIET ERROR_VARIABLE why OUTPUT_STRIP_TRAILING_WHITESPACE)
     if(NOT status EQUAL 0)
@@ -22,9 +24,21 @@ if(NOT SHARED AND TLS)
     endif()
 endif()
 
+# As the README says it. Nothing tells this program where the shared library would be.
+if(ARCHIVE)
+    run("${PKG_CONFIG}" --cflags portico)
+    set(link "${output}")
+    run("${PKG_CONFIG}" --variable=libdir portico)
+    string(APPEND link " ${output}/libportico${POSTFIX}.a")
+    if(TLS)
+        run("${PKG_CONFIG}" --libs libssl libcrypto)
+        string(APPEND link " ${output}")
+    endif()
+    set(output "${link} -pthread -lm")
+    set(link "")
 # Static: the whole program, which shows that portico.pc names all that the archive needs. The
 # linker's warning, that looking up names still uses shared libraries, is glibc's.
-if(SHARED)
+elseif(SHARED)
     run("${PKG_CONFIG}" --cflags --libs portico)
     set(link "-Wl,-rpath,${STAGE}/${LIBDIR}")
 else()
