@@ -597,6 +597,29 @@ static void a_peer_that_reads_may_demand_answers_for_ever(void **state)
     assert_log("made data:5");
 }
 
+/* No write is under way, and still more waits than the marks allow. */
+static void answers_that_the_peer_does_not_read_pause_writing(void **state)
+{
+    (void)state;
+    open_to_peer(TLS1_3_VERSION);
+    assert_int_equal(pco_transport_set_write_buffer_limits(server.transport, 40, 0), 0);
+    server.socket->room = 0;
+    size_t waits = 0;
+    for (unsigned i = 0; i < 10 && waits <= 40; i++) {
+        assert_log("made");
+        assert_int_equal(SSL_key_update(peer.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+        assert_int_equal(SSL_do_handshake(peer.ssl), 1);
+        tls_move_to_end(&peer, &server);
+        run_turns(loop, 1);
+        waits = pco_transport_get_write_buffer_size(server.transport);
+    }
+    assert_true(waits > 40);
+    assert_log("made pause");
+    server.socket->room = SIZE_MAX;
+    run_turns(loop, 2);
+    assert_log("made pause resume");
+}
+
 /* `count` key updates that ask for no answer, in a turn. */
 static void update_keys(unsigned count)
 {
@@ -1422,6 +1445,7 @@ int main(void)
         TEST(a_peer_that_demands_answers_and_does_not_read_them_is_dropped),
         TEST(a_peer_that_reads_may_demand_answers_for_ever),
         TEST(more_than_32_messages_without_data_within_a_second_end_the_connection),
+        TEST(answers_that_the_peer_does_not_read_pause_writing),
         TEST(two_thousand_key_updates_with_data_between_are_nothing_unusual),
         TEST(renegotiation_is_refused_and_the_connection_goes_on),
         TEST(what_others_left_in_the_queue_of_errors_harms_nobody),

@@ -63,7 +63,8 @@ struct pco_protocol_methods {
 
     /*
      * The write buffer has grown over its high-water mark: stop writing until resume_writing. Runs
-     * inside the write that did it.
+     * inside the write that did it, or the setting of the mark. With TLS it may also run outside of
+     * them: what TLS answers by itself, and what encrypting adds, counts as well.
      */
     void (*pause_writing)(pco_protocol *self, pco_transport *transport);
 

@@ -108,7 +108,7 @@ PCO_API int pco_transport_set_protocol(pco_transport *transport, pco_protocol *p
  * resume_writing when it has shrunk to `low`. PCO_LIMIT_DEFAULT for one derives it from the other
  * (high = 4 * low, low = high / 4); for both: 64 KiB and 16 KiB. Setting may call pause_writing at
  * once; resume_writing waits for data to leave. With TLS the marks count what waits to be encrypted
- * as well as what waits to leave.
+ * as well as what waits to leave, TLS's own answers included.
  * PCO_EINVAL: low above high. PCO_ECLOSED. After connection_lost getting answers the defaults.
  */
 #define PCO_LIMIT_DEFAULT SIZE_MAX

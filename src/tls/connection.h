@@ -175,7 +175,7 @@ void pco__ssl_get_limits(const pco_transport *transport, size_t *high, size_t *l
 
 /*
  * Encrypts what waits, as far as the lower end has room and the turn has time; goes on with closing
- * when all of it has been, and calls resume_writing when it may.
+ * when all of it has been, and calls resume_writing or pause_writing as the marks have it then.
  */
 void pco__ssl_pump(pco__ssl *ssl);
 

@@ -393,8 +393,9 @@ static void lower_data_received(pco_protocol *self, pco_transport *lower, const 
     if (input.length != 0 && wants_input(ssl)) {
         keep(ssl, &input);
     }
-    if (ssl->queue.size != 0) {
-        pco__ssl_pump(ssl); /* a message of the peer's may have held it up */
+    /* A message of the peer's may have held up the queue, and answers wait, too. */
+    if (ssl->queue.size != 0 || ssl->answered != 0) {
+        pco__ssl_pump(ssl);
     }
     pco__ssl_update_reading(ssl);
 }

@@ -170,6 +170,7 @@ void pco__ssl_pump(pco__ssl *ssl)
         pco__ssl_shut_down(ssl);
     }
     resume_if_under(ssl);
+    pause_if_over(ssl);
 }
 
 /* ---- Writing ---- */

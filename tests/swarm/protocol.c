@@ -309,7 +309,10 @@ static void connection_lost(pco_protocol *self, pco_transport *transport, const 
     leave_callback(at, NULL);
 }
 
-/* The one callback that runs inside a call of ours: the write, or the new limits, to its own. */
+/*
+ * The one callback that runs inside a call of ours: the write, or the new limits, to its own. What
+ * TLS adds by itself brings it at other times as well.
+ */
 static void pause_writing(pco_protocol *self, pco_transport *transport)
 {
     proto *called = (proto *)self;
@@ -323,7 +326,7 @@ static void pause_writing(pco_protocol *self, pco_transport *transport)
     if (of->state != MADE_CONN || of->proto != called || of->transport != transport) {
         broken(at, "pause_writing of a connection that is not there, or of another protocol");
     }
-    if (calls == 0 || at->writing != of) {
+    if (calls == 0 ? !of->is_tls || at->depth != 0 : at->writing != of) {
         broken(at, "pause_writing was not called inside the write that caused it");
     }
     if (of->writing_paused) {
