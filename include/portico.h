@@ -13,9 +13,11 @@
 #include <portico/address.h>
 #include <portico/loop.h>
 #include <portico/request.h>
+#include <portico/resolver.h>
 #include <portico/protocol.h>
 #include <portico/transport.h>
 #include <portico/ssl.h>
 #include <portico/server.h>
+#include <portico/connection.h>
 
 #endif

@@ -211,7 +211,7 @@ static inline void start_connecting(end *client, const pco_address *address)
 {
     memset(client, 0, sizeof *client);
     assert_int_equal(
-        tested->network->open(at.backend, pco_address_family(address), &client->io.socket, NULL),
+        tested->network->open(at.backend, pco_address_family(address), 0, &client->io.socket, NULL),
         0);
     attach(&client->io, PCO__IO_UNCONNECTED);
     client->out.op.with.address = address;
@@ -222,7 +222,7 @@ static inline void attach_accepted(end *server, pco_socket sock)
 {
     memset(server, 0, sizeof *server);
     server->io.socket = sock;
-    tested->network->prepare_accepted(at.backend, sock, false, false);
+    tested->network->prepare_connected(at.backend, sock, false, false);
     attach(&server->io, PCO__IO_CONNECTED);
 }
 

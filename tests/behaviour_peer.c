@@ -258,7 +258,7 @@ peer *peer_connect(pco_loop *loop, const pco_address *address, bool tls)
     self->out.kind = PCO__OP_CONNECT;
     self->out.with.address = &self->address;
     self->error =
-        pco__system_network.open(NULL, pco_address_family(address), &self->io.socket, &error);
+        pco__system_network.open(NULL, pco_address_family(address), 0, &self->io.socket, &error);
     if (self->error == 0) {
         self->error = class_of(self)->attach(loop->backend, &self->io, PCO__IO_UNCONNECTED, &error);
     }

@@ -803,11 +803,45 @@ static int resolve_service(const char *service, int *port, pco_error *error)
     return pco__system_network.resolve_service(service, port, error);
 }
 
-static int open_socket(pco__backend *backend, int family, pco_socket *sock, pco_error *error)
+/* A socket that is not attached. */
+static fake_socket *loose_socket(const pco__backend *backend, pco_socket number, const char *action)
 {
+    fake_socket *sock = find_socket((const fake_backend *)backend, number);
+
+    if (sock == NULL || sock->closed || sock->io != NULL) {
+        die("%s: no such socket, or it is attached", action);
+    }
+    return sock;
+}
+
+static int open_socket(pco__backend *backend, int family, int proto, pco_socket *sock,
+                       pco_error *error)
+{
+    fake_backend *fake = of(backend);
+    int failure = fake->open_error;
+
     (void)family;
-    (void)error;
-    *sock = new_socket(of(backend))->number;
+    (void)proto;
+    fake->open_error = 0;
+    if (failure != 0) {
+        return pco__error_describe(error, failure, FAKE_SYSTEM_CODE(failure), "open a socket");
+    }
+    *sock = new_socket(fake)->number;
+    return 0;
+}
+
+static int bind_local(pco__backend *backend, pco_socket number, const pco_address *address,
+                      pco_error *error)
+{
+    fake_socket *sock = loose_socket(backend, number, "bind_local");
+    int failure = sock->backend->bind_error;
+
+    sock->backend->bind_error = 0;
+    if (failure != 0) {
+        return pco__error_describe(error, failure, FAKE_SYSTEM_CODE(failure), "bind port %d",
+                                   pco_address_port(address));
+    }
+    sock->name = *address;
     return 0;
 }
 
@@ -844,22 +878,21 @@ static int bind_socket(pco__backend *backend, const pco_address *address,
     return 0;
 }
 
-/* A socket that is not attached. */
-static fake_socket *loose_socket(const pco__backend *backend, pco_socket number, const char *action)
-{
-    fake_socket *sock = find_socket((const fake_backend *)backend, number);
-
-    if (sock == NULL || sock->closed || sock->io != NULL) {
-        die("%s: no such socket, or it is attached", action);
-    }
-    return sock;
-}
-
 static int adopt_listener(pco__backend *backend, pco_socket sock,
                           const pco__listener_options *options, bool *was_blocking,
                           pco_error *error)
 {
     (void)options;
+    *was_blocking = false;
+    if (find_socket(of(backend), sock) == NULL) {
+        return pco__error_describe(error, PCO_ENOTSOCK, FAKE_SYSTEM_CODE(PCO_ENOTSOCK), "sock");
+    }
+    return 0;
+}
+
+static int adopt_connected(pco__backend *backend, pco_socket sock, bool *was_blocking,
+                           pco_error *error)
+{
     *was_blocking = false;
     if (find_socket(of(backend), sock) == NULL) {
         return pco__error_describe(error, PCO_ENOTSOCK, FAKE_SYSTEM_CODE(PCO_ENOTSOCK), "sock");
@@ -883,11 +916,11 @@ static int listen_on(pco__backend *backend, pco_socket number, int backlog, pco_
     return 0;
 }
 
-static void prepare_accepted(pco__backend *backend, pco_socket sock, bool keep_alive, bool adopted)
+static void prepare_connected(pco__backend *backend, pco_socket sock, bool keep_alive, bool adopted)
 {
     (void)keep_alive;
     (void)adopted;
-    loose_socket(backend, sock, "prepare_accepted");
+    loose_socket(backend, sock, "prepare_connected");
 }
 
 static void close_loose_socket(pco__backend *backend, pco_socket number, bool reset)
@@ -924,11 +957,13 @@ static const pco__network fake_network = {
     .resolve = resolve,
     .resolve_service = resolve_service,
     .open = open_socket,
+    .bind_local = bind_local,
     .bind = bind_socket,
     .adopt_listener = adopt_listener,
+    .adopt_connected = adopt_connected,
     .make_blocking = make_blocking,
     .listen = listen_on,
-    .prepare_accepted = prepare_accepted,
+    .prepare_connected = prepare_connected,
     .close = close_loose_socket,
     .sockname = sockname,
     .peername = peername,

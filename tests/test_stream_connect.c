@@ -272,7 +272,7 @@ static void it_connects_to_a_server(void **state)
     assert_int_equal(pco_loop_create_server(loop, &serving, &server, NULL), 0);
     assert_int_equal(pco_server_get_sockname(server, 0, &address), 0);
     pco_socket number;
-    assert_int_equal(pco__system_network.open(NULL, pco_address_family(&address), &number, NULL),
+    assert_int_equal(pco__system_network.open(NULL, pco_address_family(&address), 0, &number, NULL),
                      0);
     pco__stream_options options = {
         .owner = &they.owner, .peer = &address, .close_timeout = INFINITY};

@@ -26,6 +26,13 @@ struct pco_address {
 /* Long enough for what pco_address_format writes, with the final NUL. */
 #define PCO_ADDRESS_TEXT_SIZE 128
 
+/*
+ * Makes an address of a literal host ("127.0.0.1", "::1", "fe80::1%eth0") and a port. No name is
+ * looked up and nothing blocks. PCO_EINVAL: the host is no literal address, its scope is none of
+ * this machine, or the port is not from 0 to 65535. PCO_ENOMEM. *address is untouched then.
+ */
+PCO_API int pco_address_parse(const char *host, int port, pco_address *address);
+
 /* PCO_AF_INET, PCO_AF_INET6 or PCO_AF_UNIX; PCO_AF_UNSPEC for an empty or unknown address. */
 PCO_API int pco_address_family(const pco_address *address);
 

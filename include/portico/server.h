@@ -11,21 +11,12 @@
 #include <portico/address.h>
 #include <portico/base.h>
 #include <portico/protocol.h>
+#include <portico/resolver.h>
 #include <portico/ssl.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/* Flags for looking up host names, as getaddrinfo has them; to be or-ed. */
-enum {
-    PCO_AI_PASSIVE = 0x1,
-    PCO_AI_NUMERICHOST = 0x4,
-    PCO_AI_V4MAPPED = 0x8,
-    PCO_AI_ALL = 0x10,
-    PCO_AI_ADDRCONFIG = 0x20,
-    PCO_AI_NONE = 0x100 /* none of them, where 0 is the default */
-};
 
 /*
  * A TLS handshake failed: the peer's address (empty if unknown) and why. Lent for the call. The

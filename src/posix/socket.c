@@ -316,14 +316,14 @@ static void set_stream_options(int descriptor, bool keep_alive)
     }
 }
 
-static int open_stream(sa_family_t family)
+static int open_stream(sa_family_t family, int proto)
 {
     int descriptor;
 
 #if defined(SOCK_CLOEXEC)
-    descriptor = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    descriptor = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, proto);
 #else
-    descriptor = socket(family, SOCK_STREAM, 0);
+    descriptor = socket(family, SOCK_STREAM, proto);
     if (descriptor >= 0) {
         descriptor = set_flags(descriptor);
     }
@@ -418,7 +418,7 @@ static int bind_socket(pco__backend *backend, const pco_address *address,
 {
     sa_family_t family = system_family_of(address);
     const char *action = "open a socket for";
-    int descriptor = open_stream(family);
+    int descriptor = open_stream(family, 0);
 
     (void)backend;
     if (descriptor < 0) {
@@ -442,16 +442,12 @@ fail:;
     return report(error, code, action, place_of(address));
 }
 
-static int adopt_listener(pco__backend *backend, pco_socket sock,
-                          const pco__listener_options *options, bool *was_blocking,
-                          pco_error *error)
+/* Whether it is a socket that connects to one other. */
+static int check_stream(int descriptor, pco_error *error)
 {
-    int descriptor = (int)sock;
     int type = 0;
     socklen_t length = sizeof type;
-    pco_address name = {0};
 
-    (void)backend;
     if (getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &length) != 0) {
         int code = errno;
         return pco__error_describe(error, pco__error_from_system(code), code, "sock");
@@ -459,6 +455,12 @@ static int adopt_listener(pco__backend *backend, pco_socket sock,
     if (type != SOCK_STREAM) {
         return pco__error_set(error, PCO_EINVAL, 0, "sock: a stream socket was expected");
     }
+    return 0;
+}
+
+/* What the caller's sockets become before they are attached. */
+static int adopt(int descriptor, bool *was_blocking, pco_error *error)
+{
     int flags = fcntl(descriptor, F_GETFL);
     if (flags < 0 || set_nonblocking(descriptor) != 0) {
         int code = errno;
@@ -467,10 +469,40 @@ static int adopt_listener(pco__backend *backend, pco_socket sock,
     }
     *was_blocking = (flags & O_NONBLOCK) == 0;
     suppress_sigpipe(descriptor);
-    if (pco__socket_sockname(sock, &name) == 0 && is_inet(system_family_of(&name))) {
-        set_stream_options(descriptor, options->keep_alive);
-    }
     return 0;
+}
+
+static int adopt_listener(pco__backend *backend, pco_socket sock,
+                          const pco__listener_options *options, bool *was_blocking,
+                          pco_error *error)
+{
+    pco_address name = {0};
+
+    (void)backend;
+    int code = check_stream((int)sock, error);
+    if (code == 0) {
+        code = adopt((int)sock, was_blocking, error);
+    }
+    if (code == 0 && pco__socket_sockname(sock, &name) == 0 && is_inet(system_family_of(&name))) {
+        set_stream_options((int)sock, options->keep_alive);
+    }
+    return code;
+}
+
+static int adopt_connected(pco__backend *backend, pco_socket sock, bool *was_blocking,
+                           pco_error *error)
+{
+    pco_address peer;
+
+    int code = check_stream((int)sock, error);
+    if (code != 0) {
+        return code;
+    }
+    code = peername(backend, sock, &peer);
+    if (code != 0) {
+        return pco__error_describe(error, code, 0, "sock");
+    }
+    return adopt((int)sock, was_blocking, error);
 }
 
 static void make_blocking(pco__backend *backend, pco_socket sock)
@@ -493,12 +525,14 @@ static int listen_on(pco__backend *backend, pco_socket sock, int backlog, pco_er
     return report(error, code, "listen on", place_of_socket(sock));
 }
 
-static int open_socket(pco__backend *backend, int family, pco_socket *sock, pco_error *error)
+static int open_socket(pco__backend *backend, int family, int proto, pco_socket *sock,
+                       pco_error *error)
 {
-    int descriptor = open_stream(family == PCO_AF_INET    ? AF_INET
-                                 : family == PCO_AF_INET6 ? AF_INET6
-                                 : family == PCO_AF_UNIX  ? AF_UNIX
-                                                          : AF_UNSPEC);
+    sa_family_t own = family == PCO_AF_INET    ? AF_INET
+                      : family == PCO_AF_INET6 ? AF_INET6
+                      : family == PCO_AF_UNIX  ? AF_UNIX
+                                               : AF_UNSPEC;
+    int descriptor = open_stream(own, proto);
 
     (void)backend;
     if (descriptor < 0) {
@@ -509,7 +543,25 @@ static int open_socket(pco__backend *backend, int family, pco_socket *sock, pco_
     return 0;
 }
 
-static void prepare_accepted(pco__backend *backend, pco_socket sock, bool keep_alive, bool adopted)
+static int bind_local(pco__backend *backend, pco_socket sock, const pco_address *address,
+                      pco_error *error)
+{
+    const struct sockaddr *name = (const struct sockaddr *)(const void *)address->storage;
+
+    (void)backend;
+#if defined(IP_BIND_ADDRESS_NO_PORT)
+    /* connect() chooses the port then: of those free towards that peer there are more. */
+    if (pco_address_port(address) == 0) {
+        set_option((int)sock, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    }
+#endif
+    if (bind((int)sock, name, address->length) != 0) {
+        return report(error, errno, "bind", place_of(address));
+    }
+    return 0;
+}
+
+static void prepare_connected(pco__backend *backend, pco_socket sock, bool keep_alive, bool adopted)
 {
     (void)backend;
 #if defined(__linux__)
@@ -746,11 +798,13 @@ const pco__network pco__system_network = {
     .resolve = resolve,
     .resolve_service = resolve_service,
     .open = open_socket,
+    .bind_local = bind_local,
     .bind = bind_socket,
     .adopt_listener = adopt_listener,
+    .adopt_connected = adopt_connected,
     .make_blocking = make_blocking,
     .listen = listen_on,
-    .prepare_accepted = prepare_accepted,
+    .prepare_connected = prepare_connected,
     .close = close_socket,
     .sockname = sockname,
     .peername = peername,

@@ -5,10 +5,9 @@
  * thread, open_server() binds and listens. If one thing fails, all sockets are closed again.
  */
 #include <assert.h>
-#include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "connection/check.h"
 #include "support/error.h"
 #include "support/memory.h"
 #include "system/network.h"
@@ -18,9 +17,6 @@
 #include "support/options.h"
 
 #define BACKLOG 100
-#define HANDSHAKE_TIMEOUT 60.0
-#define SHUTDOWN_TIMEOUT 30.0
-#define CLOSE_TIMEOUT 30.0
 
 /* How often same_port looks for a port that is free on every address. */
 #define SAME_PORT_TRIES 16
@@ -61,36 +57,10 @@ static int check_switches(const pco_server_options *options, pco_error *error)
     return code;
 }
 
-/* Checks a time limit of TLS and puts its default in place. */
-static int check_ssl_time(const pco_server_options *options, double *seconds, double default_,
-                          const char *name, pco_error *error)
-{
-    bool given = !(*seconds >= 0 && *seconds <= 0);
-    if (given && options->ssl == NULL) {
-        return pco__error_set(error, PCO_EINVAL, 0, "%s is only meaningful with ssl", name);
-    }
-    int code = pco__check_seconds(*seconds, false, name, error);
-    if (code == 0 && !given) {
-        *seconds = default_;
-    }
-    return code;
-}
-
 static int check_times(pco_server_options *options, pco_error *error)
 {
-    int code = check_ssl_time(options, &options->ssl_handshake_timeout, HANDSHAKE_TIMEOUT,
-                              "ssl_handshake_timeout", error);
-    if (code == 0) {
-        code = check_ssl_time(options, &options->ssl_shutdown_timeout, SHUTDOWN_TIMEOUT,
-                              "ssl_shutdown_timeout", error);
-    }
-    if (code == 0) {
-        code = pco__check_seconds(options->close_timeout, true, "close_timeout", error);
-    }
-    if (code == 0 && options->close_timeout <= 0) {
-        options->close_timeout = CLOSE_TIMEOUT;
-    }
-    return code;
+    return pco__check_times(options->ssl != NULL, &options->ssl_handshake_timeout,
+                            &options->ssl_shutdown_timeout, &options->close_timeout, error);
 }
 
 static int check_hosts(const pco_server_options *options, pco_error *error)
@@ -112,39 +82,11 @@ static int check_hosts(const pco_server_options *options, pco_error *error)
     return 0;
 }
 
-/* Looks at the port, and puts a service that is a number in its place. */
-static int check_port(pco_server_options *options, pco_error *error)
-{
-    const char *service = options->service;
-    if (options->port < 0 || options->port > 65535) {
-        return pco__error_set(error, PCO_EINVAL, 0, "port is %d, not from 0 to 65535",
-                              options->port);
-    }
-    if (service == NULL) {
-        return 0;
-    }
-    if (options->port != 0) {
-        return pco__error_set(error, PCO_EINVAL, 0,
-                              "port and service cannot be given at the same time");
-    }
-    size_t digits = strspn(service, "0123456789");
-    if (service[0] == '\0' || service[digits] != '\0') {
-        return 0;
-    }
-    long number = digits <= 5 ? strtol(service, NULL, 10) : LONG_MAX;
-    if (number > 65535) {
-        return pco__error_set(error, PCO_EINVAL, 0, "service is %.40s, not from 0 to 65535",
-                              service);
-    }
-    options->port = (int)number;
-    options->service = NULL;
-    return 0;
-}
-
 static int check_sock(const pco_server_options *options, pco_error *error)
 {
-    if (options->has_sock == PCO_OFF && options->sock != 0 && options->sock != PCO_NO_SOCKET) {
-        return pco__error_set(error, PCO_EINVAL, 0, "sock is given, and has_sock is PCO_OFF");
+    int code = pco__check_sock(options->sock, options->has_sock, error);
+    if (code != 0) {
+        return code;
     }
     if (pco__has_sock(options) &&
         (options->host != NULL || options->hosts != NULL || options->hosts_count != 0 ||
@@ -162,24 +104,12 @@ static int check_place(pco_server_options *options, pco_error *error)
         code = check_hosts(options, error);
     }
     if (code == 0) {
-        code = check_port(options, error);
+        code = pco__check_port(&options->port, &options->service, error);
     }
     if (code != 0) {
         return code;
     }
-    if (options->family != PCO_AF_UNSPEC && options->family != PCO_AF_INET &&
-        options->family != PCO_AF_INET6) {
-        return pco__error_set(error, PCO_EINVAL, 0,
-                              "family is %d, neither PCO_AF_UNSPEC, PCO_AF_INET nor PCO_AF_INET6",
-                              options->family);
-    }
-    const int known_flags = PCO_AI_PASSIVE | PCO_AI_NUMERICHOST | PCO_AI_V4MAPPED | PCO_AI_ALL |
-                            PCO_AI_ADDRCONFIG | PCO_AI_NONE;
-    if ((options->flags & ~known_flags) != 0) {
-        return pco__error_set(error, PCO_EINVAL, 0, "flags is %#x, which is not made of PCO_AI_*",
-                              (unsigned)options->flags);
-    }
-    return 0;
+    return pco__check_lookup(options->family, options->flags, error);
 }
 
 static const pco__field option_fields[] = {

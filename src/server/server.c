@@ -96,9 +96,9 @@ static void start_connection(pco_server *server, pco_socket sock, const pco_addr
 {
     pco__stream *stream;
     pco_error error;
-    network_of(server)->prepare_accepted(server->loop->backend, sock,
-                                         server->options.keep_alive == PCO_ON,
-                                         pco__has_sock(&server->options));
+    network_of(server)->prepare_connected(server->loop->backend, sock,
+                                          server->options.keep_alive == PCO_ON,
+                                          pco__has_sock(&server->options));
     if (pco__connection_new(&server->owner, server->loop, sock, peer, &stream, &error) != 0) {
         close_socket(server, sock);
         report_refused(server, &error);

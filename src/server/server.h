@@ -8,6 +8,7 @@
 
 #include <portico/server.h>
 
+#include "connection/check.h"
 #include "connection/connection.h"
 #include "loop/loop.h"
 #include "loop/timer.h"
@@ -76,8 +77,7 @@ struct pco_server {
 /* Whether the server listens on a socket of the user's. */
 static inline bool pco__has_sock(const pco_server_options *options)
 {
-    return options->has_sock == PCO_ON || (options->has_sock == PCO_DEFAULT && options->sock != 0 &&
-                                           options->sock != PCO_NO_SOCKET);
+    return pco__is_sock(options->sock, options->has_sock);
 }
 
 /* Listens on every socket and begins to accept. */

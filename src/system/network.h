@@ -43,8 +43,15 @@ struct pco__network {
 
     /* ---- Sockets that are not attached ---- */
 
-    /* Opens a socket to connect with: non-blocking, not inheritable, TCP_NODELAY. */
-    int (*open)(pco__backend *backend, int family, pco_socket *sock, pco_error *error);
+    /*
+     * Opens a stream socket to connect with: non-blocking, not inheritable, TCP_NODELAY, of the
+     * protocol `proto`, as socket() takes it (0: TCP).
+     */
+    int (*open)(pco__backend *backend, int family, int proto, pco_socket *sock, pco_error *error);
+
+    /* Binds such a socket to the address that it is to connect from; port 0: any. */
+    int (*bind_local)(pco__backend *backend, pco_socket sock, const pco_address *address,
+                      pco_error *error);
 
     /*
      * Opens a non-blocking, not inheritable stream socket, sets the options (IPV6_V6ONLY always;
@@ -63,17 +70,23 @@ struct pco__network {
                           const pco__listener_options *options, bool *was_blocking,
                           pco_error *error);
 
+    /* The same for a socket that is connected. PCO_ENOTCONN. */
+    int (*adopt_connected)(pco__backend *backend, pco_socket sock, bool *was_blocking,
+                           pco_error *error);
+
     /* Makes it blocking again: it goes back to the user. */
     void (*make_blocking)(pco__backend *backend, pco_socket sock);
 
     int (*listen)(pco__backend *backend, pco_socket sock, int backlog, pco_error *error);
 
     /*
-     * Sets on an accepted socket what it did not inherit from its listener: TCP_NODELAY and, if
-     * asked for, SO_KEEPALIVE. `adopted`: the listener was the caller's, and clients may have come
-     * to it before it had them. Failures are not errors: the peer may be gone.
+     * Sets on a connected socket what it did not inherit from its listener: TCP_NODELAY and, if
+     * asked for, SO_KEEPALIVE. `adopted`: there was no listener, or it was the caller's, and
+     * clients may have come to it before it had them. Failures are not errors: the peer may be
+     * gone.
      */
-    void (*prepare_accepted)(pco__backend *backend, pco_socket sock, bool keep_alive, bool adopted);
+    void (*prepare_connected)(pco__backend *backend, pco_socket sock, bool keep_alive,
+                              bool adopted);
 
     /* Closes the socket; with a reset if `reset`. */
     void (*close)(pco__backend *backend, pco_socket sock, bool reset);

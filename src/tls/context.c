@@ -147,6 +147,14 @@ static int new_from_options(const pco_ssl_context_options *options, bool client,
     return code != 0 ? code : new_context(setup, client, context, error);
 }
 
+bool pco__ssl_context_fits(pco_ssl_context *context, bool client)
+{
+    pco__ssl_setup *setup = pco__ssl_context_take(context);
+    bool ready = setup->ready;
+    pco__ssl_context_give(context, setup);
+    return ready || context->client == client;
+}
+
 int pco_ssl_context_new(const pco_ssl_context_options *options, pco_ssl_context **context,
                         pco_error *error)
 {

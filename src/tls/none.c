@@ -62,6 +62,13 @@ void pco_ssl_context_release(pco_ssl_context *context)
     (void)context;
 }
 
+bool pco__ssl_context_fits(pco_ssl_context *context, bool client)
+{
+    (void)context;
+    (void)client;
+    return false;
+}
+
 int pco__ssl_put_on(pco_transport *lower, const pco__ssl_options *options, pco__ssl **ssl,
                     pco_error *error)
 {

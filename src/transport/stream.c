@@ -607,6 +607,13 @@ void pco__stream_start(pco__stream *stream, pco_protocol *protocol)
     update_reading(stream);
 }
 
+void pco__stream_disown(pco__stream *stream)
+{
+    stream->owner = NULL;
+    pco__list_remove(&stream->base.link);
+    pco__list_append(&stream->base.home->streams, &stream->base.link);
+}
+
 /* ---- The class ---- */
 
 static int class_writelines(pco_transport *transport, const pco_buffer *buffers, size_t count)

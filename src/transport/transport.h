@@ -282,6 +282,9 @@ int pco__stream_connect(pco_loop *loop, pco_socket sock, const pco_address *addr
  */
 void pco__stream_start(pco__stream *stream, pco_protocol *protocol);
 
+/* The stream goes on without its owner, which hears nothing of it any more. */
+void pco__stream_disown(pco__stream *stream);
+
 /*
  * Ends the connection because of `code`; nothing happens if it is ending already. No callback is
  * called inside. `sentence` is static or NULL.

@@ -320,7 +320,7 @@ static void drop_accept_state(pco__op *op)
 static int post_accept(iocp *self, pco__op *op, int *system_code)
 {
     accept_state *accept = op->private_.accept;
-    accept->socket = pco__winsock_open(op->io->private_.family);
+    accept->socket = pco__winsock_open(op->io->private_.family, IPPROTO_TCP);
     if (accept->socket == INVALID_SOCKET) {
         *system_code = WSAGetLastError();
         return pco__error_from_system(*system_code);

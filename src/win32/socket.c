@@ -47,9 +47,9 @@ bool pco__winsock_unblock(SOCKET sock)
     return ioctlsocket(sock, (long)FIONBIO, &on) == 0;
 }
 
-SOCKET pco__winsock_open(int family)
+SOCKET pco__winsock_open(int family, int proto)
 {
-    SOCKET sock = WSASocketW(family, SOCK_STREAM, IPPROTO_TCP, NULL, 0,
+    SOCKET sock = WSASocketW(family, SOCK_STREAM, proto, NULL, 0,
                              WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
     if (sock != INVALID_SOCKET && !pco__winsock_unblock(sock)) {
         int code = WSAGetLastError();
@@ -129,7 +129,7 @@ static void set_inherited(SOCKET sock, bool keep_alive)
     }
 }
 
-static void prepare_accepted(pco__backend *backend, pco_socket sock, bool keep_alive, bool adopted)
+static void prepare_connected(pco__backend *backend, pco_socket sock, bool keep_alive, bool adopted)
 {
     (void)backend;
     (void)adopted;
@@ -139,7 +139,7 @@ static void prepare_accepted(pco__backend *backend, pco_socket sock, bool keep_a
 /* ---- Opening and closing ---- */
 
 /* A socket of the family PCO_AF_*. INVALID_SOCKET: *system_code tells. */
-static SOCKET open_family(int family, int *system_code)
+static SOCKET open_family(int family, int proto, int *system_code)
 {
     if (family != PCO_AF_INET && family != PCO_AF_INET6) {
         *system_code = WSAEAFNOSUPPORT;
@@ -149,7 +149,8 @@ static SOCKET open_family(int family, int *system_code)
     if (*system_code != 0) {
         return INVALID_SOCKET;
     }
-    SOCKET sock = pco__winsock_open(family == PCO_AF_INET ? AF_INET : AF_INET6);
+    SOCKET sock = pco__winsock_open(family == PCO_AF_INET ? AF_INET : AF_INET6,
+                                    proto != 0 ? proto : IPPROTO_TCP);
     if (sock == INVALID_SOCKET) {
         *system_code = WSAGetLastError();
         return INVALID_SOCKET;
@@ -170,7 +171,7 @@ static int bind_socket(pco__backend *backend, const pco_address *address,
         return reuse_port_supported(error);
     }
     int system_code;
-    SOCKET opened = open_family(pco_address_family(address), &system_code);
+    SOCKET opened = open_family(pco_address_family(address), 0, &system_code);
     if (opened == INVALID_SOCKET) {
         return fail(error, "open a socket for", address, system_code);
     }
@@ -186,29 +187,62 @@ static int bind_socket(pco__backend *backend, const pco_address *address,
     return 0;
 }
 
-static int adopt_listener(pco__backend *backend, pco_socket sock,
-                          const pco__listener_options *options, bool *was_blocking,
-                          pco_error *error)
+/* Whether it is a socket that connects to one other. */
+static int check_stream(SOCKET sock, pco_error *error)
 {
-    (void)backend;
     int system_code = pco__winsock_start();
     if (system_code != 0) {
         return fail(error, "start Winsock", NULL, system_code);
     }
     int type = 0;
     int length = sizeof type;
-    if (getsockopt((SOCKET)sock, SOL_SOCKET, SO_TYPE, (char *)&type, &length) != 0) {
+    if (getsockopt(sock, SOL_SOCKET, SO_TYPE, (char *)&type, &length) != 0) {
         return fail(error, "sock", NULL, WSAGetLastError());
     }
     if (type != SOCK_STREAM) {
         return pco__error_set(error, PCO_EINVAL, 0, "sock: not a stream socket");
     }
-    if (!pco__winsock_unblock((SOCKET)sock)) {
-        return fail(error, "make sock non-blocking", NULL, WSAGetLastError());
-    }
-    set_inherited((SOCKET)sock, options->keep_alive);
-    *was_blocking = false;
     return 0;
+}
+
+/* Windows does not tell whether it was blocking. */
+static int adopt(SOCKET sock, bool *was_blocking, pco_error *error)
+{
+    *was_blocking = false;
+    return pco__winsock_unblock(sock)
+               ? 0
+               : fail(error, "make sock non-blocking", NULL, WSAGetLastError());
+}
+
+static int adopt_listener(pco__backend *backend, pco_socket sock,
+                          const pco__listener_options *options, bool *was_blocking,
+                          pco_error *error)
+{
+    (void)backend;
+    int code = check_stream((SOCKET)sock, error);
+    if (code == 0) {
+        code = adopt((SOCKET)sock, was_blocking, error);
+    }
+    if (code == 0) {
+        set_inherited((SOCKET)sock, options->keep_alive);
+    }
+    return code;
+}
+
+static int adopt_connected(pco__backend *backend, pco_socket sock, bool *was_blocking,
+                           pco_error *error)
+{
+    (void)backend;
+    int code = check_stream((SOCKET)sock, error);
+    if (code != 0) {
+        return code;
+    }
+    pco__sockaddr peer;
+    int length = sizeof peer;
+    if (getpeername((SOCKET)sock, &peer.any, &length) != 0) {
+        return fail(error, "sock", NULL, WSAGetLastError());
+    }
+    return adopt((SOCKET)sock, was_blocking, error);
 }
 
 static void make_blocking(pco__backend *backend, pco_socket sock)
@@ -242,16 +276,28 @@ static int listen_on(pco__backend *backend, pco_socket sock, int backlog, pco_er
     return fail(error, "listen on", known ? &address : NULL, system_code);
 }
 
-static int open_socket(pco__backend *backend, int family, pco_socket *sock, pco_error *error)
+static int open_socket(pco__backend *backend, int family, int proto, pco_socket *sock,
+                       pco_error *error)
 {
     (void)backend;
     int system_code;
-    SOCKET opened = open_family(family, &system_code);
+    SOCKET opened = open_family(family, proto, &system_code);
     if (opened == INVALID_SOCKET) {
         return fail(error, "open a socket", NULL, system_code);
     }
     set_inherited(opened, false);
     *sock = (pco_socket)opened;
+    return 0;
+}
+
+static int bind_local(pco__backend *backend, pco_socket sock, const pco_address *address,
+                      pco_error *error)
+{
+    (void)backend;
+    pco__sockaddr local = pco__sockaddr_from(address);
+    if (bind((SOCKET)sock, &local.any, (int)address->length) != 0) {
+        return fail(error, "bind", address, WSAGetLastError());
+    }
     return 0;
 }
 
@@ -598,11 +644,13 @@ const pco__network pco__system_network = {
     .resolve = resolve,
     .resolve_service = resolve_service,
     .open = open_socket,
+    .bind_local = bind_local,
     .bind = bind_socket,
     .adopt_listener = adopt_listener,
+    .adopt_connected = adopt_connected,
     .make_blocking = make_blocking,
     .listen = listen_on,
-    .prepare_accepted = prepare_accepted,
+    .prepare_connected = prepare_connected,
     .close = close_socket,
     .sockname = sockname,
     .peername = peername,

@@ -80,7 +80,7 @@ DWORD pco__windows_build(void);
 int pco__winsock_has_file_handles(bool *all);
 
 /* A stream socket: overlapped, non-blocking, not inheritable. INVALID_SOCKET: WSAGetLastError. */
-SOCKET pco__winsock_open(int family);
+SOCKET pco__winsock_open(int family, int proto);
 
 /* Closes a socket, with a reset if `reset`. */
 void pco__winsock_close(SOCKET sock, bool reset);

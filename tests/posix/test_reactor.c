@@ -591,7 +591,7 @@ static void accepted_sockets_have_the_listeners_options(void **state)
     assert_int_equal(tested->network->listen(at.backend, from.io.socket, 10, NULL), 0);
     attach(&from.io, PCO__IO_LISTENER);
     accepted = connect_one(&from, &client);
-    tested->network->prepare_accepted(at.backend, accepted, true, false);
+    tested->network->prepare_connected(at.backend, accepted, true, false);
     assert_int_not_equal(option_of(accepted, IPPROTO_TCP, TCP_NODELAY), 0);
     assert_int_not_equal(option_of(accepted, SOL_SOCKET, SO_KEEPALIVE), 0);
     assert_int_not_equal(fcntl((int)accepted, F_GETFD) & FD_CLOEXEC, 0);

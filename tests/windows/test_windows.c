@@ -152,7 +152,7 @@ static void an_accepted_socket_is_non_blocking_and_sends_small_packets_at_once(v
     char byte;
     open_listener(&from);
     pco_socket accepted = connect_one(&from, &client);
-    pco__system_network.prepare_accepted(NULL, accepted, true, false);
+    pco__system_network.prepare_connected(NULL, accepted, true, false);
     assert_true(no_delay_of(accepted));
     assert_true(no_delay_of(client.io.socket));
     assert_true(option_of(accepted, SO_KEEPALIVE));

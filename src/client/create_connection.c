@@ -1,0 +1,779 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * create_connection.c: a connection is opened: the options are checked and copied, names looked up,
+ * addresses tried (attempts.c), the connection made, and the user told.
+ *
+ * The one hard idea is who may end when. How it ends is decided once, in pco__opening_fail or when
+ * the connection is made, and told once, by the request's completion. The memory stays until the
+ * last stream of its own has ended, for instance one that lost the race. Nothing is told inside a
+ * call of the user's: failures are told by a task.
+ */
+#include "client/opening.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "connection/check.h"
+#include "support/error.h"
+#include "support/memory.h"
+#include "support/options.h"
+#include "system/network.h"
+
+#define HAPPY_EYEBALLS_DELAY 0.25
+
+static pco__opening *of_owner(pco__connection_owner *owner)
+{
+    return PCO__CONTAINER(owner, pco__opening, owner);
+}
+
+static pco__opening *of_request(pco_request *request)
+{
+    return PCO__CONTAINER(request, pco__opening_request, base)->opening;
+}
+
+static const pco__network *network_of(const pco_loop *loop)
+{
+    return loop->backend->class_->network;
+}
+
+/* ---- Checking ---- */
+
+static const pco__field option_fields[] = {
+    PCO__FIELD(pco_connection_options, protocol_factory),
+    PCO__FIELD(pco_connection_options, context),
+    PCO__FIELD(pco_connection_options, protocol),
+    PCO__FIELD(pco_connection_options, host),
+    PCO__FIELD(pco_connection_options, port),
+    PCO__FIELD(pco_connection_options, service),
+    PCO__FIELD(pco_connection_options, addresses),
+    PCO__FIELD(pco_connection_options, addresses_count),
+    PCO__FIELD(pco_connection_options, family),
+    PCO__FIELD(pco_connection_options, proto),
+    PCO__FIELD(pco_connection_options, flags),
+    PCO__FIELD(pco_connection_options, sock),
+    PCO__FIELD(pco_connection_options, has_sock),
+    PCO__FIELD(pco_connection_options, local_host),
+    PCO__FIELD(pco_connection_options, local_port),
+    PCO__FIELD(pco_connection_options, ssl),
+    PCO__FIELD(pco_connection_options, server_hostname),
+    PCO__FIELD(pco_connection_options, ssl_handshake_timeout),
+    PCO__FIELD(pco_connection_options, ssl_shutdown_timeout),
+    PCO__FIELD(pco_connection_options, happy_eyeballs_delay),
+    PCO__FIELD(pco_connection_options, interleave),
+    PCO__FIELD(pco_connection_options, all_errors),
+    PCO__FIELD(pco_connection_options, connect_timeout),
+    PCO__FIELD(pco_connection_options, close_timeout),
+    PCO__FIELD(pco_connection_options, keep_alive),
+    PCO__FIELD(pco_connection_options, progress),
+    PCO__FIELD(pco_connection_options, prepare_socket),
+};
+static const pco__layout option_layout =
+    PCO__LAYOUT(pco_connection_options, sizeof(size_t), option_fields);
+
+static bool has_sock(const pco_connection_options *options)
+{
+    return pco__is_sock(options->sock, options->has_sock);
+}
+
+/* The text of an option that is one, or NULL. */
+static const char *text_or_null(const char *text)
+{
+    return text != NULL && text[0] != '\0' ? text : NULL;
+}
+
+static int check_protocol(const pco_connection_options *options, pco_error *error)
+{
+    if ((options->protocol_factory != NULL) == (options->protocol != NULL)) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "one of protocol_factory and protocol is required, and not both");
+    }
+    if (options->protocol != NULL && !pco__protocol_is_valid(options->protocol)) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "protocol has no table of methods, or one whose size is not "
+                              "sizeof(pco_protocol_methods)");
+    }
+    return 0;
+}
+
+/* Whether something says to which host. */
+static bool has_host(const pco_connection_options *options)
+{
+    return options->host != NULL || options->port != 0 || options->service != NULL;
+}
+
+static int check_addresses(const pco_connection_options *options, pco_error *error)
+{
+    if ((options->addresses != NULL) != (options->addresses_count != 0)) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "addresses and addresses_count must be given together");
+    }
+    for (size_t i = 0; i < options->addresses_count; i++) {
+        int family = pco_address_family(&options->addresses[i]);
+        if (family != PCO_AF_INET && family != PCO_AF_INET6) {
+            return pco__error_set(error, PCO_EINVAL, 0, "addresses[%zu] is none of IPv4 or IPv6",
+                                  i);
+        }
+        if (options->family != PCO_AF_UNSPEC && family != options->family) {
+            return pco__error_set(error, PCO_EINVAL, 0, "addresses[%zu] is of another family", i);
+        }
+    }
+    return 0;
+}
+
+static int check_place(pco_connection_options *options, bool is_client, pco_error *error)
+{
+    int code = pco__check_sock(options->sock, options->has_sock, error);
+    if (code != 0) {
+        return code;
+    }
+    if (!is_client && !has_sock(options)) {
+        return pco__error_set(error, PCO_EINVAL, 0, "sock is required");
+    }
+    int places = has_host(options) + (options->addresses != NULL) + has_sock(options);
+    if (places > 1) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "host with port or service, addresses, and sock cannot be given at "
+                              "the same time");
+    }
+    if (has_sock(options) && (options->local_host != NULL || options->local_port != 0)) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "local_host or local_port and sock cannot be given at the same time");
+    }
+    code = check_addresses(options, error);
+    if (code == 0) {
+        code = pco__check_port(&options->port, &options->service, error);
+    }
+    if (code == 0 && !has_sock(options) && options->addresses == NULL && options->port == 0 &&
+        options->service == NULL) {
+        code = pco__error_set(error, PCO_EINVAL, 0, "port or service is required");
+    }
+    if (code == 0 && (options->local_port < 0 || options->local_port > 65535)) {
+        code = pco__error_set(error, PCO_EINVAL, 0, "local_port is %d, not from 0 to 65535",
+                              options->local_port);
+    }
+    return code == 0 ? pco__check_lookup(options->family, options->flags, error) : code;
+}
+
+static int check_ssl(pco_connection_options *options, bool is_client, pco_error *error)
+{
+    const char *name = options->server_hostname;
+    if (name != NULL && options->ssl == NULL) {
+        return pco__error_set(error, PCO_EINVAL, 0, "server_hostname is only meaningful with ssl");
+    }
+    if (options->ssl == NULL) {
+        return 0;
+    }
+    if (name != NULL && name[0] == '\0') {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "server_hostname is empty: it is what the certificate must show");
+    }
+    if (is_client && name == NULL && text_or_null(options->host) == NULL) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "server_hostname is required where ssl is given without a host");
+    }
+    if (!pco__ssl_context_fits(options->ssl, is_client)) {
+        return pco__error_set(error, PCO_EINVAL, 0, "the ssl context is one for %s",
+                              is_client ? "servers" : "clients");
+    }
+    return 0;
+}
+
+static int check_numbers(pco_connection_options *options, pco_error *error)
+{
+    int code = pco__check_times(options->ssl != NULL, &options->ssl_handshake_timeout,
+                                &options->ssl_shutdown_timeout, &options->close_timeout, error);
+    if (code == 0) {
+        code =
+            pco__check_seconds(options->happy_eyeballs_delay, true, "happy_eyeballs_delay", error);
+    }
+    if (code == 0) {
+        code = pco__check_seconds(options->connect_timeout, true, "connect_timeout", error);
+    }
+    if (code == 0 && options->interleave < -1) {
+        code = pco__error_set(error, PCO_EINVAL, 0, "interleave is %d, less than -1",
+                              options->interleave);
+    }
+    if (code == 0 && options->proto < 0) {
+        code = pco__error_set(error, PCO_EINVAL, 0, "proto is negative");
+    }
+    if (code == 0) {
+        code = pco__check_switch(options->all_errors, "all_errors", error);
+    }
+    if (code == 0) {
+        code = pco__check_switch(options->keep_alive, "keep_alive", error);
+    }
+    return code;
+}
+
+/* What only makes sense for who connects. */
+static int check_accepted(const pco_connection_options *options, pco_error *error)
+{
+    bool connects = options->server_hostname != NULL || options->family != PCO_AF_UNSPEC ||
+                    options->proto != 0 || options->flags != 0 || options->interleave != 0 ||
+                    options->all_errors != PCO_DEFAULT || options->prepare_socket != NULL ||
+                    options->connect_timeout > 0 || options->happy_eyeballs_delay > 0;
+    return connects ? pco__error_set(error, PCO_EINVAL, 0,
+                                     "an option is only meaningful for who connects")
+                    : 0;
+}
+
+/* What is zero becomes the default. */
+static void complete_options(pco_connection_options *options)
+{
+    options->flags &= ~PCO_AI_NONE;
+    if (options->happy_eyeballs_delay <= 0) {
+        options->happy_eyeballs_delay = HAPPY_EYEBALLS_DELAY;
+    }
+    if (options->interleave == 0) {
+        options->interleave = 1;
+    }
+    if (options->connect_timeout <= 0) {
+        options->connect_timeout = INFINITY;
+    }
+}
+
+static int check(const pco_connection_options *given, bool is_client,
+                 pco_connection_options *options, pco_error *error)
+{
+    memset(options, 0, sizeof *options);
+    if (given == NULL) {
+        return pco__error_set(error, PCO_EINVAL, 0, "options is NULL");
+    }
+    int code = pco__options_read(&option_layout, given, options, error);
+    if (code == 0) {
+        code = check_protocol(options, error);
+    }
+    if (code == 0) {
+        code = check_place(options, is_client, error);
+    }
+    if (code == 0) {
+        code = check_ssl(options, is_client, error);
+    }
+    if (code == 0) {
+        code = check_numbers(options, error);
+    }
+    if (code == 0 && !is_client) {
+        code = check_accepted(options, error);
+    }
+    if (code == 0) {
+        complete_options(options);
+    }
+    return code;
+}
+
+/* ---- The memory ---- */
+
+static void free_opening(pco__opening *opening)
+{
+    pco__free((char *)(uintptr_t)opening->options.host);
+    pco__free((char *)(uintptr_t)opening->options.service);
+    pco__free((char *)(uintptr_t)opening->options.local_host);
+    pco__free((char *)(uintptr_t)opening->options.server_hostname);
+    pco__free(opening->local);
+    pco__free(opening->addresses);
+    pco__free(opening->attempts);
+    if (opening->options.ssl != NULL) {
+        pco_ssl_context_release(opening->options.ssl);
+    }
+    pco__free(opening);
+}
+
+/* Frees what is over, once nothing refers to it any more. */
+static void leave(pco__opening *opening)
+{
+    if (opening->request == NULL && opening->streams == 0) {
+        free_opening(opening);
+    }
+}
+
+static int copy_string(const char **text)
+{
+    const char *from = *text;
+    *text = from != NULL ? pco__strdup(from) : NULL;
+    return from == NULL || *text != NULL ? 0 : PCO_ENOMEM;
+}
+
+/* The opening's options still have the user's strings: what is not copied must not be freed. */
+static int copy_strings(pco_connection_options *options)
+{
+    const char **texts[] = {&options->host, &options->service, &options->local_host,
+                            &options->server_hostname};
+    int code = 0;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        if (code == 0) {
+            code = copy_string(texts[i]);
+        } else {
+            *texts[i] = NULL;
+        }
+    }
+    return code;
+}
+
+/* The addresses, which the opening owns from now on, are put in order. */
+static int set_addresses(pco__opening *opening, pco_address *addresses, size_t count)
+{
+    opening->addresses = addresses;
+    opening->count = count;
+    opening->attempts = pco__calloc(count * sizeof *opening->attempts);
+    if (opening->attempts == NULL) {
+        return PCO_ENOMEM;
+    }
+    pco__attempts_order(addresses, count, opening->options.interleave);
+    return 0;
+}
+
+static int copy_addresses(pco__opening *opening)
+{
+    size_t size = opening->options.addresses_count * sizeof(pco_address);
+    if (size == 0) {
+        return 0;
+    }
+    pco_address *copies = pco__malloc(size);
+    if (copies == NULL) {
+        return PCO_ENOMEM;
+    }
+    memcpy(copies, opening->options.addresses, size);
+    opening->options.addresses = NULL;
+    return set_addresses(opening, copies, opening->options.addresses_count);
+}
+
+/* ---- Sentences ---- */
+
+pco__purpose pco__opening_purpose(const pco__opening *opening)
+{
+    const pco_connection_options *options = &opening->options;
+    pco__purpose purpose;
+    const char *host = text_or_null(options->host);
+    if (has_sock(options)) {
+        snprintf(purpose.text, sizeof purpose.text, "use a socket as a connection");
+    } else if (options->addresses_count != 0) {
+        snprintf(purpose.text, sizeof purpose.text, "connect");
+    } else if (options->service != NULL) {
+        snprintf(purpose.text, sizeof purpose.text, "connect to %.60s service %.30s",
+                 host != NULL ? host : "this machine", options->service);
+    } else {
+        snprintf(purpose.text, sizeof purpose.text, "connect to %.80s port %d",
+                 host != NULL ? host : "this machine", options->port);
+    }
+    return purpose;
+}
+
+static const char *stage_name(const pco__opening *opening)
+{
+    switch (opening->stage) {
+    case PCO__OPENING_LOOKING_UP:
+        return "looking up names";
+    case PCO__OPENING_CONNECTING:
+        return "waiting for an answer";
+    default:
+        return "in the TLS handshake";
+    }
+}
+
+/* ---- The end ---- */
+
+void pco__opening_schedule(pco__opening *opening)
+{
+    pco__loop_schedule(opening->loop, &opening->task);
+}
+
+void pco__opening_tell(pco__opening *opening, int stage, const pco_address *address,
+                       const pco_error *error)
+{
+    if (opening->options.progress != NULL) {
+        opening->options.progress(stage, address, error, opening->options.context);
+    }
+}
+
+/* Nothing waits any more. */
+static void settle_down(pco__opening *opening)
+{
+    pco__loop_stop_timer(opening->loop, &opening->delay);
+    pco__loop_stop_timer(opening->loop, &opening->limit);
+    pco__loop_unschedule(opening->loop, &opening->task);
+    if (opening->lookup != NULL) {
+        pco__lookup_forget(opening->lookup);
+        opening->lookup = NULL;
+    }
+}
+
+void pco__opening_fail(pco__opening *opening, const pco_error *error)
+{
+    if (opening->stage >= PCO__OPENING_DECIDED) {
+        return;
+    }
+    opening->stage = PCO__OPENING_OVER;
+    opening->code = error->code;
+    opening->error = *error;
+    settle_down(opening);
+    pco__attempts_abort(opening, NULL);
+    if (opening->winner != NULL) {
+        pco_transport_abort(opening->winner->top);
+    }
+    pco__opening_schedule(opening);
+}
+
+static void fail_with(pco__opening *opening, int code, const char *sentence)
+{
+    pco_error error;
+    pco__purpose purpose = pco__opening_purpose(opening);
+    pco__error_set(&error, code, 0, "%s: %s", purpose.text, sentence);
+    pco__opening_fail(opening, &error);
+}
+
+static void cancel(pco_request *request)
+{
+    fail_with(of_request(request), PCO_ECANCELED, "it was canceled");
+}
+
+static void complete(pco_request *request)
+{
+    pco__opening *opening = of_request(request);
+    const pco_error *error = opening->code != 0 ? &opening->error : NULL;
+    opening->request->opening = NULL;
+    opening->request = NULL;
+    opening->connected(opening->transport, opening->protocol, error, opening->context);
+    leave(opening);
+}
+
+static void destroy(pco_request *request)
+{
+    pco__free(PCO__CONTAINER(request, pco__opening_request, base));
+}
+
+static const pco__request_class request_class = {
+    .cancel = cancel, .complete = complete, .destroy = destroy};
+
+/* The user is told by a task, where nothing more can come between. */
+static void limit_is_over(pco__timer *timer)
+{
+    pco__opening *opening = PCO__CONTAINER(timer, pco__opening, limit);
+    char sentence[80];
+    snprintf(sentence, sizeof sentence, "timed out after %g seconds (connect_timeout), %s",
+             opening->options.connect_timeout, stage_name(opening));
+    fail_with(opening, PCO_ETIMEDOUT, sentence);
+}
+
+/* ---- The connection is made ---- */
+
+static pco_protocol *make_protocol(pco__connection_owner *owner)
+{
+    pco__opening *opening = of_owner(owner);
+    if (opening->stage != PCO__OPENING_MAKING) {
+        return NULL;
+    }
+    opening->stage = PCO__OPENING_DECIDED;
+    settle_down(opening);
+    opening->protocol = opening->options.protocol;
+    if (opening->protocol == NULL) {
+        opening->protocol = opening->options.protocol_factory(opening->options.context);
+    }
+    if (opening->protocol == NULL || !pco__protocol_is_valid(opening->protocol)) {
+        const char *sentence = opening->protocol == NULL
+                                   ? "protocol_factory returned no protocol"
+                                   : "protocol_factory returned a protocol without a table of "
+                                     "methods, or whose size is not sizeof(pco_protocol_methods)";
+        opening->protocol = NULL;
+        opening->stage = PCO__OPENING_MAKING;
+        fail_with(opening, PCO_EINVAL, sentence);
+    }
+    return opening->protocol;
+}
+
+/* connection_made has returned: the stream is the opening's no longer. */
+static void made(pco__connection_owner *owner, pco_transport *transport)
+{
+    pco__opening *opening = of_owner(owner);
+    opening->stage = PCO__OPENING_OVER;
+    opening->winner = NULL;
+    opening->transport = transport;
+    pco__stream_disown(transport->stream);
+    opening->streams--;
+    pco__request_complete(&opening->request->base);
+}
+
+static void handshake_done(pco__connection_owner *owner, pco_transport *transport,
+                           const pco_error *error)
+{
+    (void)transport;
+    if (error != NULL) {
+        pco__opening *opening = of_owner(owner);
+        pco__purpose purpose = pco__opening_purpose(opening);
+        pco_error whole;
+        opening->winner = NULL; /* it ends by itself, once the peer has read the alert */
+        pco__error_set(&whole, error->code, error->system_code, "%s: %s", purpose.text,
+                       error->message);
+        pco__opening_fail(opening, &whole);
+    }
+}
+
+static void stream_ended(pco__owner *owner)
+{
+    pco__opening *opening = PCO__CONTAINER(owner, pco__opening, owner.base);
+    opening->streams--;
+    leave(opening);
+}
+
+static const pco__connection_class owner_class = {
+    .base = {.ended = stream_ended, .connected = pco__attempt_ended},
+    .make_protocol = make_protocol,
+    .made = made,
+    .handshake_done = handshake_done};
+
+static void make_connection(pco__opening *opening)
+{
+    pco__stream *stream = opening->winner;
+    pco_error error;
+    if (opening->options.ssl != NULL) {
+        pco_address peer;
+        bool known = pco_transport_get_peername(&stream->base, &peer) == 0;
+        pco__opening_tell(opening, PCO_CONNECTION_HANDSHAKE, known ? &peer : NULL, NULL);
+    }
+    if (opening->stage != PCO__OPENING_MAKING) {
+        return;
+    }
+    if (pco__connection_begin(&opening->owner, stream, &error) != 0) {
+        opening->winner = NULL;
+        pco__opening_fail(opening, &error);
+    }
+}
+
+void pco__opening_won(pco__opening *opening, pco__stream *stream)
+{
+    opening->stage = PCO__OPENING_MAKING;
+    opening->winner = stream;
+    pco__loop_stop_timer(opening->loop, &opening->delay);
+    pco__attempts_abort(opening, stream);
+    make_connection(opening);
+}
+
+/* ---- Names ---- */
+
+static int look_up(pco__opening *opening, const char *host, const char *service, int port,
+                   int flags, pco__looked_up *done)
+{
+    pco__place place = {.host = text_or_null(host),
+                        .service = service,
+                        .port = port,
+                        .family = opening->options.family,
+                        .flags = flags};
+    return pco__lookup_begin(opening->loop, &place, done, opening, &opening->lookup);
+}
+
+static void start_connecting(pco__opening *opening)
+{
+    opening->stage = PCO__OPENING_CONNECTING;
+    pco__attempts_go_on(opening);
+}
+
+static void found_remote(void *context, pco_address *addresses, size_t count,
+                         const pco_error *error)
+{
+    pco__opening *opening = context;
+    opening->lookup = NULL;
+    if (error != NULL) {
+        pco__opening_fail(opening, error);
+    } else if (set_addresses(opening, addresses, count) != 0) {
+        fail_with(opening, PCO_ENOMEM, pco_strerror(PCO_ENOMEM));
+    } else {
+        start_connecting(opening);
+    }
+}
+
+static void look_up_remote(pco__opening *opening)
+{
+    if (opening->addresses != NULL) {
+        start_connecting(opening);
+    } else if (look_up(opening, opening->options.host, opening->options.service,
+                       opening->options.port, opening->options.flags, found_remote) != 0) {
+        fail_with(opening, PCO_ENOMEM, pco_strerror(PCO_ENOMEM));
+    }
+}
+
+static void found_local(void *context, pco_address *addresses, size_t count, const pco_error *error)
+{
+    pco__opening *opening = context;
+    opening->lookup = NULL;
+    if (error != NULL) {
+        pco__opening_fail(opening, error);
+        return;
+    }
+    opening->local = addresses;
+    opening->local_count = count;
+    look_up_remote(opening);
+}
+
+/* A port alone to connect from: on all interfaces. */
+static int look_up_local(pco__opening *opening)
+{
+    const pco_connection_options *options = &opening->options;
+    const char *host = text_or_null(options->local_host);
+    int flags = options->flags | (host == NULL ? PCO_AI_PASSIVE : 0);
+    return look_up(opening, host, NULL, options->local_port, flags, found_local);
+}
+
+static void look_up_names(pco__opening *opening)
+{
+    const pco_connection_options *options = &opening->options;
+    if (opening->addresses == NULL || text_or_null(options->local_host) != NULL) {
+        pco__opening_tell(opening, PCO_CONNECTION_RESOLVING, NULL, NULL);
+    }
+    if (opening->stage != PCO__OPENING_LOOKING_UP) {
+        return;
+    }
+    if (text_or_null(options->local_host) == NULL && options->local_port == 0) {
+        look_up_remote(opening);
+    } else if (look_up_local(opening) != 0) {
+        fail_with(opening, PCO_ENOMEM, pco_strerror(PCO_ENOMEM));
+    }
+}
+
+/* ---- The beginning ---- */
+
+/* The opening's task: goes on with what comes next. */
+static void go_on(pco__task *task)
+{
+    pco__opening *opening = PCO__CONTAINER(task, pco__opening, task);
+    switch (opening->stage) {
+    case PCO__OPENING_LOOKING_UP:
+        look_up_names(opening);
+        break;
+    case PCO__OPENING_CONNECTING:
+        pco__attempts_go_on(opening);
+        break;
+    case PCO__OPENING_MAKING:
+        make_connection(opening);
+        break;
+    default:
+        if (opening->request != NULL) {
+            pco__request_complete(&opening->request->base);
+        }
+        break;
+    }
+}
+
+static int adopt_sock(pco__opening *opening, pco_error *error)
+{
+    const pco_connection_options *options = &opening->options;
+    const pco__network *network = network_of(opening->loop);
+    pco__backend *backend = opening->loop->backend;
+    bool was_blocking = false;
+    int code = network->adopt_connected(backend, options->sock, &was_blocking, error);
+    if (code != 0) {
+        return code;
+    }
+    code = pco__connection_new(&opening->owner, opening->loop, options->sock, NULL,
+                               &opening->winner, error);
+    if (code != 0 && was_blocking) {
+        network->make_blocking(backend, options->sock);
+    }
+    if (code == 0) {
+        network->prepare_connected(backend, options->sock, options->keep_alive == PCO_ON, true);
+        opening->streams++;
+        opening->stage = PCO__OPENING_MAKING;
+    }
+    return code;
+}
+
+static void set_up(pco__opening *opening, pco_loop *loop, bool is_client)
+{
+    const pco_connection_options *options = &opening->options;
+    pco__connection_owner *owner = &opening->owner;
+    opening->loop = loop;
+    opening->task.run = go_on;
+    opening->delay.fire = pco__attempts_delay_is_over;
+    opening->limit.fire = limit_is_over;
+    pco__connection_owner_init(owner, &owner_class);
+    owner->close_timeout = options->close_timeout;
+    owner->ssl = options->ssl;
+    owner->is_client = is_client;
+    owner->server_name =
+        options->server_hostname != NULL ? options->server_hostname : text_or_null(options->host);
+    owner->handshake_timeout = options->ssl_handshake_timeout;
+    owner->shutdown_timeout = options->ssl_shutdown_timeout;
+}
+
+/* All that can fail before the request has begun. */
+static int prepare(pco__opening *opening, pco_loop *loop, bool is_client, pco_error *error)
+{
+    if (opening->options.ssl != NULL) {
+        pco_ssl_context_retain(opening->options.ssl);
+    }
+    if (copy_strings(&opening->options) != 0 || copy_addresses(opening) != 0) {
+        return pco__error_describe(error, PCO_ENOMEM, 0, "open a connection");
+    }
+    set_up(opening, loop, is_client);
+    return has_sock(&opening->options) ? adopt_sock(opening, error) : 0;
+}
+
+static int open_connection(pco_loop *loop, const pco_connection_options *checked, bool is_client,
+                           pco_connected connected, void *context, pco_request **request,
+                           pco_error *error)
+{
+    pco__opening *opening = pco__calloc(sizeof *opening);
+    pco__opening_request *begun = pco__calloc(sizeof *begun);
+    if (opening == NULL || begun == NULL) {
+        pco__free(opening);
+        pco__free(begun);
+        return pco__error_describe(error, PCO_ENOMEM, 0, "open a connection");
+    }
+    opening->options = *checked;
+    opening->connected = connected;
+    opening->context = context;
+    int code = prepare(opening, loop, is_client, error);
+    if (code != 0) {
+        free_opening(opening);
+        pco__free(begun);
+        return code;
+    }
+    opening->request = begun;
+    begun->opening = opening;
+    pco__request_begin(loop, &begun->base, &request_class, request);
+    pco__loop_start_timer(loop, &opening->limit, opening->options.connect_timeout);
+    pco__opening_schedule(opening);
+    return 0;
+}
+
+static int check_call(pco_loop *loop, pco_connected connected, pco_error *error)
+{
+    pco__loop_check_thread(loop);
+    if (connected == NULL) {
+        return pco__error_set(error, PCO_EINVAL, 0, "a callback is required");
+    }
+    if (loop->freeing) {
+        return pco__error_set(error, PCO_ECLOSED, 0, "the loop is being freed");
+    }
+    return 0;
+}
+
+int pco_loop_create_connection(pco_loop *loop, const pco_connection_options *options,
+                               pco_connected connected, void *context, pco_request **request,
+                               pco_error *error)
+{
+    pco_connection_options checked;
+    int code = check_call(loop, connected, error);
+    if (code == 0) {
+        code = check(options, true, &checked, error);
+    }
+    if (code == 0) {
+        code = open_connection(loop, &checked, true, connected, context, request, error);
+    }
+    return code;
+}
+
+int pco_loop_connect_accepted_socket(pco_loop *loop, const pco_connection_options *options,
+                                     pco_connected connected, void *context, pco_request **request,
+                                     pco_error *error)
+{
+    pco_connection_options checked;
+    int code = check_call(loop, connected, error);
+    if (code == 0) {
+        code = check(options, false, &checked, error);
+    }
+    if (code == 0) {
+        code = open_connection(loop, &checked, false, connected, context, request, error);
+    }
+    return code;
+}

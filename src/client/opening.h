@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * opening.h: a connection that is being opened, for the files that do it:
+ *
+ *   create_connection.c   the options, the look-ups, the completion
+ *   attempts.c            which address is tried when, and which one wins
+ */
+#ifndef PCO_OPENING_H
+#define PCO_OPENING_H
+
+#include <portico/connection.h>
+
+#include "connection/connection.h"
+#include "loop/lookup.h"
+#include "loop/request.h"
+#include "loop/timer.h"
+
+/*
+ * LOOKING_UP -> CONNECTING -> MAKING -> DECIDED -> OVER. A socket of the user's begins at MAKING. A
+ * failure, a cancel and the time limit lead to OVER from everywhere but DECIDED: there the protocol
+ * was asked for, and there will be a connection.
+ */
+typedef enum pco__opening_stage {
+    PCO__OPENING_LOOKING_UP, /* local_host, then host */
+    PCO__OPENING_CONNECTING, /* attempts are under way */
+    PCO__OPENING_MAKING,     /* a socket is connected; TLS may be at work */
+    PCO__OPENING_DECIDED,    /* the protocol is being made, and connection_made called */
+    PCO__OPENING_OVER        /* how it ended is known: the completion is called, or will be soon */
+} pco__opening_stage;
+
+/* One address, tried. */
+typedef struct pco__attempt {
+    pco__stream *stream; /* while it is connecting */
+    uint64_t began;
+    unsigned selves; /* how often it met itself */
+    int error;       /* why it failed; 0: it has not */
+    int system_code;
+    const char *action; /* what failed, if not connecting: static */
+} pco__attempt;
+
+typedef struct pco__opening pco__opening;
+
+/* What the user has of it. */
+typedef struct pco__opening_request {
+    pco_request base;
+    pco__opening *opening; /* until it is complete */
+} pco__opening_request;
+
+struct pco__opening {
+    pco_loop *loop;
+    pco__opening_request *request;  /* NULL once it is complete */
+    pco__connection_owner owner;    /* of its streams */
+    pco_connection_options options; /* complete; strings and addresses are copies */
+    pco_connected connected;
+    void *context;
+    uint8_t stage;  /* pco__opening_stage */
+    bool may_go_on; /* the next address need not wait */
+
+    pco_lookup *lookup; /* under way, or NULL */
+    pco_address *local; /* the addresses of local_host */
+    size_t local_count;
+    pco_address *addresses; /* in the order in which they are tried */
+    pco__attempt *attempts; /* one of each */
+    size_t count;
+    size_t next;      /* the first that was not tried yet */
+    size_t in_flight; /* attempts that are connecting */
+    size_t streams;   /* its own that have not ended: until then the memory stays */
+    pco__stream *winner;
+    pco_transport *transport;
+    pco_protocol *protocol;
+
+    pco__task task;
+    pco__timer delay;
+    pco__timer limit;
+    double timeout;
+    int code; /* how it ended */
+    pco_error error;
+};
+
+/* ---- create_connection.c ---- */
+
+/* It ends with `error`, soon: what is under way is given up. */
+void pco__opening_fail(pco__opening *opening, const pco_error *error);
+
+/* Has its task run, which goes on with whatever comes next. */
+void pco__opening_schedule(pco__opening *opening);
+
+/* This stream is connected: makes the connection of it. */
+void pco__opening_won(pco__opening *opening, pco__stream *stream);
+
+/* Tells the user how far it is. The user may have canceled it afterwards. */
+void pco__opening_tell(pco__opening *opening, int stage, const pco_address *address,
+                       const pco_error *error);
+
+/* A few words for sentences: "connect to example.com port 80". */
+typedef struct pco__purpose {
+    char text[120];
+} pco__purpose;
+pco__purpose pco__opening_purpose(const pco__opening *opening);
+
+/* ---- attempts.c ---- */
+
+/* Puts the addresses in the order in which they are tried: see `interleave`. */
+void pco__attempts_order(pco_address *addresses, size_t count, int interleave);
+
+/* Goes on: begins what may begin, or fails if there is nothing left. */
+void pco__attempts_go_on(pco__opening *opening);
+
+/* Gives up those that are connecting, but `kept`. */
+void pco__attempts_abort(pco__opening *opening, const pco__stream *kept);
+
+/* pco__owner_class.connected of its streams. */
+void pco__attempt_ended(pco__owner *owner, pco__stream *stream, const pco__result *result);
+
+/* The delay's timer. */
+void pco__attempts_delay_is_over(pco__timer *timer);
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/* check.c: options that servers and outgoing connections have in common. */
+#include "connection/check.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <portico/address.h>
+#include <portico/resolver.h>
+
+#include "support/error.h"
+#include "support/options.h"
+
+#define HANDSHAKE_TIMEOUT 60.0
+#define SHUTDOWN_TIMEOUT 30.0
+#define CLOSE_TIMEOUT 30.0
+
+int pco__check_sock(pco_socket sock, int has_sock, pco_error *error)
+{
+    int code = pco__check_switch(has_sock, "has_sock", error);
+    if (code == 0 && has_sock == PCO_OFF && sock != 0 && sock != PCO_NO_SOCKET) {
+        code = pco__error_set(error, PCO_EINVAL, 0, "sock is given, and has_sock is PCO_OFF");
+    }
+    return code;
+}
+
+/* Checks a time limit of TLS and puts its default in place. */
+static int check_ssl_time(bool has_tls, double *seconds, double default_, const char *name,
+                          pco_error *error)
+{
+    bool given = !(*seconds >= 0 && *seconds <= 0);
+    if (given && !has_tls) {
+        return pco__error_set(error, PCO_EINVAL, 0, "%s is only meaningful with ssl", name);
+    }
+    int code = pco__check_seconds(*seconds, false, name, error);
+    if (code == 0 && !given) {
+        *seconds = default_;
+    }
+    return code;
+}
+
+int pco__check_times(bool has_tls, double *handshake, double *shutdown, double *close,
+                     pco_error *error)
+{
+    int code =
+        check_ssl_time(has_tls, handshake, HANDSHAKE_TIMEOUT, "ssl_handshake_timeout", error);
+    if (code == 0) {
+        code = check_ssl_time(has_tls, shutdown, SHUTDOWN_TIMEOUT, "ssl_shutdown_timeout", error);
+    }
+    if (code == 0) {
+        code = pco__check_seconds(*close, true, "close_timeout", error);
+    }
+    if (code == 0 && *close <= 0) {
+        *close = CLOSE_TIMEOUT;
+    }
+    return code;
+}
+
+int pco__check_port(int *port, const char **service, pco_error *error)
+{
+    if (*port < 0 || *port > 65535) {
+        return pco__error_set(error, PCO_EINVAL, 0, "port is %d, not from 0 to 65535", *port);
+    }
+    if (*service == NULL) {
+        return 0;
+    }
+    if (*port != 0) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "port and service cannot be given at the same time");
+    }
+    size_t digits = strspn(*service, "0123456789");
+    if ((*service)[0] == '\0' || (*service)[digits] != '\0') {
+        return 0;
+    }
+    long number = digits <= 5 ? strtol(*service, NULL, 10) : LONG_MAX;
+    if (number > 65535) {
+        return pco__error_set(error, PCO_EINVAL, 0, "service is %.40s, not from 0 to 65535",
+                              *service);
+    }
+    *port = (int)number;
+    *service = NULL;
+    return 0;
+}
+
+int pco__check_lookup(int family, int flags, pco_error *error)
+{
+    if (family != PCO_AF_UNSPEC && family != PCO_AF_INET && family != PCO_AF_INET6) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "family is %d, neither PCO_AF_UNSPEC, PCO_AF_INET nor PCO_AF_INET6",
+                              family);
+    }
+    const int known = PCO_AI_PASSIVE | PCO_AI_NUMERICHOST | PCO_AI_V4MAPPED | PCO_AI_ALL |
+                      PCO_AI_ADDRCONFIG | PCO_AI_NONE;
+    if ((flags & ~known) != 0) {
+        return pco__error_set(error, PCO_EINVAL, 0, "flags is %#x, which is not made of PCO_AI_*",
+                              (unsigned)flags);
+    }
+    return 0;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* check.h: options that servers and outgoing connections have in common: checks and defaults. */
+#ifndef PCO_CHECK_H
+#define PCO_CHECK_H
+
+#include <portico/base.h>
+
+/* Whether `sock` of an options struct is one. */
+static inline bool pco__is_sock(pco_socket sock, int has_sock)
+{
+    return has_sock == PCO_ON || (has_sock == PCO_DEFAULT && sock != 0 && sock != PCO_NO_SOCKET);
+}
+
+/* A sock that is given although has_sock says that there is none: PCO_EINVAL. */
+int pco__check_sock(pco_socket sock, int has_sock, pco_error *error);
+
+/* The time limits of a connection; those of TLS are given with TLS only. Puts defaults in place. */
+int pco__check_times(bool has_tls, double *handshake, double *shutdown, double *close,
+                     pco_error *error);
+
+/* A port, 0 allowed, or else a service; puts a service that is a number in the port's place. */
+int pco__check_port(int *port, const char **service, pco_error *error);
+
+/* What a look-up is restricted to: a family, and PCO_AI_*. */
+int pco__check_lookup(int family, int flags, pco_error *error);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lookup.h: a name becomes addresses without blocking: by the program's own resolver
+ * (portico/resolver.h), or by the system's on a thread of the lane for names. Literal addresses
+ * need neither.
+ */
+#ifndef PCO_LOOKUP_H
+#define PCO_LOOKUP_H
+
+#include <portico/resolver.h>
+
+#include "loop/loop.h"
+
+/* Where to. The strings are copied. */
+typedef struct pco__place {
+    const char *host;    /* NULL: loopback, or all interfaces with PCO_AI_PASSIVE */
+    const char *service; /* NULL: `port` counts */
+    int port;
+    int family;
+    int flags; /* PCO_AI_*, without PCO_AI_NONE */
+} pco__place;
+
+/*
+ * How a lookup ended, as a task of the loop's: with addresses, at least one, which come from
+ * pco__malloc and are the callee's from now on; or with an error, which is lent.
+ */
+typedef void pco__looked_up(void *context, pco_address *addresses, size_t count,
+                            const pco_error *error);
+
+/*
+ * Begins a lookup; `done` follows, once, not inside of this. Errors of the lookup are its: those of
+ * pco__network.resolve, and PCO_EAGAIN: no thread can be started. PCO_ENOMEM.
+ */
+int pco__lookup_begin(pco_loop *loop, const pco__place *place, pco__looked_up *done, void *context,
+                      pco_lookup **lookup);
+
+/* Nobody wants to know any more: `done` is not called. A thread that is at it is left to itself. */
+void pco__lookup_forget(pco_lookup *lookup);
+
+#endif
