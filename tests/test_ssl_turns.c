@@ -231,6 +231,31 @@ static void established_connections_have_their_turn_in_between(void **state)
     }
 }
 
+/* The clock stands still: a short record counts as 2 microseconds, one without data as 30. */
+static void records_too_short_to_be_timed_use_the_turn_up_as_well(void **state)
+{
+    size_t served = 0;
+    (void)state;
+    come(20);
+    run_to_the_end();
+    assert_all_opened_but(MOST);
+    fake_of(loop)->tick = 0;
+    for (size_t i = 0; i < 20; i++) {
+        assert_int_equal(SSL_key_update(peers[i].ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+        tls_peer_write(&peers[i], "?", 1);
+    }
+    speak(0, 20);
+    run_turns(loop, 1);
+    for (size_t i = 0; i < 20; i++) {
+        served += ends[i].protocol.length;
+    }
+    assert_int_equal(served, 16); /* 16 * 32 microseconds */
+    run_turns(loop, 1);
+    for (size_t i = 0; i < 20; i++) {
+        assert_int_equal(ends[i].protocol.length, 1);
+    }
+}
+
 static void the_loop_does_not_wait_while_a_handshake_does(void **state)
 {
     (void)state;
@@ -540,6 +565,7 @@ int main(void)
         TEST(eight_are_not_made_to_wait),
         TEST(those_who_come_first_are_served_first),
         TEST(established_connections_have_their_turn_in_between),
+        TEST(records_too_short_to_be_timed_use_the_turn_up_as_well),
         TEST(the_loop_does_not_wait_while_a_handshake_does),
         TEST(the_loop_waits_again_when_no_handshake_does),
         TEST(data_in_the_last_flight_is_delivered_after_the_wait),

@@ -50,6 +50,36 @@ static bool pass(pco__ssl_records *bounds, size_t whole, size_t length)
     return bounds->left == 0;
 }
 
+static size_t take(pco__ssl_input *input, char *to, size_t length)
+{
+    memcpy(to, input->data, length);
+    input->data += length;
+    input->length -= length;
+    return length;
+}
+
+/* The commonest: the input begins with a record that is all there. Returns its length, or 0. */
+static inline size_t whole_record(const pco__ssl_records *bounds, const pco__ssl_input *input)
+{
+    if (bounds->left != 0 || bounds->header_length != 0 || input->length < PCO__SSL_HEADER_SIZE) {
+        return 0;
+    }
+    size_t whole = PCO__SSL_HEADER_SIZE + (((size_t)input->data[3] << 8) | input->data[4]);
+    return whole <= input->length ? whole : 0;
+}
+
+/* A record that has come in part, or is read in parts. */
+static PCO__COLD int read_part(pco__ssl_call *call, char *to, size_t length, size_t *used)
+{
+    size_t whole = length_of_record(call->bounds, call->input);
+    length = length < whole ? length : whole;
+    *used = take(call->input, to, length < call->input->length ? length : call->input->length);
+    if (pass(call->bounds, whole, *used)) {
+        call->records++;
+    }
+    return 1;
+}
+
 static int bio_read(BIO *bio, char *to, size_t length, size_t *used)
 {
     pco__ssl_call *call = ((pco__ssl_loop *)BIO_get_data(bio))->call;
@@ -61,16 +91,12 @@ static int bio_read(BIO *bio, char *to, size_t length, size_t *used)
         BIO_set_retry_read(bio);
         return -1;
     }
-    size_t whole = length_of_record(call->bounds, input);
-    length = length < whole ? length : whole;
-    length = length < input->length ? length : input->length;
-    memcpy(to, input->data, length);
-    input->data += length;
-    input->length -= length;
-    if (pass(call->bounds, whole, length)) {
-        call->records++;
+    size_t whole = whole_record(call->bounds, input);
+    if (whole == 0 || whole > length) {
+        return read_part(call, to, length, used);
     }
-    *used = length;
+    *used = take(input, to, whole);
+    call->records++;
     return 1;
 }
 

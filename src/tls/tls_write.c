@@ -219,7 +219,9 @@ static int check_writable(const pco__ssl *ssl, bool *dropped)
 /* What is left waits; then goes on as far as it can. */
 static void go_on(pco__ssl *ssl)
 {
-    encrypt_queue(ssl);
+    if (ssl->queue.size != 0) {
+        encrypt_queue(ssl);
+    }
     pause_if_over(ssl);
 }
 

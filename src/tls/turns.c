@@ -15,7 +15,12 @@ uint64_t pco__ssl_step_begins(const pco__ssl_loop *shared)
 
 void pco__ssl_step_ends(pco__ssl_loop *shared, size_t line, uint64_t began)
 {
-    shared->lines[line].spent += pco__ssl_step_begins(shared) - began;
+    pco__ssl_step_counts(shared, line, pco__ssl_step_begins(shared) - began);
+}
+
+void pco__ssl_step_counts(pco__ssl_loop *shared, size_t line, uint64_t nanoseconds)
+{
+    shared->lines[line].spent += nanoseconds;
     pco__loop_schedule(shared->loop, &shared->turn);
 }
 

@@ -19,6 +19,9 @@ uint64_t pco__ssl_step_begins(const pco__ssl_loop *shared);
 /* After it: what it has taken counts. */
 void pco__ssl_step_ends(pco__ssl_loop *shared, size_t line, uint64_t began);
 
+/* Instead of both, for a step not worth two looks at the clock: it counts as so much. */
+void pco__ssl_step_counts(pco__ssl_loop *shared, size_t line, uint64_t nanoseconds);
+
 /* Whether one more step may be made in this turn. */
 bool pco__ssl_may_go_on(const pco__ssl_loop *shared, size_t line);
 
