@@ -745,6 +745,16 @@ static pco__sent try_send(pco__backend *backend, pco__io *io, const pco_buffer *
     return sent;
 }
 
+static pco__sent try_send_one(pco__backend *backend, pco__io *io, const void *data, size_t length)
+{
+    pco_buffer buffer = {.data = data, .length = length};
+
+    if (length >= PCO__SEND_ONE) {
+        die("try_send_one: %lu bytes", (unsigned long)length);
+    }
+    return try_send(backend, io, &buffer, 1);
+}
+
 static int64_t unsent(pco__backend *backend, const pco__io *io)
 {
     return owner_of(of(backend), io, "unsent")->unsent;
@@ -976,7 +986,8 @@ static const pco__network fake_network = {
         .name = (name_), .network = &fake_network, .accepts = (accepts_), .init = init,            \
         .fini = fini, .now = now, .poll = poll_fake, .wake = wake, .attach = attach,               \
         .detach = detach, .submit = submit, .cancel = cancel, .try_send = try_send,                \
-        .unsent = unsent, .shutdown_send = shutdown_send, .close = close_socket                    \
+        .try_send_one = try_send_one, .unsent = unsent, .shutdown_send = shutdown_send,            \
+        .close = close_socket                                                                      \
     }
 
 const pco__backend_class fake_backend_class = FAKE_CLASS("fake", 1);

@@ -109,8 +109,9 @@ typedef struct pco__poller {
         .fini = pco__reactor_fini, .now = pco__reactor_now, .poll = pco__reactor_poll,             \
         .wake = (wake_), .attach = pco__reactor_attach, .detach = pco__reactor_detach,             \
         .submit = pco__reactor_submit, .cancel = pco__reactor_cancel,                              \
-        .try_send = pco__reactor_try_send, .unsent = pco__reactor_unsent,                          \
-        .shutdown_send = pco__reactor_shutdown_send, .close = pco__reactor_close                   \
+        .try_send = pco__reactor_try_send, .try_send_one = pco__reactor_try_send_one,              \
+        .unsent = pco__reactor_unsent, .shutdown_send = pco__reactor_shutdown_send,                \
+        .close = pco__reactor_close                                                                \
     }
 
 /* reactor.c: the backend's functions, for PCO__REACTOR_CLASS. `self` is the pco__poller's. */
@@ -125,6 +126,8 @@ void pco__reactor_submit(pco__backend *backend, pco__op *op);
 void pco__reactor_cancel(pco__backend *backend, pco__op *op);
 pco__sent pco__reactor_try_send(pco__backend *backend, pco__io *io, const pco_buffer *buffers,
                                 size_t count);
+pco__sent pco__reactor_try_send_one(pco__backend *backend, pco__io *io, const void *data,
+                                    size_t length);
 int64_t pco__reactor_unsent(pco__backend *backend, const pco__io *io);
 int pco__reactor_shutdown_send(pco__backend *backend, pco__io *io);
 void pco__reactor_close(pco__backend *backend, pco__io *io, bool reset);

@@ -128,10 +128,16 @@ void pco__reactor_send(pco__reactor *reactor, pco__io *io)
     }
 }
 
-static PCO__COLD pco__sent try_send_many(pco__io *io, const pco_buffer *buffers, size_t count)
+pco__sent pco__reactor_try_send(pco__backend *backend, pco__io *io, const pco_buffer *buffers,
+                                size_t count)
 {
     parcel load;
 
+    (void)backend;
+    assert(io->private_.out == NULL && count > 0 && count <= PCO__SEND_BUFFERS);
+    if ((io->private_.ready & PCO__READY_OUT) == 0) {
+        return (pco__sent){.error = PCO_EAGAIN};
+    }
     load.count = load.total = 0;
     for (size_t i = 0; i < count; i++) {
         if (!add_part(&load, buffers[i].data, buffers[i].length)) {
@@ -141,28 +147,24 @@ static PCO__COLD pco__sent try_send_many(pco__io *io, const pco_buffer *buffers,
     return judge_send(io, send_parcel(io, &load), load.total);
 }
 
-/* send() did not take the whole of a single buffer. */
-static PCO__COLD pco__sent sent_otherwise(pco__io *io, ssize_t answer, const pco_buffer *buffer)
+/* send() did not take the whole. Where a signal has interrupted it, a SEND tries again. */
+static PCO__COLD pco__sent sent_otherwise(pco__io *io, ssize_t answer, size_t length)
 {
     bool interrupted = answer < 0 && errno == EINTR;
-    return interrupted ? try_send_many(io, buffer, 1) : judge_send(io, answer, buffer->length);
+    return interrupted ? (pco__sent){.error = PCO_EAGAIN} : judge_send(io, answer, length);
 }
 
-/* A single buffer that the system takes whole, the commonest by far, needs no list. */
-pco__sent pco__reactor_try_send(pco__backend *backend, pco__io *io, const pco_buffer *buffers,
-                                size_t count)
+pco__sent pco__reactor_try_send_one(pco__backend *backend, pco__io *io, const void *data,
+                                    size_t length)
 {
     (void)backend;
-    assert(io->private_.out == NULL && count > 0 && count <= PCO__SEND_BUFFERS);
+    assert(io->private_.out == NULL && length < PCO__SEND_ONE);
     if ((io->private_.ready & PCO__READY_OUT) == 0) {
         return (pco__sent){.error = PCO_EAGAIN};
     }
-    if (count != 1 || buffers->length > PCO__TRANSFER_LIMIT) {
-        return try_send_many(io, buffers, count);
+    ssize_t answer = send(pco__io_descriptor(io), data, length, MSG_NOSIGNAL);
+    if (answer != (ssize_t)length) {
+        return sent_otherwise(io, answer, length);
     }
-    ssize_t answer = send(pco__io_descriptor(io), buffers->data, buffers->length, MSG_NOSIGNAL);
-    if (answer != (ssize_t)buffers->length) {
-        return sent_otherwise(io, answer, buffers);
-    }
-    return (pco__sent){.length = buffers->length};
+    return (pco__sent){.length = length};
 }

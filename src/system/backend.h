@@ -206,6 +206,9 @@ typedef struct pco__backend_class {
     pco__sent (*try_send)(pco__backend *backend, pco__io *io, const pco_buffer *buffers,
                           size_t count);
 
+    /* The same with a single piece of memory, of less than PCO__SEND_ONE bytes. */
+    pco__sent (*try_send_one)(pco__backend *backend, pco__io *io, const void *data, size_t length);
+
     /*
      * How many sent bytes the system still holds, because the peer has not taken them; each byte
      * fewer is progress of a peer that is alive. PCO__UNSENT_UNKNOWN: it cannot tell. There SEND is
@@ -230,6 +233,9 @@ typedef struct pco__backend_class {
 
 /* The most buffers that try_send takes in one call. */
 #define PCO__SEND_BUFFERS 64
+
+/* What try_send_one takes is shorter. */
+#define PCO__SEND_ONE ((size_t)1024 * 1024)
 
 typedef void pco__submit(pco__backend *backend, pco__op *op);
 

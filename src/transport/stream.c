@@ -47,6 +47,7 @@ static void set_state(pco__stream *stream, pco__stream_state state)
     assert(state != PCO__STREAM_CLOSED || stream->state == PCO__STREAM_DRAINING);
     stream->state = (uint8_t)state;
     look_at_reading(stream);
+    pco__stream_look_at_writing(stream);
 }
 
 /* ---- The end ---- */
@@ -500,6 +501,7 @@ static int write_eof(pco_transport *transport)
     }
     if (!stream->eof_asked) {
         stream->eof_asked = true;
+        pco__stream_look_at_writing(stream);
         pco__stream_flush_cork(stream);
         if (stream->queue.head == NULL) {
             pco__stream_flushed(stream);

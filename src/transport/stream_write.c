@@ -24,41 +24,35 @@ static void send_corked(pco__stream *stream);
 
 /* ---- The corks ---- */
 
+static void send_first_cork(pco__hook *hook);
+static void send_corks(pco__hook *hook);
+
 /* Another cork than the first: a fresh one, or the one given first, when it has been sent. */
 static unsigned another_cork(pco__transports *home)
 {
-    unsigned fresh = home->corks_used;
+    unsigned fresh = home->more_corks + 1;
     if (fresh < PCO__CORKS && home->corks[fresh].memory == NULL) {
         home->corks[fresh].memory = pco__malloc_pages(PCO__CORK_SIZE);
     }
     if (fresh < PCO__CORKS && home->corks[fresh].memory != NULL) {
-        home->corks_used++;
+        home->more_corks++;
+        home->flush.run = send_corks;
         return fresh;
     }
     unsigned oldest = home->oldest_cork;
-    home->oldest_cork = oldest + 1 < home->corks_used ? oldest + 1 : 0;
+    home->oldest_cork = oldest < home->more_corks ? oldest + 1 : 0;
     if (home->corks[oldest].owner != NULL) {
         send_corked(home->corks[oldest].owner);
     }
     return oldest;
 }
 
-static inline void give_first_cork(pco__transports *home, pco__stream *stream)
-{
-    home->corks_used = 1;
-    home->backend->after_callback = &home->flush;
-    home->corks[0].owner = stream;
-    stream->cork = 1;
-}
-
 /* Gives the stream a cork, which is sent when the running callback returns. */
 static pco__cork *give_cork(pco__transports *home, pco__stream *stream)
 {
-    unsigned index = home->corks_used == 0 ? 0 : another_cork(home);
+    unsigned index = pco__has_corks(home) ? another_cork(home) : 0;
     pco__cork *cork = &home->corks[index];
-    if (home->corks_used == 0) {
-        give_first_cork(home, stream);
-    }
+    home->backend->after_callback = &home->flush; /* to send the only one took it away */
     cork->owner = stream;
     cork->length = 0;
     stream->cork = (uint8_t)(index + 1);
@@ -66,22 +60,17 @@ static pco__cork *give_cork(pco__transports *home, pco__stream *stream)
 }
 
 /* Takes the cork away from its owner, and returns what it holds, for a send that follows. */
-static inline pco_buffer empty_cork(pco__transports *home, pco__cork *cork)
-{
-    pco_buffer content = {.data = cork->memory, .length = cork->length};
-    cork->owner->cork = 0;
-    cork->owner = NULL;
-    if (home->corks_used == 1) {
-        home->corks_used = 0;
-        home->backend->after_callback = NULL;
-    }
-    return content;
-}
-
 static pco_buffer take_cork(pco__stream *stream)
 {
     pco__transports *home = stream->base.home;
-    return empty_cork(home, &home->corks[stream->cork - 1]);
+    pco__cork *cork = &home->corks[stream->cork - 1];
+    pco_buffer content = {.data = cork->memory, .length = cork->length};
+    stream->cork = 0;
+    cork->owner = NULL;
+    if (home->more_corks == 0) {
+        home->backend->after_callback = NULL;
+    }
+    return content;
 }
 
 static size_t corked_by(const pco__stream *stream)
@@ -125,6 +114,7 @@ static size_t total_of(const pco_buffer *buffers, size_t count)
 
 static void send_queue(pco__stream *stream)
 {
+    pco__stream_look_at_writing(stream);
     if (stream->queue.head != NULL && !stream->send.in_flight &&
         stream->state < PCO__STREAM_DRAINING) {
         pco__backend *backend = stream->base.home->backend;
@@ -195,57 +185,65 @@ bool pco__stream_sent(pco__op *op, const pco__result *result)
 /* ---- Sending ---- */
 
 /* Not all of the cork's content has left: the rest goes into the queue, or the connection fails. */
-static PCO__COLD void keep_corked(pco__stream *stream, const pco_buffer *corked, pco__sent sent)
+static PCO__COLD void keep_corked(pco__stream *stream, const void *data, size_t length,
+                                  pco__sent sent)
 {
+    pco_buffer corked = {.data = data, .length = length};
     if (sent.error != 0 && sent.error != PCO_EAGAIN) {
         pco__stream_fail(stream, sent.error, sent.system_code, NULL);
-    } else if (enqueue(stream, corked, 1, sent.length) != 0) {
+    } else if (enqueue(stream, &corked, 1, sent.length) != 0) {
         pco__stream_fail(stream, PCO_ENOMEM, 0, NULL);
     }
 }
 
 /* Sends what has just been taken from the stream's cork. */
-static inline void send_content(pco__stream *stream, pco_buffer corked)
+static inline void send_content(pco__stream *stream, const void *data, size_t length)
 {
     pco__backend *backend = stream->base.home->backend;
-    pco__sent sent = backend->class_->try_send(backend, &stream->io, &corked, 1);
-    if (sent.length != corked.length) {
-        keep_corked(stream, &corked, sent);
+    pco__sent sent = backend->class_->try_send_one(backend, &stream->io, data, length);
+    if (sent.length != length) {
+        keep_corked(stream, data, length, sent);
     }
 }
 
 /* Sends the stream's cork, which may hold nothing but is there. */
 static void send_corked(pco__stream *stream)
 {
-    send_content(stream, take_cork(stream));
+    pco_buffer content = take_cork(stream);
+    send_content(stream, content.data, content.length);
 }
 
-/* All corks are sent, in the order in which they were given. */
-static PCO__NOINLINE void send_corks(pco__transports *home)
+/* The transports' hook where several corks are used: all are sent, the one given first first. */
+static void send_corks(pco__hook *hook)
 {
-    unsigned used = home->corks_used;
+    pco__transports *home = PCO__CONTAINER(hook, pco__transports, flush);
+    unsigned last = home->more_corks;
     unsigned index = home->oldest_cork;
     home->backend->after_callback = NULL;
-    home->corks_used = 0;
+    home->flush.run = send_first_cork;
+    home->more_corks = 0;
     home->oldest_cork = 0;
-    for (unsigned i = 0; i < used; i++) {
+    for (unsigned i = 0; i <= last; i++) {
         if (home->corks[index].owner != NULL) {
             send_corked(home->corks[index].owner);
         }
-        index = index + 1 < used ? index + 1 : 0;
+        index = index < last ? index + 1 : 0;
     }
 }
 
 /* The transports' hook. Nearly always there is one cork. */
-void pco__cork_run_hook(pco__hook *hook)
+static void send_first_cork(pco__hook *hook)
 {
     pco__transports *home = PCO__CONTAINER(hook, pco__transports, flush);
-    if (home->corks_used != 1) {
-        send_corks(home);
-        return;
-    }
     pco__stream *stream = home->corks[0].owner;
-    send_content(stream, empty_cork(home, &home->corks[0]));
+    home->backend->after_callback = NULL;
+    stream->cork = 0;
+    send_content(stream, home->corks[0].memory, home->corks[0].length);
+}
+
+void pco__corks_init(pco__transports *home)
+{
+    home->flush.run = send_first_cork;
 }
 
 /*
@@ -277,7 +275,7 @@ static size_t send_now(pco__stream *stream, const pco_buffer *buffers, size_t co
     pco__sent sent = backend->class_->try_send(backend, &stream->io, all, all_count);
     bool failed = sent.error != 0 && sent.error != PCO_EAGAIN;
     if (failed || sent.length < corked) {
-        keep_corked(stream, all, sent);
+        keep_corked(stream, all[0].data, corked, sent);
         return 0;
     }
     return sent.length - corked;
@@ -334,7 +332,8 @@ void pco__stream_set_limits(pco__stream *stream, size_t high, size_t low)
 {
     stream->high = high;
     stream->low = low;
-    stream->corkable = (uint16_t)(high < LARGE_WRITE ? high : LARGE_WRITE - 1);
+    stream->small = (uint16_t)(high < LARGE_WRITE ? high : LARGE_WRITE - 1);
+    pco__stream_look_at_writing(stream);
 }
 
 void pco__stream_check_high_water(pco__stream *stream)
@@ -358,7 +357,7 @@ static int check_writable(const pco__stream *stream)
 /* Whether a write may wait for the running callback's end, without a system call. */
 static bool may_wait(const pco__stream *stream, size_t length)
 {
-    return length <= stream->corkable && fits_cork(stream, length) &&
+    return length <= stream->small && fits_cork(stream, length) &&
            corked_by(stream) + length <= stream->high;
 }
 
@@ -378,39 +377,17 @@ int pco__stream_writelines(pco__stream *stream, const pco_buffer *buffers, size_
     return code;
 }
 
-static PCO__COLD int write_otherwise(pco__stream *stream, const void *data, size_t length)
-{
-    pco_buffer buffer = {.data = data, .length = length};
-    return pco__stream_writelines(stream, &buffer, 1);
-}
-
-/* A small write to an open stream, in a callback that has written already: a broadcast, perhaps. */
-static PCO__NOINLINE int write_next(pco__stream *stream, const void *data, size_t length)
-{
-    if (stream->cork != 0) {
-        return write_otherwise(stream, data, length);
-    }
-    pco__cork *cork = give_cork(stream->base.home, stream);
-    cork->length = length;
-    memcpy(cork->memory, data, length);
-    return 0;
-}
-
-/* The commonest write by far, a small one, the first of the running callback, takes no detour. */
+/* What is small and the stream's first in this callback, though not the first of all, is corked. */
 int pco__stream_write(pco_transport *transport, const void *data, size_t length)
 {
     pco__stream *stream = transport->stream;
-    pco__transports *home = transport->home;
-    if (stream->state != PCO__STREAM_OPEN || stream->eof_asked || stream->queue.head != NULL ||
-        length > stream->corkable || length == 0) {
-        return write_otherwise(stream, data, length);
+    if (length == 0 || length > transport->corkable || stream->cork != 0) {
+        pco_buffer buffer = {.data = data, .length = length};
+        return pco__stream_writelines(stream, &buffer, 1);
     }
-    if (home->corks_used != 0) {
-        return write_next(stream, data, length);
-    }
-    give_first_cork(home, stream);
-    home->corks[0].length = length;
-    memcpy(home->corks[0].memory, data, length);
+    pco__cork *cork = give_cork(transport->home, stream);
+    cork->length = length;
+    memcpy(cork->memory, data, length);
     return 0;
 }
 
@@ -421,7 +398,11 @@ int pco__stream_append(pco__stream *stream, const void *data, size_t length, boo
         return PCO_ECLOSED;
     }
     if (!(ends && length >= LARGE_WRITE) && fits_cork(stream, length)) {
-        append_to_cork(stream, &buffer, 1);
+        if (pco__has_corks(stream->base.home)) {
+            append_to_cork(stream, &buffer, 1);
+        } else {
+            pco__cork_first(stream->base.home, stream, data, length);
+        }
         return 0;
     }
     int code = write_now(stream, &buffer, 1);

@@ -142,13 +142,24 @@ static PCO__COLD int write_carefully(pco_transport *transport, const void *data,
     return code;
 }
 
-int pco_transport_write(pco_transport *transport, const void *data, size_t length)
+static PCO__NOINLINE int write_otherwise(pco_transport *transport, const void *data, size_t length)
 {
     if (transport->stream == NULL || data == NULL || length > WAITING_MOST ||
         transport->home->loop->careful) {
         return write_carefully(transport, data, length);
     }
     return transport->class_->write(transport, data, length);
+}
+
+/* The commonest write by far, a small one, the first of the running callback, takes no detour. */
+int pco_transport_write(pco_transport *transport, const void *data, size_t length)
+{
+    if (length == 0 || length > transport->corkable || data == NULL ||
+        transport->home->loop->careful || pco__has_corks(transport->home)) {
+        return write_otherwise(transport, data, length);
+    }
+    pco__cork_first(transport->home, transport->stream, data, length);
+    return 0;
 }
 
 int pco_transport_writelines(pco_transport *transport, const pco_buffer *buffers, size_t count)

@@ -19,6 +19,8 @@
 #include "system/backend.h"
 #include "transport/queue.h"
 
+#include <string.h>
+
 typedef struct pco__stream pco__stream;
 typedef struct pco__transports pco__transports;
 
@@ -43,7 +45,7 @@ struct pco__transports {
     pco__backend *backend; /* the loop's */
     size_t count;          /* streams alive */
     pco__hook flush;       /* the backend's after_callback while corks are used */
-    unsigned corks_used;   /* the first so many were given in this callback */
+    unsigned more_corks;   /* the first is used, and so many more */
     unsigned oldest_cork;  /* of them, if more than these were asked for */
     pco__cork corks[PCO__CORKS];
     pco__link streams; /* pco_transport.link of streams without an owner */
@@ -140,6 +142,12 @@ struct pco_transport {
     pco__link link;         /* a stream: in its owner's list; closed: in home->shells */
     uint32_t references;
     bool reading_paused; /* by the user */
+
+    /*
+     * A write of at most so much needs no look at anything of the transport's own: it may wait in
+     * a cork that nobody uses. 0 where it does: see pco__stream_look_at_writing.
+     */
+    uint16_t corkable;
 };
 
 void pco__transport_init(pco_transport *transport, const pco__transport_class *class_,
@@ -214,12 +222,12 @@ struct pco__owner {
 struct pco__stream {
     pco_transport base;
     pco__io io;
-    pco__op receive;    /* RECV or WATCH */
-    pco__queue queue;   /* being sent, first to last */
-    uint16_t corkable;  /* the longest write that may wait in the cork: small, at most `high` */
-    uint8_t state;      /* pco__stream_state */
-    bool eof_asked : 1; /* write_eof was called; nothing may be written */
-    bool made : 1;      /* connection_made has been called */
+    pco__op receive;         /* RECV or WATCH */
+    pco__queue queue;        /* being sent, first to last */
+    uint16_t small;          /* the longest write that may wait in a cork: at most `high` */
+    uint8_t state;           /* pco__stream_state */
+    bool eof_asked : 1;      /* write_eof was called; nothing may be written */
+    bool made : 1;           /* connection_made has been called */
     bool writing_paused : 1; /* pause_writing was called last */
     bool eof_seen : 1;       /* the peer has closed its side */
     bool eof_delivered : 1;
@@ -310,8 +318,32 @@ void pco__stream_abort(pco__stream *stream, bool reset);
 
 /* ---- Writing (stream_write.c) ---- */
 
-/* The transports' hook: sends what the corks hold. */
-void pco__cork_run_hook(pco__hook *hook);
+/* Prepares the hook that sends what the corks hold. */
+void pco__corks_init(pco__transports *home);
+
+static inline bool pco__has_corks(const pco__transports *home)
+{
+    return home->backend->after_callback != NULL;
+}
+
+/* Gives the stream the first cork, while there are none, and fills it. */
+static inline void pco__cork_first(pco__transports *home, pco__stream *stream, const void *data,
+                                   size_t length)
+{
+    home->backend->after_callback = &home->flush;
+    home->corks[0].owner = stream;
+    home->corks[0].length = length;
+    stream->cork = 1;
+    memcpy(home->corks[0].memory, data, length);
+}
+
+/* The state, write_eof, the queue or its limits have changed: sets the transport's `corkable`. */
+static inline void pco__stream_look_at_writing(pco__stream *stream)
+{
+    bool plain =
+        stream->state == PCO__STREAM_OPEN && !stream->eof_asked && stream->queue.head == NULL;
+    stream->base.corkable = plain ? stream->small : 0;
+}
 
 /* Sends what the stream has in a cork. */
 void pco__stream_flush_cork(pco__stream *stream);

@@ -75,7 +75,7 @@ pco__transports *pco__transports_of(pco_loop *loop)
     made->resident.class_ = &transports_class;
     made->loop = loop;
     made->backend = loop->backend;
-    made->flush.run = pco__cork_run_hook;
+    pco__corks_init(made);
     pco__list_init(&made->streams);
     pco__list_init(&made->shells);
     pco__loop_move_in_first(loop, &made->resident);

@@ -971,6 +971,12 @@ static pco__sent iocp_try_send(pco__backend *backend, pco__io *io, const pco_buf
     return (pco__sent){.length = length};
 }
 
+static pco__sent iocp_try_send_one(pco__backend *backend, pco__io *io, const void *data,
+                                   size_t length)
+{
+    return iocp_try_send(backend, io, &(pco_buffer){.data = data, .length = length}, 1);
+}
+
 static int64_t iocp_unsent(pco__backend *backend, const pco__io *io)
 {
     (void)backend;
@@ -1083,6 +1089,7 @@ static const pco__backend_class iocp_class = {
     .submit = iocp_submit,
     .cancel = iocp_cancel,
     .try_send = iocp_try_send,
+    .try_send_one = iocp_try_send_one,
     .unsent = iocp_unsent,
     .shutdown_send = iocp_shutdown_send,
     .close = iocp_close,
