@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: MIT
+"""The programs of the documentation do what the documentation says of them.
+
+PORTICO_DOCUMENTATION is the folder of these programs, PORTICO_GUIDE the page docs/guide.md.
+"""
+
+import os
+import pathlib
+import re
+import shlex
+import ssl
+import subprocess
+import tempfile
+import unittest
+
+import support
+from support import PATIENCE, PeerTest, Server, needs_openssl, needs_signals, needs_tls, pattern
+from support import receive, receive_all, reset
+
+
+def setUpModule():
+    support.BIN = os.environ["PORTICO_DOCUMENTATION"]
+
+
+def guide():
+    return pathlib.Path(os.environ["PORTICO_GUIDE"]).read_text(encoding="utf-8")
+
+
+class ProgramTest(PeerTest):
+    def run_program(self, name, *arguments, **options):
+        try:
+            support.program(name)
+        except FileNotFoundError:
+            self.skipTest(f"{name} is not for this system or compiler")
+        server = Server(name, *arguments, **options)
+        self.addCleanup(server.stderr.close)
+        self.addCleanup(self.end, server)
+        return server
+
+    def end(self, server):
+        """Kills what has no end of its own, unless it has died already."""
+        if server.process.returncode is None:
+            self.assertIsNone(server.process.poll(), f"it has died: {server.errors()}")
+            server.kill()
+
+    def assert_answers(self, sock, question, answer):
+        sock.sendall(question)
+        self.assertEqual(receive(sock, len(answer)), answer)
+
+
+class Programs(ProgramTest):
+    def test_readme(self):
+        server = self.run_program("readme_portico")
+        self.assert_echoes(self.dial(server.address))
+
+    def test_first_server(self):
+        server = self.run_program("guide_your_first_server")
+        self.assert_echoes(self.dial(server.address))
+
+    def test_state_per_connection(self):
+        server = self.run_program("guide_state_per_connection")
+        one, two = self.dial(server.address), self.dial(server.address)
+        self.assert_answers(one, b"12345", b"5 bytes so far\n")
+        self.assert_answers(two, b"1", b"1 bytes so far\n")
+        self.assert_answers(one, b"67", b"7 bytes so far\n")
+        reset(one)
+        self.assert_answers(two, b"2", b"2 bytes so far\n")
+
+    @needs_tls
+    @needs_openssl
+    def test_tls(self):
+        with tempfile.TemporaryDirectory() as folder:
+            command = re.search(r"^    (openssl req (?:.*\\\n)*.*)$", guide(), re.MULTILINE)[1]
+            subprocess.run(shlex.split(command.replace("\\\n", " ")), cwd=folder, check=True,
+                           stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE)
+            server = self.run_program("guide_tls", cwd=folder)
+            context = ssl.create_default_context(cafile=os.path.join(folder, "server.pem"))
+
+        with context.wrap_socket(self.dial(server.address), server_hostname="localhost") as sock:
+            self.assertEqual(receive(sock, 8), sock.version().encode() + b"\n")
+            self.assert_echoes(sock)
+        plain = self.dial(server.address)
+        plain.sendall(b"no ClientHello, whatever else this is\n")
+        receive_all(plain)
+        with context.wrap_socket(self.dial(server.address), server_hostname="localhost") as sock:
+            self.assertEqual(len(receive(sock, 8)), 8)
+        self.assertRegex(server.errors(), r"^127\.0\.0\.1:\d+: ")
+
+    def test_flow_control(self):
+        server = self.run_program("guide_flow_control")
+        pump = support.Pump(self.dial(server.address))
+        pump.fill(64 << 20)
+        self.assert_echoes(self.dial(server.address))
+        pump.finish()
+
+    @needs_signals
+    def test_ending_a_program(self):
+        server = self.run_program("guide_ending_a_program")
+        sock = self.dial(server.address)
+        server.signal()
+        self.assertEqual(server.wait(), 0)
+        self.assertEqual(receive_all(sock), b"")
+
+    def test_timers(self):
+        server = self.run_program("guide_timers_and_callbacks")
+        sock = self.dial(server.address)
+        self.assert_echoes(sock)
+        self.assertEqual(receive_all(sock), b"")  # it is closed while nobody says anything
+
+
+class SendingAFile(ProgramTest):
+    def setUp(self):
+        super().setUp()
+        self.content = pattern(24 << 20)
+        with tempfile.NamedTemporaryFile(delete=False) as file:
+            file.write(self.content)
+        self.addCleanup(os.unlink, file.name)
+        self.server = self.run_program("guide_sending_a_file", file.name)
+        self.addCleanup(self.end, self.server)  # before the file is deleted
+
+    def test_the_file_arrives_whatever_the_others_do(self):
+        slow, leaver = self.dial(self.server.address), self.dial(self.server.address)
+        receive(leaver, 100)
+        reset(leaver)
+        self.assertEqual(receive_all(self.dial(self.server.address)), self.content)
+        self.assertEqual(receive_all(slow), self.content)
+
+
+@needs_signals
+class Worker(ProgramTest):
+    def setUp(self):
+        super().setUp()
+        self.server = self.run_program("guide_threads")
+
+    def test_answers_come_back_in_order(self):
+        sock = self.dial(self.server.address)
+        self.assert_answers(sock, b"97\n91\n0\n10",
+                            b"97 is prime\n91 is not prime\n0 is not prime\n")
+        self.assert_answers(sock, b"03\n", b"1003 is not prime\n")
+        self.server.signal()
+        self.assertEqual(self.server.wait(), 0)
+
+    def test_whoever_left_is_missed_by_nobody(self):
+        for _ in range(20):
+            sock = self.dial(self.server.address)
+            sock.sendall(b"1000000007\n" * 50)
+            reset(sock)
+        sock = self.dial(self.server.address)
+        self.assert_answers(sock, b"2\n", b"2 is prime\n")
+        sock.sendall(b"1000000007\n" * 50)
+        self.server.signal()  # with answers under way
+        self.assertEqual(self.server.wait(), 0, self.server.errors())
+
+
+class Cpp(ProgramTest):
+    def setUp(self):
+        super().setUp()
+        self.server = self.run_program("cpp_a_program")
+
+    def test_reminders_come_in_time_and_not_before(self):
+        sock = self.dial(self.server.address)
+        self.assert_answers(sock, b"0.2 tea\n0 cof", b" tea\n")
+        self.assert_answers(sock, b"fee\n", b" coffee\n")
+
+    def test_an_exception_ends_the_one_connection(self):
+        sock, other = self.dial(self.server.address), self.dial(self.server.address)
+        sock.sendall(b"soon tea\n")
+        self.assertEqual(receive_all(sock), b"")
+        self.assert_answers(other, b"0 tea\n", b" tea\n")
+        self.assertRegex(self.server.errors(), "stod")
+
+    @needs_signals
+    def test_what_is_under_way_ends_with_the_program(self):
+        left, stays = self.dial(self.server.address), self.dial(self.server.address)
+        left.sendall(b"0.1 tea\n1000 tea\n")
+        reset(left)
+        self.assert_answers(stays, b"1000 tea\n0.2 coffee\n", b" coffee\n")
+        self.server.signal()
+        self.assertEqual(self.server.wait(), 0, self.server.errors())
+
+
+if __name__ == "__main__":
+    unittest.main()
