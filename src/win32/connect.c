@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/* connect.c (Windows): ConnectEx, and what has to be done before and after it. */
+#include "win32/iocp.h"
+
+#include <string.h>
+
+#include "system/platform.h"
+
+/* Windows does not connect to the unspecified address; elsewhere that means this machine. */
+static void make_specific(pco__sockaddr *address)
+{
+    static const struct in6_addr any = IN6ADDR_ANY_INIT;
+    static const struct in6_addr loopback = IN6ADDR_LOOPBACK_INIT;
+    if (address->any.sa_family == AF_INET) {
+        if (address->in.sin_addr.s_addr == htonl(INADDR_ANY)) {
+            address->in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        }
+    } else if (memcmp(&address->in6.sin6_addr, &any, sizeof any) == 0) {
+        address->in6.sin6_addr = loopback;
+    }
+}
+
+static bool is_loopback(const pco__sockaddr *address)
+{
+    static const struct in6_addr loopback = IN6ADDR_LOOPBACK_INIT;
+    if (address->any.sa_family == AF_INET) {
+        return ntohl(address->in.sin_addr.s_addr) >> 24 == 127;
+    }
+    return memcmp(&address->in6.sin6_addr, &loopback, sizeof loopback) == 0;
+}
+
+/*
+ * Windows answers a refused SYN with another one, so that a connection to a port where nobody
+ * listens takes two seconds to fail, on the loopback too. Where this is not known it stays so.
+ */
+static void refuse_at_once(const pco__iocp *self, SOCKET sock)
+{
+    TCP_INITIAL_RTO_PARAMETERS parameters = {
+        .Rtt = TCP_INITIAL_RTO_UNSPECIFIED_RTT,
+        .MaxSynRetransmissions = self->syn_retransmissions,
+    };
+    DWORD length = 0;
+    WSAIoctl(sock, SIO_TCP_INITIAL_RTO, &parameters, sizeof parameters, NULL, 0, &length, NULL,
+             NULL);
+}
+
+int pco__iocp_start_connect(pco__iocp *self, pco__op *op, int *system_code)
+{
+    SOCKET sock = pco__io_socket(op->io);
+    pco__sockaddr remote = pco__sockaddr_from(op->with.address);
+    if (remote.any.sa_family == AF_UNSPEC || remote.any.sa_family != op->io->private_.family) {
+        return PCO_EAFNOSUPPORT;
+    }
+    bool is_ipv4 = remote.any.sa_family == AF_INET;
+    int length = is_ipv4 ? (int)sizeof remote.in : (int)sizeof remote.in6;
+    make_specific(&remote);
+    if (is_loopback(&remote)) {
+        refuse_at_once(self, sock);
+    }
+
+    /* ConnectEx wants a bound socket. WSAEINVAL: it is bound already. */
+    pco__sockaddr local;
+    memset(&local, 0, sizeof local);
+    local.any.sa_family = remote.any.sa_family;
+    if (bind(sock, &local.any, length) != 0 && WSAGetLastError() != WSAEINVAL) {
+        *system_code = WSAGetLastError();
+        return pco__error_from_system(*system_code);
+    }
+    return pco__iocp_started(
+        pco__iocp_extensions(self, remote.any.sa_family)
+            ->connect(sock, &remote.any, length, NULL, 0, NULL, pco__op_overlapped(op)),
+        system_code);
+}
+
+void pco__iocp_on_connect(pco__iocp *self, pco__op *op, int error, int system_code)
+{
+    /* Without this the socket cannot be shut down, and does not know its peer. */
+    if (error == 0 &&
+        setsockopt(pco__io_socket(op->io), SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, NULL, 0) != 0) {
+        system_code = WSAGetLastError();
+        error = pco__error_from_system(system_code);
+    }
+    pco__iocp_finish(self, op, error, system_code);
+}

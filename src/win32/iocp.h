@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * iocp.h: what the files of the completion port share. iocp.c has the port itself, its packets and
+ * its sockets; accept.c, connect.c, receive.c and send.c have each kind of operation: start_X
+ * begins it, on_X judges the packet that tells of its end.
+ */
+#ifndef PCO_WIN32_IOCP_H
+#define PCO_WIN32_IOCP_H
+
+#include "win32/win32.h"
+
+#include "system/backend.h"
+#include "support/list.h"
+
+/* How many ACCEPTs a listener has: enough that a burst of clients does not wait for the loop. */
+#define PCO__IOCP_ACCEPTS 32
+
+/* Who holds an operation. */
+enum {
+    PCO__STATE_IDLE,
+    PCO__STATE_STARTED,
+    PCO__STATE_KNOWN,
+    PCO__STATE_DELIVERING, /* get_buffer() is running */
+    PCO__STATE_HELD        /* a WATCH that can hear nothing more, until it is canceled */
+};
+
+/* Functions that each provider must be asked for. */
+typedef struct pco__extensions {
+    LPFN_ACCEPTEX accept;
+    LPFN_GETACCEPTEXSOCKADDRS accept_addresses;
+    LPFN_CONNECTEX connect;
+} pco__extensions;
+
+typedef struct pco__iocp {
+    pco__backend base;
+    HANDLE port;
+    volatile LONG wanted;          /* by wake(), from any thread: WANT_* of iocp.c */
+    pco__link known;               /* the KNOWN operations */
+    pco__link canceled;            /* those STARTED that were canceled since `look_at` was set... */
+    pco__link overdue;             /* ...and before */
+    uint64_t look_at;              /* when those overdue lose their sockets */
+    pco__extensions extensions[2]; /* for IPv4 and IPv6; loaded when first needed */
+    UCHAR syn_retransmissions;
+    bool has_file_handles;
+    size_t attached;
+    size_t buffer_size;
+    unsigned char *buffer; /* what a RECV lends */
+} pco__iocp;
+
+static inline pco__iocp *pco__iocp_of(pco__backend *backend)
+{
+    return (pco__iocp *)backend;
+}
+
+static inline pco__extensions *pco__iocp_extensions(pco__iocp *self, int family)
+{
+    return &self->extensions[family == AF_INET6];
+}
+
+static inline OVERLAPPED *pco__op_overlapped(pco__op *op)
+{
+    return (OVERLAPPED *)op->private_.overlapped;
+}
+
+static inline SOCKET pco__io_socket(const pco__io *io)
+{
+    return (SOCKET)io->socket;
+}
+
+/*
+ * There is no socket any more: the owner of a listener has closed it, with accepts in flight that
+ * come back one by one; or it was taken away from its operations, see close_overdue in iocp.c.
+ */
+static inline bool pco__io_is_closed(const pco__io *io)
+{
+    return io->socket == PCO_NO_SOCKET;
+}
+
+/*
+ * On a connection, Windows tells by WSAECONNABORTED that its own side has given up, because what it
+ * sent was never acknowledged, say. Elsewhere a lost connection has one name.
+ */
+static inline int pco__stream_error(int error)
+{
+    return error == PCO_ECONNABORTED ? PCO_ECONNRESET : error;
+}
+
+/* ---- iocp.c ---- */
+
+/* Ends an operation; finish: what has no result but how it ended. Run done(). */
+void pco__iocp_complete(pco__iocp *self, pco__op *op, const pco__result *result);
+void pco__iocp_finish(pco__iocp *self, pco__op *op, int error, int system_code);
+
+/*
+ * Judges a call that was given an OVERLAPPED: 0 if a packet will come. There, WSAEWOULDBLOCK does
+ * not mean "try again" but that too many operations are in flight.
+ */
+int pco__iocp_started(bool success, int *system_code);
+
+/* Starts an operation that has turned out to have no result yet once more. */
+void pco__iocp_start_again(pco__iocp *self, pco__op *op);
+
+void pco__iocp_cancel(pco__backend *backend, pco__op *op);
+
+/* ---- The operations. start_X returns 0 if a packet will come, or else what went wrong. ---- */
+
+/* accept.c: what a listener's ACCEPTs need, from the beginning, so that none lacks memory later. */
+typedef struct pco__accept_pool pco__accept_pool;
+pco__accept_pool *pco__accept_pool_new(void);
+
+/* accept.c: whoever submits an ACCEPT tries anew, whatever has failed before. */
+void pco__iocp_accept_anew(pco__op *op);
+int pco__iocp_start_accept(pco__iocp *self, pco__op *op, int *system_code);
+
+/* accept.c: the end of an ACCEPT that is KNOWN. */
+void pco__iocp_on_known_accept(pco__iocp *self, pco__op *op);
+void pco__iocp_on_accept(pco__iocp *self, pco__op *op, int error, int system_code);
+
+/* accept.c: cancels the ACCEPTs of a listener that is being closed. */
+void pco__iocp_cancel_accepts(pco__backend *backend, pco__accept_pool *pool);
+
+int pco__iocp_start_connect(pco__iocp *self, pco__op *op, int *system_code);
+void pco__iocp_on_connect(pco__iocp *self, pco__op *op, int error, int system_code);
+
+/* receive.c, RECV and WATCH. */
+int pco__iocp_start_receive(pco__op *op, int *system_code);
+void pco__iocp_on_receive(pco__iocp *self, pco__op *op, int error, int system_code);
+void pco__iocp_on_watch(pco__iocp *self, pco__op *op, int error, int system_code);
+
+int pco__iocp_start_send(pco__op *op, int *system_code);
+void pco__iocp_on_send(pco__iocp *self, pco__op *op, int error, int system_code);
+
+/* send.c: as in pco__backend_class. */
+pco__sent pco__iocp_try_send(pco__backend *backend, pco__io *io, const pco_buffer *buffers,
+                             size_t count);
+pco__sent pco__iocp_try_send_one(pco__backend *backend, pco__io *io, const void *data,
+                                 size_t length);
+int64_t pco__iocp_unsent(pco__backend *backend, const pco__io *io);
+
+#endif
