@@ -265,7 +265,6 @@ int pco__loop_new(const pco_loop_options *given, const pco__backend_class *backe
     made->thread = pco__thread_id();
     pco__list_init(&made->ready);
     pco__list_init(&made->running);
-    pco__list_init(&made->posted);
     pco__list_init(&made->residents);
     *loop = made;
     return 0;
@@ -314,7 +313,7 @@ int pco_loop_free(pco_loop *loop)
     loop->freeing = true;
     end_residents(loop);
     while (!residents_have_ended(loop) || !pco__list_is_empty(&loop->ready) ||
-           pco__flag_is_raised(&loop->has_posted)) {
+           !pco__inbox_is_empty(&loop->posted)) {
         pco__loop_turn_of_freeing(loop);
     }
     pco__loop_drop_timers(loop);

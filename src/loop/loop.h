@@ -15,6 +15,7 @@
 #include "loop/task.h"
 #include "loop/timer.h"
 #include "support/compiler.h"
+#include "support/inbox.h"
 #include "support/list.h"
 #include "support/options.h"
 #include "system/backend.h"
@@ -34,9 +35,8 @@ struct pco_loop {
     double slow_callback_duration;
     uintptr_t thread;
 
-    pco__mutex *mutex; /* guards `posted`, where other threads leave their tasks */
-    pco__link posted;
-    pco__flag has_posted; /* `posted` is not empty */
+    pco__inbox posted; /* where other threads and signal handlers leave their tasks */
+    pco__mutex *mutex; /* guards what handle.c says */
 
     pco_exception_handler exception_handler;
     void *exception_context;
@@ -69,7 +69,7 @@ void pco__loop_schedule_last(pco_loop *loop, pco__task *task);
 /* Takes a task out of the queue; nothing happens if it is in none. */
 void pco__loop_unschedule(pco_loop *loop, pco__task *task);
 
-/* From any thread: queues a task of the caller's, which is not queued. */
+/* From any thread, or a signal handler: queues a task of the caller's, which is not queued. */
 void pco__loop_post(pco_loop *loop, pco__task *task);
 
 /* Starts `timer` to fire `seconds` (not NaN, not negative) from now; INFINITY does not start it. */

@@ -6,9 +6,9 @@
  * output; then the timers that are due join the queue of tasks; then exactly the tasks that are in
  * the queue at that moment run. What they queue waits for the next turn.
  *
- * There is one queue, so tasks run in the order in which they were queued. What other threads post
- * waits in a list under a mutex, and joins the queue before anything else does: a flag says without
- * the mutex whether there is something.
+ * There is one queue, so tasks run in the order in which they were queued. What other threads post,
+ * and signal handlers, waits in an inbox without a lock, and joins the queue before anything else
+ * does.
  */
 #include "loop/loop.h"
 
@@ -63,16 +63,13 @@ void pco__loop_stop_timer(pco_loop *loop, pco__timer *timer)
 
 static PCO__COLD void take_posted(pco_loop *loop)
 {
-    pco__mutex_lock(loop->mutex);
-    pco__list_move(&loop->posted, &loop->ready);
-    pco__flag_set(&loop->has_posted, false);
-    pco__mutex_unlock(loop->mutex);
+    pco__inbox_take(&loop->posted, &loop->ready);
 }
 
 /* What other threads have posted before this moment comes before what is queued after it. */
 static inline void let_posted_in(pco_loop *loop)
 {
-    if (pco__flag_is_raised(&loop->has_posted)) {
+    if (!pco__inbox_is_empty(&loop->posted)) {
         take_posted(loop);
     }
 }
@@ -99,12 +96,7 @@ void pco__loop_unschedule(pco_loop *loop, pco__task *task)
 
 void pco__loop_post(pco_loop *loop, pco__task *task)
 {
-    pco__mutex_lock(loop->mutex);
-    bool first = pco__list_is_empty(&loop->posted);
-    pco__list_append(&loop->posted, &task->link);
-    pco__flag_set(&loop->has_posted, true);
-    pco__mutex_unlock(loop->mutex);
-    if (first) {
+    if (pco__inbox_add(&loop->posted, &task->link)) {
         loop->backend->class_->wake(loop->backend, false);
     }
 }

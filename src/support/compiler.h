@@ -10,8 +10,12 @@
 /* The names that Microsoft's compiler has for what gcc and clang call __atomic. */
 #if !defined(__GNUC__)
 long _InterlockedExchange(long volatile *target, long value);
+long _InterlockedExchangeAdd(long volatile *target, long value);
 long _InterlockedOr(long volatile *target, long value);
-#pragma intrinsic(_InterlockedExchange, _InterlockedOr)
+void *_InterlockedExchangePointer(void *volatile *target, void *value);
+void *_InterlockedCompareExchangePointer(void *volatile *target, void *value, void *expected);
+#pragma intrinsic(_InterlockedExchange, _InterlockedExchangeAdd, _InterlockedOr)
+#pragma intrinsic(_InterlockedExchangePointer, _InterlockedCompareExchangePointer)
 #endif
 
 /*
@@ -49,6 +53,57 @@ static inline void pco__flag_set(pco__flag *flag, bool raised)
     __atomic_store_n(&flag->raised, raised, __ATOMIC_RELEASE);
 #else
     _InterlockedExchange(&flag->raised, raised);
+#endif
+}
+
+/* A number that several threads change without a lock, signal handlers among them. */
+typedef struct pco__count {
+    long value;
+} pco__count;
+
+/* Adds, and returns what it was before. Who sees the sum sees what was written before it. */
+static inline long pco__count_add(pco__count *count, long difference)
+{
+#if defined(__GNUC__)
+    return __atomic_fetch_add(&count->value, difference, __ATOMIC_ACQ_REL);
+#else
+    return _InterlockedExchangeAdd(&count->value, difference);
+#endif
+}
+
+/* A pointer that several threads change without a lock, signal handlers among them. */
+typedef struct pco__shared {
+    void *pointer;
+} pco__shared;
+
+static inline void *pco__shared_get(const pco__shared *shared)
+{
+#if defined(__GNUC__)
+    return __atomic_load_n(&shared->pointer, __ATOMIC_ACQUIRE);
+#else
+    void *volatile *target = (void *volatile *)(uintptr_t)&shared->pointer;
+    return _InterlockedCompareExchangePointer(target, NULL, NULL);
+#endif
+}
+
+/* Returns what it was before. */
+static inline void *pco__shared_exchange(pco__shared *shared, void *pointer)
+{
+#if defined(__GNUC__)
+    return __atomic_exchange_n(&shared->pointer, pointer, __ATOMIC_ACQ_REL);
+#else
+    return _InterlockedExchangePointer(&shared->pointer, pointer);
+#endif
+}
+
+/* Changes it if it is still what is expected, and returns whether it was. */
+static inline bool pco__shared_replace(pco__shared *shared, void *expected, void *pointer)
+{
+#if defined(__GNUC__)
+    return __atomic_compare_exchange_n(&shared->pointer, &expected, pointer, false,
+                                       __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+#else
+    return _InterlockedCompareExchangePointer(&shared->pointer, pointer, expected) == expected;
 #endif
 }
 
