@@ -12,6 +12,7 @@
 #include <portico/error.h>
 #include <portico/address.h>
 #include <portico/loop.h>
+#include <portico/signal.h>
 #include <portico/request.h>
 #include <portico/resolver.h>
 #include <portico/protocol.h>

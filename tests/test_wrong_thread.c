@@ -42,6 +42,12 @@ static void closed(pco_server *of, void *context)
     (void)context;
 }
 
+static void signaled(int number, void *context)
+{
+    (void)number;
+    (void)context;
+}
+
 static bool is_so(void *context)
 {
     (void)context;
@@ -120,6 +126,8 @@ static size_t low;
     X(call_exception_handler, pco_loop_call_exception_handler, (loop, &what))                      \
     X(get_debug, pco_loop_get_debug, (loop))                                                       \
     X(set_debug, pco_loop_set_debug, (loop, false))                                                \
+    X(add_signal_handler, pco_loop_add_signal_handler, (loop, PCO_SIGINT, signaled, NULL, NULL))   \
+    X(remove_signal_handler, pco_loop_remove_signal_handler, (loop, PCO_SIGINT))                   \
     X(handle_cancel, pco_handle_cancel, (handle))                                                  \
     X(handle_cancelled, pco_handle_cancelled, (handle))                                            \
     X(handle_when, pco_handle_when, (handle))                                                      \

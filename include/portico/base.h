@@ -77,7 +77,9 @@ PCO_API const char *pco_version(void);
  * see CRYPTO_set_mem_functions). They have the meaning of C's malloc, realloc and free, and must
  * be callable from every thread that uses the library. All three, or PCO_EINVAL; three NULLs
  * bring the standard ones back. Call it before anything else of the library, and again only when
- * nothing of the library exists: it is the one piece of global state.
+ * nothing of the library exists. It is one of two pieces of state that the library has for the
+ * whole process; the other is who handles signals (portico/signal.h), since a process has one
+ * handler for each.
  */
 PCO_API int pco_set_allocator(void *(*allocate)(size_t size),
                               void *(*reallocate)(void *memory, size_t size),

@@ -50,8 +50,9 @@ typedef struct pco_loop_options {
  * last is its thread (until then, the one that made it). So pco_loop_run_* and pco_loop_free are
  * for any thread while the loop does not run. A process made by fork() must not touch the loops of
  * its parent, not even to free them; what its signal handlers ask for, pco_loop_stop above all, is
- * ignored on POSIX. It holds duplicates of their sockets until it ends or calls exec: a connection
- * that is closed here ends for the peer only then. `options` may be NULL.
+ * ignored on POSIX, and they hear of none of its signals (portico/signal.h). It holds duplicates of
+ * their sockets until it ends or calls exec: a connection that is closed here ends for the peer
+ * only then. `options` may be NULL.
  * PCO_EINVAL: an option out of range, or a backend that does not exist here. PCO_ENOTSUP: the
  * backend that was asked for exists but the system refuses it. PCO_ENOMEM, PCO_EMFILE.
  */
@@ -87,8 +88,8 @@ PCO_API int pco_loop_run_until(pco_loop *loop, pco_condition condition, void *co
  * Ends pco_loop_run_* when the current turn is over; input and output that is ready by then may be
  * served once more. Called while the loop does not run, or in the turn with which
  * pco_loop_run_once or _until ends anyway, the next run ends after one turn. Any thread; also from
- * a signal handler, which makes a graceful end of a program two lines of standard C:
- * signal(SIGINT, handler), and pco_loop_stop in the handler.
+ * a signal handler of your own. (To end a program by a signal there is
+ * pco_server_serve_until_signal, and pco_loop_add_signal_handler.)
  */
 PCO_API void pco_loop_stop(pco_loop *loop);
 
