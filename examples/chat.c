@@ -13,7 +13,6 @@
  */
 #include <portico.h>
 
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -202,46 +201,10 @@ static pco_protocol *make_guest(void *context)
 
 /* ---- The program, as in echo_server.c ---- */
 
-static pco_loop *the_loop;
-
-static void stop_on_signal(int number)
+static void print_addresses(void *context)
 {
-    signal(number, stop_on_signal);
-    pco_loop_stop(the_loop);
-}
+    const pco_server *server = context;
 
-#ifdef SIGBREAK
-static void stop_on_break(int number)
-{
-    pco_loop *waiting = NULL;
-
-    stop_on_signal(number);
-    signal(number, stop_on_break);
-    if (pco_loop_new(NULL, &waiting, NULL) == 0) {
-        pco_loop_run_forever(waiting);
-    }
-}
-#endif
-
-static void handle_signals(void (*handler)(int))
-{
-    signal(SIGINT, handler);
-    signal(SIGTERM, handler);
-#ifdef SIGBREAK
-    signal(SIGBREAK, handler == SIG_IGN ? SIG_IGN : stop_on_break);
-#endif
-}
-
-static void stop_when_closed(pco_server *server, void *context)
-{
-    (void)server;
-    pco_loop_stop(context);
-}
-
-static void serve(pco_loop *loop, pco_server *server)
-{
-    the_loop = loop;
-    handle_signals(stop_on_signal);
     for (size_t i = 0; i < pco_server_get_socket_count(server); i++) {
         pco_address address;
         char name[PCO_ADDRESS_TEXT_SIZE];
@@ -252,13 +215,6 @@ static void serve(pco_loop *loop, pco_server *server)
         }
     }
     fflush(stdout);
-    pco_loop_run_forever(loop);
-
-    if (pco_server_shutdown(server, 5) == 0 &&
-        pco_server_wait_closed(server, stop_when_closed, loop) == 0) {
-        pco_loop_run_forever(loop);
-    }
-    handle_signals(SIG_IGN);
 }
 
 /* Reads a number from 0 to `most`. */
@@ -335,8 +291,10 @@ int main(int argc, char **argv)
         err = pco_loop_create_server(loop, &options, &server, &error);
     }
     if (err == 0) {
-        serve(loop, server);
-    } else {
+        pco_loop_call_soon(loop, print_addresses, server, NULL);
+        err = pco_server_serve_until_signal(server, 5, &error);
+    }
+    if (err != 0) {
         fprintf(stderr, "chat: %s\n", error.message);
     }
 

@@ -12,7 +12,6 @@
 #include <portico.h>
 
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,48 +201,6 @@ static void read_settings(settings *set, char **argv)
 
 /* ---- The program ---- */
 
-static pco_loop *the_loop; /* a signal handler has no context of its own */
-
-/* pco_loop_stop is one of the few functions that a signal handler may call. */
-static void stop_on_signal(int number)
-{
-    signal(number, stop_on_signal); /* some systems forget the handler at the first signal */
-    pco_loop_stop(the_loop);
-}
-
-#ifdef SIGBREAK
-/*
- * On Windows: Ctrl-Break, or the console is being closed, and then the program is ended as soon as
- * this returns. It runs on a thread of its own, so it waits there, in a loop that nobody stops,
- * while main() ends everything in order. Windows gives it some 5 seconds for that.
- */
-static void stop_on_break(int number)
-{
-    pco_loop *waiting = NULL;
-
-    stop_on_signal(number);
-    signal(number, stop_on_break);
-    if (pco_loop_new(NULL, &waiting, NULL) == 0) {
-        pco_loop_run_forever(waiting);
-    }
-}
-#endif
-
-static void handle_signals(void (*handler)(int))
-{
-    signal(SIGINT, handler);
-    signal(SIGTERM, handler);
-#ifdef SIGBREAK
-    signal(SIGBREAK, handler == SIG_IGN ? SIG_IGN : stop_on_break);
-#endif
-}
-
-static void stop_when_closed(pco_server *server, void *context)
-{
-    (void)server;
-    pco_loop_stop(context);
-}
-
 /* Trouble that no call can return, such as "too many open files" while accepting. */
 static void report(pco_loop *loop, const pco_exception_context *what, void *context)
 {
@@ -254,8 +211,10 @@ static void report(pco_loop *loop, const pco_exception_context *what, void *cont
 }
 
 /* With port 0 the system has chosen one: only the sockets know. */
-static void print_addresses(const pco_server *server)
+static void print_addresses(void *context)
 {
+    const pco_server *server = context;
+
     for (size_t i = 0; i < pco_server_get_socket_count(server); i++) {
         pco_address address;
         char name[PCO_ADDRESS_TEXT_SIZE];
@@ -266,22 +225,6 @@ static void print_addresses(const pco_server *server)
         }
     }
     fflush(stdout);
-}
-
-/* Serves until a signal comes, then closes politely, for 5 seconds at most. */
-static void serve(pco_loop *loop, pco_server *server)
-{
-    the_loop = loop;
-    handle_signals(stop_on_signal);
-    print_addresses(server);
-    pco_loop_run_forever(loop);
-
-    /* A second signal, while the clients say goodbye, ends this at once. */
-    if (pco_server_shutdown(server, 5) == 0 &&
-        pco_server_wait_closed(server, stop_when_closed, loop) == 0) {
-        pco_loop_run_forever(loop);
-    }
-    handle_signals(SIG_IGN);
 }
 
 int main(int argc, char **argv)
@@ -303,8 +246,12 @@ int main(int argc, char **argv)
         err = pco_loop_create_server(loop, &set.server, &server, &error);
     }
     if (err == 0) {
-        serve(loop, server);
-    } else {
+        /* From the loop: whoever reads them may connect, and end the program, from then on. */
+        pco_loop_call_soon(loop, print_addresses, server, NULL);
+        /* Until Ctrl-C, and then 5 seconds for the clients; a second Ctrl-C does not wait. */
+        err = pco_server_serve_until_signal(server, 5, &error);
+    }
+    if (err != 0) {
         fprintf(stderr, "echo_server: %s\n", error.message);
     }
 

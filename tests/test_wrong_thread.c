@@ -139,6 +139,7 @@ static size_t low;
     X(server_get_sockname, pco_server_get_sockname, (server, 0, &address))                         \
     X(server_start_serving, pco_server_start_serving, (server, NULL))                              \
     X(server_serve_forever, pco_server_serve_forever, (server, NULL))                              \
+    X(server_serve_until_signal, pco_server_serve_until_signal, (server, 0, NULL))                 \
     X(server_is_serving, pco_server_is_serving, (server))                                          \
     X(server_close, pco_server_close, (server))                                                    \
     X(server_close_clients, pco_server_close_clients, (server))                                    \

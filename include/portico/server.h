@@ -188,6 +188,20 @@ PCO_API int pco_server_start_serving(pco_server *server, pco_error *error);
  */
 PCO_API int pco_server_serve_forever(pco_server *server, pco_error *error);
 
+/*
+ * The life of a server program in one call: as pco_server_serve_forever, until the process is asked
+ * to end by SIGINT or SIGTERM (on Windows by any event of portico/signal.h). Then the server is
+ * shut down with `grace` seconds (pco_server_shutdown), and the call returns when all is over. A
+ * second signal does not wait for that: it aborts every connection. The signals' handlers are those
+ * of the process before the call again when it returns. Handlers that you have added for the same
+ * signals are called, too; several servers, each on a loop and a thread of its own, all end.
+ *
+ * 0, as serve_forever, also where the server was closed or pco_loop_stop came without a signal.
+ * pco_loop_stop does not wait for the grace. PCO_EINVAL: grace is NaN or negative. PCO_EBUSY: the
+ * loop runs already. PCO_ECLOSED, PCO_ENOMEM; errors of start_serving.
+ */
+PCO_API int pco_server_serve_until_signal(pco_server *server, double grace, pco_error *error);
+
 /* Whether the server accepts connections; never once it is closed or its loop freed. */
 PCO_API bool pco_server_is_serving(const pco_server *server);
 

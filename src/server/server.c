@@ -9,7 +9,6 @@
 #include "server/server.h"
 
 #include <assert.h>
-#include <math.h>
 #include <string.h>
 
 #include "support/error.h"
@@ -315,34 +314,6 @@ int pco_server_start_serving(pco_server *server, pco_error *error)
     return code;
 }
 
-static bool is_over(const pco_server *server)
-{
-    return server->state == PCO__SERVER_CLOSED && server->counters.active == 0;
-}
-
-static bool server_is_over(void *context)
-{
-    return is_over(context);
-}
-
-int pco_server_serve_forever(pco_server *server, pco_error *error)
-{
-    if (server->loop != NULL && pco__loop_take_over(server->loop) != 0) {
-        return pco__error_set(error, PCO_EBUSY, 0, "the loop is running already");
-    }
-    int code = pco_server_start_serving(server, error);
-    if (code != 0) {
-        return code;
-    }
-    server->holds++;
-    pco_loop_run_until(server->loop, server_is_over, server, INFINITY);
-    server->holds--;
-    if (server->freed) {
-        pco__loop_schedule(server->loop, &server->task);
-    }
-    return 0;
-}
-
 bool pco_server_is_serving(const pco_server *server)
 {
     check_thread(server);
@@ -478,7 +449,7 @@ static void settle(pco__task *task)
     if (server->state == PCO__SERVER_CLOSING && !is_accepting(server)) {
         set_state(server, PCO__SERVER_CLOSED);
     }
-    if (!is_over(server)) {
+    if (!pco__server_is_over(server)) {
         return;
     }
     pco__loop_stop_timer(server->loop, &server->deadline);
@@ -530,7 +501,7 @@ static void connection_ended(pco__owner *owner)
         pco__loop_stop_timer(server->loop, &server->back_off);
         resume_accepting(server);
     }
-    if (is_over(server)) {
+    if (pco__server_is_over(server)) {
         pco__loop_schedule(server->loop, &server->task);
     }
 }
@@ -575,7 +546,7 @@ int pco_server_wait_closed(pco_server *server, pco_server_callback callback, voi
         last = &(*last)->next;
     }
     *last = waiter;
-    if (is_over(server)) {
+    if (pco__server_is_over(server)) {
         pco__loop_schedule(server->loop, &server->task);
     }
     return 0;
@@ -602,7 +573,7 @@ int pco_server_shutdown(pco_server *server, double timeout)
         pco__loop_schedule(server->loop, &server->task);
     }
     pco__loop_stop_timer(server->loop, &server->deadline);
-    if (!is_over(server)) {
+    if (!pco__server_is_over(server)) {
         pco__loop_start_timer(server->loop, &server->deadline, timeout);
     }
     return 0;
@@ -684,7 +655,7 @@ static void end(pco__resident *resident)
 
 static bool has_ended(pco__resident *resident)
 {
-    return is_over(of(resident));
+    return pco__server_is_over(of(resident));
 }
 
 /* The user still has it: cuts it off from the loop. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * server.h (internal): a server, as create_server.c makes it and server.c lives it, and what its
- * connections and the loop ask of it.
+ * server.h (internal): a server, as create_server.c makes it and server.c lives it, what serve.c
+ * needs to run the loop for it, and what its connections and the loop ask of it.
  */
 #ifndef PCO_SERVER_INTERNAL_H
 #define PCO_SERVER_INTERNAL_H
@@ -65,7 +65,7 @@ struct pco_server {
     pco__timer deadline;  /* of shutdown */
     pco__waiter *waiters; /* in the order in which they came */
     pco_server_counters counters;
-    unsigned holds;  /* calls of serve_forever under way: the server must not vanish */
+    unsigned holds;  /* a call of serve.c is under way: the server must not vanish */
     bool listens;    /* one of its sockets, at least */
     bool held_back;  /* some accept is not in flight: full, or backing off */
     bool shut_down;  /* pco_server_shutdown was called */
@@ -73,6 +73,12 @@ struct pco_server {
     bool in_trouble; /* accepting fails, and that has been reported */
     bool freed;      /* by the user: it goes when its last connection has ended */
 };
+
+/* Whether it is closed and its last connection has ended. */
+static inline bool pco__server_is_over(const pco_server *server)
+{
+    return server->state == PCO__SERVER_CLOSED && server->counters.active == 0;
+}
 
 /* Whether the server listens on a socket of the user's. */
 static inline bool pco__has_sock(const pco_server_options *options)
