@@ -168,6 +168,7 @@ static void worked(pco__job *job, bool canceled)
 {
     blocking *own = PCO__CONTAINER(job, blocking, job);
     pco_lookup *lookup = own->lookup;
+    (void)canceled;
     if (lookup == NULL) {
         return;
     }
