@@ -38,10 +38,10 @@ class ProgramTest(PeerTest):
         return server
 
     def end(self, server):
-        """Kills what has no end of its own, unless it has died already."""
+        """Ends by a signal what has no end of its own, unless it has died already."""
         if server.process.returncode is None:
             self.assertIsNone(server.process.poll(), f"it has died: {server.errors()}")
-            server.kill()
+            server.stop()
 
     def assert_answers(self, sock, question, answer):
         sock.sendall(question)
