@@ -819,7 +819,7 @@ static void without_a_common_protocol_the_handshake_fails_if_one_is_required(voi
     (void)state;
     shake(alpn_context(PCO_ON), &peer, offering("\x03xyz"), NULL);
     assert_failed(&server, PCO_ETLS, "TLS handshake: no application protocol");
-    assert_int_equal(peer.failure, SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL);
+    assert_int_equal(peer.failure, SSL_AD_REASON_OFFSET + SSL_AD_NO_APPLICATION_PROTOCOL);
     tls_peer_free(&peer);
 }
 
