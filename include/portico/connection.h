@@ -78,7 +78,7 @@ typedef struct pco_connection_options {
 
     /*
      * Or an existing stream socket, connected already. It is the library's once the call has
-     * returned 0, whatever comes of the connection; if the call fails it is yours, as it was. 0 and
+     * returned 0, whatever comes of the connection; if the call fails it is yours still. 0 and
      * PCO_NO_SOCKET: none; to pass descriptor 0, set has_sock (as in pco_server_options).
      */
     pco_socket sock;

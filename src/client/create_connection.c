@@ -664,13 +664,13 @@ static int adopt_sock(pco__opening *opening, pco_error *error)
     if (code != 0) {
         return code;
     }
+    network->prepare_connected(backend, options->sock, options->keep_alive == PCO_ON, true);
     code = pco__connection_new(&opening->owner, opening->loop, options->sock, NULL,
                                &opening->winner, error);
     if (code != 0 && was_blocking) {
         network->make_blocking(backend, options->sock);
     }
     if (code == 0) {
-        network->prepare_connected(backend, options->sock, options->keep_alive == PCO_ON, true);
         opening->streams++;
         opening->stage = PCO__OPENING_MAKING;
     }

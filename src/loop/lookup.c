@@ -2,9 +2,10 @@
 /*
  * lookup.c: looking names up.
  *
- * A lookup goes on in steps, each a task: a service's port first, which the system's list has and a
- * thread reads; then the host. Who waits for it may leave at any time. The lookup itself stays as
- * long as a resolver of the program's owes an answer; what a thread works on is a job of its own.
+ * A lookup goes on in steps, from task to task: a service's port first, which the system's list has
+ * and a thread reads; then the host. Who waits for it may leave at any time. The lookup itself
+ * stays as long as a resolver of the program's owes an answer; what a thread works on is a job of
+ * its own.
  */
 #include "loop/lookup.h"
 
@@ -307,24 +308,35 @@ int pco_address_parse(const char *host, int port, pco_address *address)
 
 /* ---- The steps ---- */
 
-/* Answers what needs nobody: a literal address of either family, no name at all, PCO_AI_NUMERIC. */
+/* Takes the host for a literal address of any family. PCO_ENOMEM; other failures: it is none. */
+static int find_literal(pco_lookup *lookup)
+{
+    return lookup->loop->backend->class_->network->resolve(
+        lookup->host, lookup->place.port, PCO_AF_UNSPEC, PCO_AI_NUMERICHOST, &lookup->found,
+        &lookup->count, &lookup->error);
+}
+
+/* Answers what needs nobody: a literal address, no name at all, PCO_AI_NUMERICHOST. */
 static bool answer_at_once(pco_lookup *lookup)
 {
-    const pco__network *network = lookup->loop->backend->class_->network;
     const pco__place *place = &lookup->place;
-    pco_address *literal = NULL;
-    size_t count = 0;
-    int flags = place->flags | (lookup->host != NULL ? PCO_AI_NUMERICHOST : 0);
-    bool is_literal = lookup->host == NULL || (place->flags & PCO_AI_NUMERICHOST) != 0 ||
-                      network->resolve(lookup->host, place->port, PCO_AF_UNSPEC, PCO_AI_NUMERICHOST,
-                                       &literal, &count, NULL) == 0;
-    pco__free(literal);
-    if (is_literal) {
-        lookup->is_answered = true;
-        lookup->code = network->resolve(lookup->host, place->port, place->family, flags,
-                                        &lookup->found, &lookup->count, &lookup->error);
+    bool is_named = lookup->host != NULL && (place->flags & PCO_AI_NUMERICHOST) == 0;
+    bool is_plain = place->family == PCO_AF_UNSPEC && place->flags == 0;
+    int code = is_named ? find_literal(lookup) : 0;
+    if (code != 0 && code != PCO_ENOMEM) {
+        return false;
     }
-    return is_literal;
+    if (code == 0 && !(is_named && is_plain)) {
+        int flags = place->flags | (lookup->host != NULL ? PCO_AI_NUMERICHOST : 0);
+        pco__free(lookup->found);
+        lookup->found = NULL;
+        code = lookup->loop->backend->class_->network->resolve(lookup->host, place->port,
+                                                               place->family, flags, &lookup->found,
+                                                               &lookup->count, &lookup->error);
+    }
+    lookup->code = code;
+    lookup->is_answered = true;
+    return true;
 }
 
 static void go_on(pco_lookup *lookup)
@@ -365,7 +377,7 @@ int pco__lookup_begin(pco_loop *loop, const pco__place *place, pco__looked_up *d
         free_lookup(made);
         return PCO_ENOMEM;
     }
-    pco__loop_schedule(loop, &made->task);
     *lookup = made;
+    go_on(made);
     return 0;
 }

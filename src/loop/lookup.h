@@ -21,15 +21,16 @@ typedef struct pco__place {
 } pco__place;
 
 /*
- * How a lookup ended, as a task of the loop's: with addresses, at least one, which come from
+ * How a lookup ended, in a task of the loop's: with addresses, at least one, which come from
  * pco__malloc and are the callee's from now on; or with an error, which is lent.
  */
 typedef void pco__looked_up(void *context, pco_address *addresses, size_t count,
                             const pco_error *error);
 
 /*
- * Begins a lookup; `done` follows, once, not inside of this. Errors of the lookup are its: those of
- * pco__network.resolve, and PCO_EAGAIN: no thread can be started. PCO_ENOMEM.
+ * Begins a lookup; `done` follows, once, inside of this or later. So it is for tasks alone: the
+ * program's resolver may be called in it, too. *lookup is set before. Errors of the lookup are told
+ * to `done`: those of pco__network.resolve, and PCO_EAGAIN: no thread can be started. PCO_ENOMEM.
  */
 int pco__lookup_begin(pco_loop *loop, const pco__place *place, pco__looked_up *done, void *context,
                       pco_lookup **lookup);
