@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Goal: create_connection with TLS: who the server is is known before the factory is called, and a
+ * handshake that fails, is silent or is given up is told as what it is.
+ * Method: real sockets, servers of the library with certificates made on the spot.
+ */
+#include "behaviour_create.h"
+#include "make_certificates.h"
+
+#include "system/network.h"
+#include "tls/tls.h"
+
+#include <openssl/ssl.h>
+
+#define TLS_TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+
+static struct {
+    unsigned calls;
+    pco_transport *transport;
+    record *protocol;
+    pco_error error;
+    unsigned handshakes;
+    pco_request *request;
+    bool cancels_in_handshake;
+} told;
+
+static pco_ssl_context *context; /* a client's that trusts the test's authority */
+
+static int begin(void **state)
+{
+    const certificate *ca = &certificates_get()->ca;
+    pco_ssl_context_options options = {
+        .size = sizeof options, .ca_pem = ca->pem, .ca_pem_length = ca->pem_length};
+    memset(&told, 0, sizeof told);
+    if (world_begin(state) != 0) {
+        return -1;
+    }
+    at.tls = true;
+    return pco__ssl_context_new_client(&options, &context, NULL);
+}
+
+static int end(void **state)
+{
+    pco_request_release(told.request);
+    pco_ssl_context_release(context);
+    return world_end(state);
+}
+
+static void note_connected(pco_transport *transport, pco_protocol *protocol, const pco_error *error,
+                           void *its)
+{
+    (void)its;
+    told.calls++;
+    told.transport = transport;
+    told.protocol = (record *)protocol;
+    if (error != NULL) {
+        told.error = *error;
+    }
+}
+
+static void note_progress(int stage, const pco_address *address, const pco_error *error, void *its)
+{
+    (void)its;
+    (void)error;
+    if (stage == PCO_CONNECTION_HANDSHAKE) {
+        told.handshakes += address != NULL;
+        if (told.cancels_in_handshake) {
+            pco_request_cancel(told.request);
+        }
+    }
+}
+
+static pco_connection_options options_to(const pco_address *address)
+{
+    return (pco_connection_options){.size = sizeof(pco_connection_options),
+                                    .protocol_factory = make_record,
+                                    .host = "127.0.0.1",
+                                    .port = pco_address_port(address),
+                                    .ssl = context,
+                                    .progress = note_progress};
+}
+
+static void connect_with(const pco_connection_options *options)
+{
+    pco_error error = {0};
+    if (pco_loop_create_connection(at.loop, options, note_connected, NULL, &told.request, &error) !=
+        0) {
+        fail_msg("create_connection: %s", error.message);
+    }
+}
+
+static pco_connection_options options_to_server(void)
+{
+    pco_address address = address_of(at.server, 0);
+    return options_to(&address);
+}
+
+static void the_server_is_verified_by_its_address(void **state)
+{
+    (void)state;
+    serve();
+    pco_connection_options options = options_to_server();
+    connect_with(&options);
+    assert_true(reaches(&at.made, 2));
+    assert_int_equal(told.calls, 1);
+    assert_int_equal(told.error.code, 0);
+    assert_int_equal(told.handshakes, 1);
+    pco_ssl_info info = {.size = sizeof info};
+    assert_int_equal(pco_transport_get_ssl_info(told.transport, &info), 0);
+    assert_string_equal(info.version, "TLSv1.3");
+    assert_null(info.server_name);
+    pco_transport_write(told.transport, pattern(50000), 50000);
+    record *server = newest() == told.protocol ? told.protocol->next : newest();
+    assert_true(grows_to(&server->length, 50000));
+    assert_memory_equal(server->data, pattern(50000), 50000);
+    pco_transport_close(told.transport);
+    assert_true(all_are_lost());
+}
+
+static void the_server_is_verified_by_its_name(void **state)
+{
+    (void)state;
+    serve();
+    pco_connection_options options = options_to_server();
+    options.server_hostname = "localhost";
+    connect_with(&options);
+    assert_true(reaches(&at.made, 2));
+    pco_ssl_info info = {.size = sizeof info};
+    assert_int_equal(pco_transport_get_ssl_info(told.transport, &info), 0);
+    assert_string_equal(info.server_name, "localhost");
+}
+
+static void another_s_certificate_is_refused_before_the_factory_is_called(void **state)
+{
+    (void)state;
+    serve();
+    pco_connection_options options = options_to_server();
+    options.server_hostname = "example.com";
+    connect_with(&options);
+    assert_true(reaches(&told.calls, 1));
+    assert_int_equal(told.error.code, PCO_ECERT);
+    assert_null(told.transport);
+    assert_int_equal(at.factory_calls, 0);
+    assert_non_null(strstr(told.error.message, "connect to 127.0.0.1 port "));
+    assert_non_null(strstr(told.error.message, "TLS handshake"));
+    assert_true(all_are_lost());
+}
+
+static void who_speaks_no_tls_is_an_error(void **state)
+{
+    (void)state;
+    at.tls = false;
+    at.echoes = true;
+    serve();
+    pco_connection_options options = options_to_server();
+    connect_with(&options);
+    assert_true(reaches(&told.calls, 1));
+    assert_int_equal(told.error.code, PCO_ETLS);
+    assert_true(all_are_lost());
+}
+
+static void a_handshake_that_is_never_answered_times_out(void **state)
+{
+    (void)state;
+    at.tls = false;
+    serve();
+    pco_connection_options options = options_to_server();
+    options.ssl_handshake_timeout = 0.05;
+    connect_with(&options);
+    assert_true(reaches(&told.calls, 1));
+    assert_int_equal(told.error.code, PCO_ETIMEDOUT);
+    assert_true(all_are_lost());
+}
+
+static void the_limit_of_all_counts_in_the_handshake_too(void **state)
+{
+    (void)state;
+    at.tls = false;
+    serve();
+    pco_connection_options options = options_to_server();
+    options.connect_timeout = 0.05;
+    connect_with(&options);
+    assert_true(reaches(&told.calls, 1));
+    assert_int_equal(told.error.code, PCO_ETIMEDOUT);
+    assert_non_null(strstr(told.error.message, "connect_timeout"));
+    assert_true(all_are_lost());
+}
+
+static void a_handshake_may_be_canceled(void **state)
+{
+    (void)state;
+    at.tls = false;
+    serve();
+    pco_connection_options options = options_to_server();
+    connect_with(&options);
+    assert_true(reaches(&told.handshakes, 1));
+    let_pass(3);
+    pco_request_cancel(told.request);
+    assert_int_equal(told.calls, 0);
+    assert_true(reaches(&told.calls, 1));
+    assert_int_equal(told.error.code, PCO_ECANCELED);
+    assert_true(all_are_lost());
+}
+
+static void progress_may_cancel_before_the_handshake(void **state)
+{
+    (void)state;
+    serve();
+    told.cancels_in_handshake = true;
+    pco_connection_options options = options_to_server();
+    connect_with(&options);
+    assert_true(reaches(&told.calls, 1));
+    assert_int_equal(told.error.code, PCO_ECANCELED);
+    assert_int_equal(at.factory_calls, 0);
+    assert_true(all_are_lost());
+}
+
+static void the_loop_may_be_freed_in_the_handshake(void **state)
+{
+    (void)state;
+    at.tls = false;
+    serve();
+    pco_connection_options options = options_to_server();
+    connect_with(&options);
+    assert_true(reaches(&told.handshakes, 1));
+    world_free_loop();
+    assert_int_equal(told.calls, 1);
+    assert_int_equal(told.error.code, PCO_ECANCELED);
+}
+
+static void a_ready_ssl_ctx_is_the_user_s(void **state)
+{
+    (void)state;
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    pco_ssl_context *ready = NULL;
+    assert_int_equal(pco_ssl_context_from_ssl_ctx(ctx, &ready, NULL), 0);
+    SSL_CTX_free(ctx);
+    serve();
+    pco_connection_options options = options_to_server();
+    options.ssl = ready;
+    options.server_hostname = "example.com";
+    connect_with(&options);
+    assert_true(reaches(&at.made, 2));
+    assert_int_equal(told.error.code, 0);
+    pco_ssl_context_release(ready);
+}
+
+static void a_factory_that_refuses_ends_it(void **state)
+{
+    (void)state;
+    serve();
+    at.refuses = true;
+    pco_connection_options options = options_to_server();
+    connect_with(&options);
+    assert_true(reaches(&told.calls, 1));
+    assert_int_equal(told.error.code, PCO_EINVAL);
+    assert_true(all_are_lost());
+}
+
+static void assert_refused_with(const pco_connection_options *options, const char *words)
+{
+    pco_error error = {0};
+    assert_int_equal(
+        pco_loop_create_connection(at.loop, options, note_connected, NULL, NULL, &error),
+        PCO_EINVAL);
+    assert_non_null(strstr(error.message, words));
+}
+
+static void options_of_tls_that_make_no_sense_are_refused(void **state)
+{
+    (void)state;
+    pco_address address;
+    assert_int_equal(pco_address_parse("127.0.0.1", 1, &address), 0);
+    pco_connection_options options = options_to(&address);
+    options.server_hostname = "";
+    assert_refused_with(&options, "server_hostname is empty");
+    options = options_to(&address);
+    options.host = NULL;
+    assert_refused_with(&options, "server_hostname is required");
+    options.port = 0;
+    options.addresses = &address;
+    options.addresses_count = 1;
+    assert_refused_with(&options, "server_hostname is required");
+    options = options_to(&address);
+    options.ssl = peer_server_context();
+    assert_refused_with(&options, "the ssl context is one for servers");
+    options = options_to(&address);
+    options.ssl_handshake_timeout = -1;
+    assert_refused_with(&options, "ssl_handshake_timeout");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TLS_TEST(the_server_is_verified_by_its_address),
+        TLS_TEST(the_server_is_verified_by_its_name),
+        TLS_TEST(another_s_certificate_is_refused_before_the_factory_is_called),
+        TLS_TEST(who_speaks_no_tls_is_an_error),
+        TLS_TEST(a_handshake_that_is_never_answered_times_out),
+        TLS_TEST(the_limit_of_all_counts_in_the_handshake_too),
+        TLS_TEST(a_handshake_may_be_canceled),
+        TLS_TEST(progress_may_cancel_before_the_handshake),
+        TLS_TEST(the_loop_may_be_freed_in_the_handshake),
+        TLS_TEST(a_ready_ssl_ctx_is_the_user_s),
+        TLS_TEST(a_factory_that_refuses_ends_it),
+        TLS_TEST(options_of_tls_that_make_no_sense_are_refused),
+    };
+
+    return run_here("create_connection, TLS", tests, sizeof tests / sizeof tests[0]);
+}
