@@ -116,12 +116,12 @@ static void each_end_knows_both_names(void **state)
     outcome told = connect_to_server();
     record *server = newest() == told.protocol ? told.protocol->next : newest();
     pco_address name;
-    pco_address peer;
-    assert_int_equal(pco_transport_get_peername(told.transport, &peer), 0);
-    assert_true(pco_address_equal(&peer, &wanted));
+    pco_address other;
+    assert_int_equal(pco_transport_get_peername(told.transport, &other), 0);
+    assert_true(pco_address_equal(&other, &wanted));
     assert_int_equal(pco_transport_get_sockname(told.transport, &name), 0);
-    assert_int_equal(pco_transport_get_peername(server->transport, &peer), 0);
-    assert_true(pco_address_equal(&peer, &name));
+    assert_int_equal(pco_transport_get_peername(server->transport, &other), 0);
+    assert_true(pco_address_equal(&other, &name));
 }
 
 static void a_name_is_looked_up_by_the_system(void **state)
