@@ -17,6 +17,13 @@
 #define ACCEPTS_PER_TURN 64
 
 /*
+ * Clients may go before they are accepted, and many may do so in a row. But a listener of which
+ * nothing else is heard any more, neither a client nor that there are none, is itself at fault: one
+ * that another process has shut down is ready for ever, and on the BSDs fails as if by a client.
+ */
+#define ACCEPTS_FAILED 1024
+
+/*
  * Errors of accept() that belong to the one connection and not to the listener: the client has
  * gone, or a firewall forbids it (accept(2), "Error handling").
  */
@@ -75,6 +82,23 @@ static size_t turn_clients_away(pco__reactor *reactor, pco__io *io)
     return count;
 }
 
+/*
+ * Whether there is no more to a failure than that one client has gone. Where it is one too many it
+ * becomes the listener's, and whoever tries anew has as many again.
+ */
+static bool is_passed_over(pco__io *io, int code)
+{
+    if (!is_clients_error(code)) {
+        return false;
+    }
+    io->private_.accepts_failed++;
+    if (io->private_.accepts_failed < ACCEPTS_FAILED) {
+        return true;
+    }
+    io->private_.accepts_failed = 0;
+    return false;
+}
+
 /* Accepts one connection, and returns whether the listener wants another at once. */
 static bool try_accept_one(pco__reactor *reactor, pco__io *io)
 {
@@ -84,19 +108,21 @@ static bool try_accept_one(pco__reactor *reactor, pco__io *io)
     int client = pco__socket_accept(pco__io_descriptor(io), &peer);
 
     if (client >= 0) {
+        io->private_.accepts_failed = 0;
         result.socket = client;
         result.peer = &peer;
         pco__reactor_finish(reactor, op, &result);
         return reactor->current == io && (io->private_.wants & PCO__READY_IN) != 0;
     }
     if (pco__would_block(errno)) {
+        io->private_.accepts_failed = 0;
         pco__ready_clear(io, PCO__READY_IN);
         return false;
     }
-    if (is_clients_error(errno)) {
+    result.system_code = errno;
+    if (is_passed_over(io, result.system_code)) {
         return true;
     }
-    result.system_code = errno;
     result.error = pco__error_from_system(result.system_code);
     result.socket = PCO_NO_SOCKET;
     if (result.error == PCO_EMFILE) {

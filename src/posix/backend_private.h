@@ -20,11 +20,12 @@ typedef struct pco__io_private {
     uint32_t generation; /* tells this socket from an earlier one of its number (epoll.c) */
     int32_t available;   /* bytes that a poller has counted, less what was read since */
     int32_t error;       /* what a poller was told and SO_ERROR may not tell again; 0: nothing */
-    uint8_t ready;       /* PCO__READY_*: what the system said and has not been used up */
-    uint8_t wants;       /* PCO__READY_*: what the operations in flight wait for */
-    uint8_t short_reads; /* PCO__SHORT_READ_*: why a short read leaves `ready` as it is */
-    uint8_t role;        /* pco__io_role */
-    bool registered;     /* of a listener: the poller knows it */
+    uint16_t accepts_failed; /* in a row, on account of the clients: see accept.c */
+    uint8_t ready;           /* PCO__READY_*: what the system said and has not been used up */
+    uint8_t wants;           /* PCO__READY_*: what the operations in flight wait for */
+    uint8_t short_reads;     /* PCO__SHORT_READ_*: why a short read leaves `ready` as it is */
+    uint8_t role;            /* pco__io_role */
+    bool registered;         /* of a listener: the poller knows it */
     bool connect_started;
     bool starving;  /* the link is in the list of those that starve */
     bool shut_down; /* we have ended our side: EPIPE is the answer to that */

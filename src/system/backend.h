@@ -69,8 +69,9 @@ typedef enum pco__op_kind {
      * Wait for a connection. Result: `socket`, non-blocking and not inheritable, with the options
      * that the listener was prepared to pass on, and `peer`. A failure (PCO_EMFILE, PCO_ENOBUFS,
      * PCO_ENOMEM...) leaves the listener in working order; clients that gave up before they were
-     * accepted are no failures and are passed over in silence. `length` is how many clients had to
-     * be turned away for want of a descriptor.
+     * accepted are no failures and are passed over in silence, unless nothing else has come in a
+     * thousand attempts or more: then the last failure is told. `length` is how many clients had
+     * to be turned away for want of a descriptor.
      */
     PCO__OP_ACCEPT,
 

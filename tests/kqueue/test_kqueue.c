@@ -24,6 +24,8 @@ static struct {
     unsigned failures; /* that many sends fail */
     unsigned attempts; /* while they were to fail */
     bool is_forgetful; /* sockets do not know their errors any more */
+    int accept_error;  /* each accept fails with it; 0: as the system */
+    unsigned accepts;  /* those that did */
 } told;
 
 /* The next definition of a function after this program's. */
@@ -108,6 +110,41 @@ int getsockopt(int sock, int level, int name, void *value, socklen_t *length)
     }
     return status;
 }
+
+static bool accept_fails(void)
+{
+    if (told.accept_error == 0) {
+        return false;
+    }
+    told.accepts++;
+    errno = told.accept_error;
+    return true;
+}
+
+#if defined(SOCK_CLOEXEC)
+typedef int (*accept4_call)(int, struct sockaddr *, socklen_t *, int);
+
+/* By another name, since glibc declares accept4() with a type of its own. */
+int told_accept4(int sock, struct sockaddr *peer, socklen_t *length, int flags) __asm__("accept4");
+
+int told_accept4(int sock, struct sockaddr *peer, socklen_t *length, int flags)
+{
+    if (accept_fails()) {
+        return -1;
+    }
+    CALL_NEXT(accept4_call, "accept4", sock, peer, length, flags);
+}
+#else
+typedef int (*accept_call)(int, struct sockaddr *, socklen_t *);
+
+int accept(int sock, struct sockaddr *peer, socklen_t *length)
+{
+    if (accept_fails()) {
+        return -1;
+    }
+    CALL_NEXT(accept_call, "accept", sock, peer, length);
+}
+#endif
 
 static int begin(void **state)
 {
@@ -387,6 +424,44 @@ static void a_crowd_of_clients_does_not_keep_poll_from_returning(void **state)
     close_listener(&from);
 }
 
+/* So does a listener on the BSDs that somebody has shut down: as if each time a client had gone. */
+static void accepts_that_always_fail_are_told_in_the_end(void **state)
+{
+    listener from;
+    end client;
+
+    (void)state;
+    open_listener(&from);
+    start_connecting(&client, &from.address);
+    told.accept_error = ECONNABORTED;
+    submit(&from.accept, &from.io, PCO__OP_ACCEPT);
+    for (unsigned turn = 1; turn <= 2; turn++) {
+        unsigned before = told.accepts;
+
+        while (told.accepts == before) {
+            poll_for(PCO__FOREVER);
+        }
+        assert_int_equal(told.accepts, 64 * turn); /* no turn makes more of them */
+        assert_int_equal(from.accept.count, 0);
+    }
+    for (unsigned i = 1; i <= 2; i++) {
+        assert_true(reaches(&from.accept.count, i));
+        assert_int_equal(from.accept.error, PCO_ECONNABORTED);
+        assert_int_equal(told.accepts, 1024 * i);
+        for (int calm = 0; calm < 3; calm++) {
+            poll_for(0);
+        }
+        assert_int_equal(told.accepts, 1024 * i); /* nor more before somebody asks */
+        submit(&from.accept, &from.io, PCO__OP_ACCEPT);
+    }
+    told.accept_error = 0; /* and it was not the listener */
+    assert_true(reaches(&from.accept.count, 3));
+    assert_int_equal(from.accept.error, 0);
+    tested->network->close(at.backend, from.accept.socket, false);
+    close_end(&client);
+    close_listener(&from);
+}
+
 static void no_socket_raises_sigpipe(void **state)
 {
     (void)state;
@@ -446,6 +521,7 @@ static const struct CMUnitTest tests[] = {
     TEST_TOLD(a_send_during_the_peers_close_is_a_reset_on_macos),
     TEST_TOLD(a_stop_is_not_lost_among_more_wake_ups_than_the_system_keeps),
     TEST_TOLD(a_wait_may_be_longer_than_the_system_allows),
+    TEST_TOLD(accepts_that_always_fail_are_told_in_the_end),
     TEST_TOLD(without_user_events_a_pipe_wakes),
     TEST_TOLD(a_handler_may_stop_while_sockets_come_and_go),
     TEST_TOLD(a_crowd_of_clients_does_not_keep_poll_from_returning),

@@ -267,6 +267,42 @@ static void a_duplicate_of_a_closed_listener_goes_on_accepting(void **state)
     close_listener(&duplicate);
 }
 
+/* As another process may do that has the listener, too: it is ready for ever, and never accepts. */
+static void a_listener_that_was_shut_down_fails_once_for_each_accept(void **state)
+{
+    uint64_t began;
+    listener from;
+    int duplicate;
+
+    (void)state;
+    open_listener(&from);
+    submit(&from.accept, &from.io, PCO__OP_ACCEPT);
+    poll_for(0);
+    assert_int_equal(from.accept.count, 0);
+    duplicate = dup((int)from.io.socket);
+    assert_int_equal(shutdown(duplicate, SHUT_RDWR), 0);
+    for (unsigned i = 1; i <= 3; i++) {
+        assert_true(reaches(&from.accept.count, i));
+        assert_int_not_equal(from.accept.error, 0);
+        assert_int_equal(from.accept.socket, PCO_NO_SOCKET);
+        assert_int_equal(from.accept.length, 0);
+        submit(&from.accept, &from.io, PCO__OP_ACCEPT);
+    }
+    assert_true(reaches(&from.accept.count, 4));
+    began = now();
+    for (int i = 0; i < 5; i++) {
+        poll_for(20 * MILLISECOND); /* nobody asks, and so there is no news */
+    }
+    assert_true(now() - began >= 50 * MILLISECOND);
+    assert_int_equal(from.accept.count, 4);
+
+    submit(&from.accept, &from.io, PCO__OP_ACCEPT);
+    close_io(&from.io, false);
+    assert_true(reaches(&from.accept.count, 5));
+    assert_int_equal(from.accept.error, PCO_ECANCELED);
+    close(duplicate);
+}
+
 static void descriptors_with_large_numbers_work(void **state)
 {
     end client;
@@ -612,6 +648,7 @@ static const struct CMUnitTest tests[] = {
     TEST(a_duplicate_can_be_attached_under_the_old_number),
     TEST(a_duplicate_of_a_closed_listener_wakes_nobody),
     TEST(a_duplicate_of_a_closed_listener_goes_on_accepting),
+    TEST(a_listener_that_was_shut_down_fails_once_for_each_accept),
     TEST(descriptors_with_large_numbers_work),
     TEST(what_is_no_socket_cannot_be_attached),
     TEST(data_behind_urgent_data_is_read),

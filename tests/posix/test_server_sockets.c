@@ -467,7 +467,35 @@ static void descriptor_0_is_served(void **state)
     close(before);
 }
 
+/* The server cannot know that it is for good. It goes on trying, once a second, and says so once. */
+static void a_listener_that_another_process_shut_down_is_told_of_once(void **state)
+{
+    (void)state;
+    serve();
+    int duplicate = dup((int)pco_server_get_socket(at.server, 0));
+    let_pass(2);
+    assert_int_equal(shutdown(duplicate, SHUT_RDWR), 0);
+    assert_true(reaches(&at.reports, 1));
+    assert_int_not_equal(at.reported, 0);
+    assert_int_equal(counters_of(at.server).accept_errors, 1);
+
+    unsigned turns = 0;
+    while (counters_of(at.server).accept_errors < 2 && turns < 100) {
+        pco_loop_run_once(at.loop, 10);
+        turns++;
+    }
+    assert_in_range(turns, 1, 20); /* the loop waits meanwhile */
+    assert_int_equal(counters_of(at.server).accept_errors, 2);
+    assert_int_equal(at.reports, 1);
+    assert_true(pco_server_is_serving(at.server));
+    assert_int_equal(counters_of(at.server).accepted, 0);
+    assert_int_equal(counters_of(at.server).refused, 0);
+    end_server();
+    close(duplicate);
+}
+
 static const struct CMUnitTest tests[] = {
+    TEST(a_listener_that_another_process_shut_down_is_told_of_once),
     TEST(start_serving_that_fails_half_way_closes_the_server),
     TEST(a_sock_that_cannot_listen_is_given_back_as_it_was),
     TEST(descriptor_0_is_served),
