@@ -32,6 +32,8 @@ static fake_backend *of(pco__backend *backend)
 
 static const char *const kind_names[] = {"ACCEPT", "CONNECT", "RECV", "WATCH", "SEND"};
 
+#define KINDS (sizeof kind_names / sizeof kind_names[0])
+
 static void die(const char *format, ...) PCO__PRINTF(1, 2);
 
 static void die(const char *format, ...)
@@ -184,18 +186,19 @@ static size_t flights_of(const fake_socket *sock)
 /* Whether the world as it is lets the operation end. */
 static bool can_end(const fake_socket *sock, const fake_flight *flight)
 {
-    switch (flight->op->kind) {
+    switch ((pco__op_kind)flight->op->kind) {
     case PCO__OP_ACCEPT:
         return sock->clients != NULL;
+    case PCO__OP_CONNECT:
+        return true;
     case PCO__OP_RECV:
         return sock->input_length != 0 || sock->input_eof || sock->input_error != 0;
     case PCO__OP_WATCH:
         return sock->input_error != 0;
     case PCO__OP_SEND:
         return sock->send_error != 0 || sock->room != 0;
-    default:
-        return true;
     }
+    return false;
 }
 
 /* ---- How operations end ---- */
@@ -346,9 +349,14 @@ static void end(fake_socket *sock, fake_flight *flight, size_t limit)
 {
     pco__result result = {.socket = PCO_NO_SOCKET};
 
-    switch (flight->op->kind) {
+    switch ((pco__op_kind)flight->op->kind) {
     case PCO__OP_ACCEPT:
         end_accept(sock, flight);
+        break;
+    case PCO__OP_CONNECT:
+        result.error = sock->send_error;
+        result.system_code = sock->send_system_code;
+        finish(sock, flight, &result);
         break;
     case PCO__OP_RECV:
         end_receive(sock, flight, limit);
@@ -358,11 +366,6 @@ static void end(fake_socket *sock, fake_flight *flight, size_t limit)
         break;
     case PCO__OP_SEND:
         end_send(sock, flight, limit);
-        break;
-    default:
-        result.error = sock->send_error;
-        result.system_code = sock->send_system_code;
-        finish(sock, flight, &result);
         break;
     }
 }
@@ -655,6 +658,9 @@ static void check_submit(const fake_socket *sock, const pco__op *op)
 {
     bool listens = sock->role == PCO__IO_LISTENER;
 
+    if (op->kind >= KINDS) {
+        die("submit: there is no kind %u", op->kind);
+    }
     if (sock->closed) {
         die("submit: a %s of a listener that is closed", kind_names[op->kind]);
     }

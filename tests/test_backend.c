@@ -68,6 +68,107 @@ static void a_refused_connect_says_so(void **state)
     tested->network->close(at.backend, silent, false);
 }
 
+/* An address of this machine of which the port was free a moment ago. */
+static pco_address free_address(void)
+{
+    pco_address address;
+
+    tested->network->close(at.backend, bound_socket(&address), false);
+    return address;
+}
+
+static void start_connecting_from(end *client, const pco_address *local, const pco_address *address)
+{
+    const pco__network *network = tested->network;
+
+    memset(client, 0, sizeof *client);
+    assert_int_equal(network->open(at.backend, PCO_AF_INET, 0, &client->io.socket, NULL), 0);
+    assert_int_equal(network->bind_local(at.backend, client->io.socket, local, NULL), 0);
+    attach(&client->io, PCO__IO_UNCONNECTED);
+    client->out.op.with.address = address;
+    submit(&client->out, &client->io, PCO__OP_CONNECT);
+}
+
+static void a_connect_comes_from_the_address_that_was_bound(void **state)
+{
+    listener from;
+    end clients[2];
+    pco_address any_port = loopback();
+    pco_address local = free_address();
+
+    (void)state;
+    open_listener(&from);
+    for (unsigned i = 0; i < 2; i++) {
+        pco_address name;
+
+        submit(&from.accept, &from.io, PCO__OP_ACCEPT);
+        start_connecting_from(&clients[i], i == 0 ? &local : &any_port, &from.address);
+        assert_true(completes(&clients[i].out));
+        assert_int_equal(clients[i].out.error, 0);
+        assert_true(reaches(&from.accept.count, i + 1));
+        assert_int_equal(tested->network->sockname(at.backend, clients[i].io.socket, &name), 0);
+        assert_true(pco_address_equal(&from.accept.peer, &name));
+        assert_int_not_equal(pco_address_port(&name), 0);
+        assert_true(i != 0 || pco_address_equal(&name, &local));
+        tested->network->close(at.backend, from.accept.socket, false);
+        close_end(&clients[i]);
+    }
+    close_listener(&from);
+}
+
+static void a_local_address_that_is_taken_is_an_error(void **state)
+{
+    listener from;
+    pco_socket sock = PCO_NO_SOCKET;
+    pco_error error;
+
+    (void)state;
+    open_listener(&from);
+    assert_int_equal(tested->network->open(at.backend, PCO_AF_INET, 0, &sock, NULL), 0);
+    assert_int_equal(tested->network->bind_local(at.backend, sock, &from.address, &error),
+                     PCO_EADDRINUSE);
+    assert_int_equal(error.code, PCO_EADDRINUSE);
+    tested->network->close(at.backend, sock, false);
+    close_listener(&from);
+}
+
+/* Each system has its own name for it: nothing connects to many at once. */
+static void an_address_that_cannot_be_reached_is_told(void **state)
+{
+    pco_address *many = NULL;
+    size_t count = 0;
+    end client;
+
+    (void)state;
+    assert_int_equal(tested->network->resolve("224.0.0.1", 9, PCO_AF_INET, 0, &many, &count, NULL),
+                     0);
+    start_connecting(&client, many);
+    assert_true(completes(&client.out));
+    assert_int_not_equal(client.out.error, 0);
+    assert_int_not_equal(client.out.error, PCO_EUNKNOWN);
+    close_end(&client);
+    pco__free(many);
+}
+
+static void a_socket_that_is_connected_to_itself_is_known_by_its_names(void **state)
+{
+    pco_address address = free_address();
+    pco_address name;
+    pco_address peer;
+    end client;
+
+    (void)state;
+    start_connecting_from(&client, &address, &address);
+    assert_true(completes(&client.out));
+    assert_int_not_equal(client.out.error, PCO_EUNKNOWN);
+    if (client.out.error == 0) { /* some systems refuse */
+        assert_int_equal(tested->network->sockname(at.backend, client.io.socket, &name), 0);
+        assert_int_equal(tested->network->peername(at.backend, client.io.socket, &peer), 0);
+        assert_true(pco_address_equal(&name, &peer));
+    }
+    close_end(&client);
+}
+
 #define BURST 40
 
 typedef struct burst {
@@ -892,6 +993,35 @@ static void a_connect_that_is_canceled_ends_once(void **state)
     close_listener(&from);
 }
 
+/* On the loopback it has succeeded by then, although nobody has heard. */
+static void a_connect_that_is_canceled_as_it_succeeds_leaves_a_socket_to_be_closed(void **state)
+{
+    listener from;
+    end client;
+    end next;
+
+    (void)state;
+    open_listener(&from);
+    for (unsigned polls = 0; polls < 3; polls++) {
+        start_connecting(&client, &from.address);
+        for (unsigned i = 0; i < polls && client.out.op.in_flight; i++) {
+            poll_for(0);
+        }
+        if (client.out.op.in_flight) {
+            cancel(&client.out);
+        }
+        assert_true(completes(&client.out));
+        assert_true(client.out.error == 0 || client.out.error == PCO_ECANCELED);
+        close_end(&client);
+        assert_int_equal(client.out.count, 1);
+    }
+    start_connecting(&next, &from.address);
+    assert_true(completes(&next.out));
+    assert_int_equal(next.out.error, 0);
+    close_end(&next);
+    close_listener(&from);
+}
+
 static void canceling_twice_is_canceling_once(void **state)
 {
     end client;
@@ -1406,6 +1536,10 @@ static const struct CMUnitTest tests[] = {
     TEST(an_operation_completes_once_and_only_from_poll),
     TEST(a_connection_is_accepted_with_its_peers_address),
     TEST(a_refused_connect_says_so),
+    TEST(a_connect_comes_from_the_address_that_was_bound),
+    TEST(a_local_address_that_is_taken_is_an_error),
+    TEST(an_address_that_cannot_be_reached_is_told),
+    TEST(a_socket_that_is_connected_to_itself_is_known_by_its_names),
     TEST(a_burst_of_clients_is_accepted),
     TEST(clients_that_wait_are_accepted_by_a_later_operation),
     TEST(a_lent_read_brings_the_data_in_memory_of_the_backend),
@@ -1436,6 +1570,7 @@ static const struct CMUnitTest tests[] = {
     TEST(operations_that_wait_end_when_they_are_canceled),
     TEST(a_send_that_waits_ends_when_it_is_canceled),
     TEST(a_connect_that_is_canceled_ends_once),
+    TEST(a_connect_that_is_canceled_as_it_succeeds_leaves_a_socket_to_be_closed),
     TEST(canceling_twice_is_canceling_once),
     TEST(canceling_loses_no_data_that_has_arrived),
     TEST(done_may_cancel_another_operation_that_is_due),

@@ -91,31 +91,31 @@ static bool is_passed_over(pco__io *io, int code)
     if (!is_clients_error(code)) {
         return false;
     }
-    io->private_.accepts_failed++;
-    if (io->private_.accepts_failed < ACCEPTS_FAILED) {
+    io->private_.reactor.accepts_failed++;
+    if (io->private_.reactor.accepts_failed < ACCEPTS_FAILED) {
         return true;
     }
-    io->private_.accepts_failed = 0;
+    io->private_.reactor.accepts_failed = 0;
     return false;
 }
 
 /* Accepts one connection, and returns whether the listener wants another at once. */
 static bool try_accept_one(pco__reactor *reactor, pco__io *io)
 {
-    pco__op *op = io->private_.in;
+    pco__op *op = io->private_.reactor.in;
     pco__result result = {0};
     pco_address peer;
     int client = pco__socket_accept(pco__io_descriptor(io), &peer);
 
     if (client >= 0) {
-        io->private_.accepts_failed = 0;
+        io->private_.reactor.accepts_failed = 0;
         result.socket = client;
         result.peer = &peer;
         pco__reactor_finish(reactor, op, &result);
-        return reactor->current == io && (io->private_.wants & PCO__READY_IN) != 0;
+        return reactor->current == io && (io->private_.reactor.wants & PCO__READY_IN) != 0;
     }
     if (pco__would_block(errno)) {
-        io->private_.accepts_failed = 0;
+        io->private_.reactor.accepts_failed = 0;
         pco__ready_clear(io, PCO__READY_IN);
         return false;
     }
@@ -143,19 +143,19 @@ static bool register_listener(pco__reactor *reactor, pco__io *io)
     pco__result result = {.error = pco__reactor_poller(reactor)->add(reactor, io, &error),
                           .socket = PCO_NO_SOCKET};
 
-    io->private_.registered = result.error == 0;
+    io->private_.reactor.registered = result.error == 0;
     if (result.error != 0) {
         result.system_code = error.system_code;
-        pco__reactor_finish(reactor, io->private_.in, &result);
+        pco__reactor_finish(reactor, io->private_.reactor.in, &result);
     }
-    return io->private_.registered;
+    return io->private_.reactor.registered;
 }
 
 void pco__reactor_accept(pco__reactor *reactor, pco__io *io)
 {
     int left = ACCEPTS_PER_TURN;
 
-    if (!io->private_.registered && !register_listener(reactor, io)) {
+    if (!io->private_.reactor.registered && !register_listener(reactor, io)) {
         return;
     }
     if (reactor->reserve < 0) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * backend_private.h (POSIX): what the reactor keeps inside each operation and each socket, so that
- * nothing is allocated on the hot path. See reactor.h.
+ * backend_private.h (POSIX): what each backend keeps inside each operation and each socket, so that
+ * nothing is allocated on the hot path. See backend.h. The reactor's part is that of epoll and of
+ * kqueue: see reactor.h.
  */
 #ifndef PCO_BACKEND_PRIVATE_H
 #define PCO_BACKEND_PRIVATE_H
@@ -13,7 +14,7 @@
 
 struct pco__op;
 
-typedef struct pco__io_private {
+typedef struct pco__reactor_io {
     pco__link link;      /* in one of the reactor's queues */
     struct pco__op *in;  /* ACCEPT, RECV or WATCH in flight */
     struct pco__op *out; /* CONNECT or SEND in flight */
@@ -29,10 +30,21 @@ typedef struct pco__io_private {
     bool connect_started;
     bool starving;  /* the link is in the list of those that starve */
     bool shut_down; /* we have ended our side: EPIPE is the answer to that */
+} pco__reactor_io;
+
+typedef struct pco__reactor_op {
+    uint8_t wants; /* PCO__READY_*: what the operation waits for */
+} pco__reactor_op;
+
+typedef union pco__io_private {
+    pco__reactor_io reactor;
 } pco__io_private;
 
-typedef struct pco__op_private {
-    uint8_t wants; /* PCO__READY_*: what the operation waits for */
+typedef union pco__op_private {
+    pco__reactor_op reactor;
 } pco__op_private;
+
+_Static_assert(sizeof(pco__io_private) <= 4 * sizeof(void *) + 24 && sizeof(pco__op_private) <= 1,
+               "every connection pays for the largest member");
 
 #endif

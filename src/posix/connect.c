@@ -16,18 +16,18 @@
  */
 static void start_connect(pco__reactor *reactor, pco__io *io)
 {
-    pco__op *op = io->private_.out;
+    pco__op *op = io->private_.reactor.out;
     const pco_address *address = op->with.address;
     bool is_unix = pco_address_family(address) == PCO_AF_UNIX;
     pco__result result = {0};
 
-    io->private_.connect_started = true;
-    io->private_.ready = 0;
-    io->private_.short_reads = is_unix ? PCO__SHORT_READ_PROVES_NOTHING : 0;
-    io->private_.error = 0;
+    io->private_.reactor.connect_started = true;
+    io->private_.reactor.ready = 0;
+    io->private_.reactor.short_reads = is_unix ? PCO__SHORT_READ_PROVES_NOTHING : 0;
+    io->private_.reactor.error = 0;
     if (connect(pco__io_descriptor(io), (const struct sockaddr *)address->storage,
                 (socklen_t)address->length) == 0) {
-        io->private_.ready |= PCO__READY_OUT;
+        io->private_.reactor.ready |= PCO__READY_OUT;
         pco__reactor_finish(reactor, op, &result);
     } else if (errno != EINPROGRESS && errno != EINTR) {
         pco__reactor_fail(reactor, op, errno);
@@ -38,7 +38,7 @@ void pco__reactor_connect(pco__reactor *reactor, pco__io *io)
 {
     pco__result result = {0};
 
-    if (!io->private_.connect_started) {
+    if (!io->private_.reactor.connect_started) {
         start_connect(reactor, io);
         return;
     }
@@ -46,5 +46,5 @@ void pco__reactor_connect(pco__reactor *reactor, pco__io *io)
     if (result.system_code != 0) {
         result.error = pco__error_from_system(result.system_code);
     }
-    pco__reactor_finish(reactor, io->private_.out, &result);
+    pco__reactor_finish(reactor, io->private_.reactor.out, &result);
 }

@@ -93,10 +93,10 @@ static int add(pco__reactor *reactor, pco__io *io, pco_error *error)
     int descriptor = (int)io->socket;
     struct epoll_event event = {.events = EPOLLIN | EPOLLET};
 
-    if (io->private_.role != PCO__IO_LISTENER) {
+    if (io->private_.reactor.role != PCO__IO_LISTENER) {
         event.events |= EPOLLOUT | EPOLLRDHUP | EPOLLPRI;
     }
-    event.data.u64 = (uint64_t)io->private_.generation << 32 | (uint32_t)descriptor;
+    event.data.u64 = (uint64_t)io->private_.reactor.generation << 32 | (uint32_t)descriptor;
     int status = epoll_ctl(self->set, EPOLL_CTL_ADD, descriptor, &event);
     /* A registration that outlived its socket, whose duplicate has got the old number again. */
     if (status != 0 && errno == EEXIST) {
@@ -113,7 +113,7 @@ static void remove_socket(pco__reactor *reactor, pco__io *io)
 {
     struct epoll_event unused = {0};
 
-    if (io->private_.role == PCO__IO_LISTENER) {
+    if (io->private_.reactor.role == PCO__IO_LISTENER) {
         epoll_ctl(epoll_of(reactor)->set, EPOLL_CTL_DEL, (int)io->socket, &unused);
     }
 }
@@ -131,7 +131,7 @@ static unsigned translate(pco__io *io, uint32_t events)
     unsigned ready = events & (EPOLLIN | EPOLLOUT | EPOLLERR);
 
     if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) != 0) {
-        io->private_.short_reads |= PCO__SHORT_READ_PROVES_NOTHING;
+        io->private_.reactor.short_reads |= PCO__SHORT_READ_PROVES_NOTHING;
         ready |= PCO__READY_IN;
         if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
             ready |= PCO__READY_OUT;

@@ -231,7 +231,7 @@ static int open_kqueue(pco__reactor *reactor, pco_error *error)
 static int list_changes(struct kevent changes[2], pco__io *io, bool removes)
 {
     uintptr_t ident = (uintptr_t)io->socket;
-    void *generation = (void *)(uintptr_t)io->private_.generation;
+    void *generation = (void *)(uintptr_t)io->private_.reactor.generation;
 
     if (removes) {
         EV_SET(&changes[0], ident, EVFILT_READ, EV_DELETE, 0, 0, generation);
@@ -240,7 +240,7 @@ static int list_changes(struct kevent changes[2], pco__io *io, bool removes)
         EV_SET(&changes[0], ident, EVFILT_READ, EV_ADD | EV_CLEAR, 0, 0, generation);
         EV_SET(&changes[1], ident, EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, 0, generation);
     }
-    return io->private_.role == PCO__IO_LISTENER ? 1 : 2;
+    return io->private_.reactor.role == PCO__IO_LISTENER ? 1 : 2;
 }
 
 static int add(pco__reactor *reactor, pco__io *io, pco_error *error)
@@ -273,7 +273,7 @@ static void remove_socket(pco__reactor *reactor, pco__io *io)
  */
 static unsigned translate(pco__io *io, const struct kevent *event)
 {
-    pco__io_private *state = &io->private_;
+    pco__reactor_io *state = &io->private_.reactor;
     bool reads = event->filter == EVFILT_READ;
     bool ended = (event->flags & EV_EOF) != 0;
     bool failed = ended && event->fflags != 0;

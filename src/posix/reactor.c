@@ -38,25 +38,25 @@ static pco__reactor *reactor_of(pco__backend *backend)
 
 static void stop_wanting(const pco__op *op)
 {
-    pco__io_private *state = &op->io->private_;
+    pco__reactor_io *state = &op->io->private_.reactor;
 
-    state->wants = (uint8_t)(state->wants & ~op->private_.wants);
+    state->wants = (uint8_t)(state->wants & ~op->private_.reactor.wants);
 }
 
 /* RECV again, from inside done(): the socket is looked at when that has returned. */
 static inline void receive_again(pco__backend *backend, pco__op *op)
 {
-    pco__io_private *state = &op->io->private_;
+    pco__reactor_io *state = &op->io->private_.reactor;
 
     (void)backend;
     op->in_flight = true;
     state->in = op;
-    state->wants |= PCO__READY_IN; /* as op->private_.wants says still */
+    state->wants |= PCO__READY_IN; /* as op->private_.reactor.wants says still */
 }
 
 void pco__reactor_finish(pco__reactor *reactor, pco__op *op, const pco__result *result)
 {
-    pco__io_private *state = &op->io->private_;
+    pco__reactor_io *state = &op->io->private_.reactor;
 
     stop_wanting(op);
     if (op == state->in) {
@@ -87,12 +87,12 @@ int pco__io_take_error(const pco__io *io)
     if (getsockopt(pco__io_descriptor(io), SOL_SOCKET, SO_ERROR, &code, &length) != 0) {
         return errno;
     }
-    return code != 0 ? code : io->private_.error;
+    return code != 0 ? code : io->private_.reactor.error;
 }
 
 /* ---- Trying each kind of operation ---- */
 
-static void stop_counting(pco__io_private *state)
+static void stop_counting(pco__reactor_io *state)
 {
     state->short_reads = (uint8_t)(state->short_reads & ~PCO__SHORT_READ_COUNTED);
 }
@@ -104,13 +104,13 @@ static PCO__COLD void received_nothing(pco__reactor *reactor, pco__io *io, ssize
 
     if (length < 0 && pco__would_block(errno)) {
         pco__ready_clear(io, PCO__READY_IN);
-        stop_counting(&io->private_);
+        stop_counting(&io->private_.reactor);
     } else if (length < 0 && errno != EINTR) {
-        pco__reactor_fail(reactor, io->private_.in, errno);
-    } else if (length == 0 && io->private_.error != 0) {
-        pco__reactor_fail(reactor, io->private_.in, io->private_.error);
+        pco__reactor_fail(reactor, io->private_.reactor.in, errno);
+    } else if (length == 0 && io->private_.reactor.error != 0) {
+        pco__reactor_fail(reactor, io->private_.reactor.in, io->private_.reactor.error);
     } else if (length == 0) {
-        pco__reactor_finish(reactor, io->private_.in, &end);
+        pco__reactor_finish(reactor, io->private_.reactor.in, &end);
     }
 }
 
@@ -120,7 +120,7 @@ static PCO__COLD void received_nothing(pco__reactor *reactor, pco__io *io, ssize
  */
 static PCO__COLD void count_down(pco__io *io, size_t length, bool is_short)
 {
-    pco__io_private *state = &io->private_;
+    pco__reactor_io *state = &io->private_.reactor;
 
     if ((size_t)state->available > length) {
         state->available -= (int32_t)length;
@@ -134,7 +134,7 @@ static PCO__COLD void count_down(pco__io *io, size_t length, bool is_short)
 
 static inline void receive(pco__reactor *reactor, pco__io *io, void *memory, size_t size)
 {
-    pco__io_private *state = &io->private_;
+    pco__reactor_io *state = &io->private_.reactor;
     pco__op *op = state->in;
     ssize_t length = recv(pco__io_descriptor(io), memory, size, 0);
 
@@ -155,7 +155,7 @@ static inline void receive(pco__reactor *reactor, pco__io *io, void *memory, siz
 
 static PCO__COLD void receive_into_buffer(pco__reactor *reactor, pco__io *io)
 {
-    pco__op *op = io->private_.in;
+    pco__op *op = io->private_.reactor.in;
     pco__result nothing = {.error = PCO_ENOBUFS};
     void *memory = NULL;
     size_t size = 0;
@@ -177,7 +177,7 @@ static void try_watch(pco__reactor *reactor, pco__io *io)
 
     pco__ready_clear(io, PCO__READY_ERROR);
     if (code != 0) {
-        pco__reactor_fail(reactor, io->private_.in, code);
+        pco__reactor_fail(reactor, io->private_.reactor.in, code);
     }
 }
 
@@ -185,22 +185,26 @@ static void try_watch(pco__reactor *reactor, pco__io *io)
 
 static PCO__COLD void try_otherwise(pco__reactor *reactor, pco__io *io)
 {
-    switch (io->private_.in->kind) {
+    switch ((pco__op_kind)io->private_.reactor.in->kind) {
     case PCO__OP_ACCEPT:
         pco__reactor_accept(reactor, io);
-        break;
+        return;
     case PCO__OP_WATCH:
         try_watch(reactor, io);
-        break;
-    default:
+        return;
+    case PCO__OP_RECV:
         receive_into_buffer(reactor, io);
+        return;
+    case PCO__OP_CONNECT:
+    case PCO__OP_SEND:
         break;
     }
+    assert(!"an operation that reads");
 }
 
 static inline void try_in(pco__reactor *reactor, pco__io *io)
 {
-    const pco__op *op = io->private_.in;
+    const pco__op *op = io->private_.reactor.in;
 
     if (op->kind == PCO__OP_RECV && op->with.get_buffer == NULL) {
         receive(reactor, io, reactor->scratch, pco__most_of(op, reactor->scratch_size));
@@ -211,11 +215,19 @@ static inline void try_in(pco__reactor *reactor, pco__io *io)
 
 static PCO__COLD void try_out(pco__reactor *reactor, pco__io *io)
 {
-    if (io->private_.out->kind == PCO__OP_CONNECT) {
+    switch ((pco__op_kind)io->private_.reactor.out->kind) {
+    case PCO__OP_CONNECT:
         pco__reactor_connect(reactor, io);
-    } else {
+        return;
+    case PCO__OP_SEND:
         pco__reactor_send(reactor, io);
+        return;
+    case PCO__OP_ACCEPT:
+    case PCO__OP_RECV:
+    case PCO__OP_WATCH:
+        break;
     }
+    assert(!"an operation that writes");
 }
 
 /*
@@ -251,9 +263,9 @@ static void finish_if_canceled(pco__reactor *reactor, pco__op *op)
 static void finish_canceled(pco__reactor *reactor, pco__io *io)
 {
     reactor->current = io->socket != PCO_NO_SOCKET ? io : NULL;
-    finish_if_canceled(reactor, io->private_.in);
+    finish_if_canceled(reactor, io->private_.reactor.in);
     if (reactor->current == io) {
-        finish_if_canceled(reactor, io->private_.out);
+        finish_if_canceled(reactor, io->private_.reactor.out);
     }
     if (reactor->current == io && pco__ready_due(io) != 0) {
         pco__reactor_enqueue(reactor, io);
@@ -268,7 +280,7 @@ static PCO__COLD void end_canceled(pco__reactor *reactor)
         pco__link *link = reactor->canceled.next;
 
         pco__list_remove(link);
-        finish_canceled(reactor, PCO__CONTAINER(link, pco__io, private_.link));
+        finish_canceled(reactor, PCO__CONTAINER(link, pco__io, private_.reactor.link));
     }
 }
 
@@ -289,7 +301,7 @@ static PCO__COLD void try_batch(pco__reactor *reactor)
 {
     while (!pco__list_is_empty(&reactor->batch)) {
         pco__link *link = reactor->batch.next;
-        pco__io *io = PCO__CONTAINER(link, pco__io, private_.link);
+        pco__io *io = PCO__CONTAINER(link, pco__io, private_.reactor.link);
 
         pco__list_remove(link);
         pco__reactor_try(reactor, io, pco__ready_due(io));
@@ -430,15 +442,16 @@ int pco__reactor_attach(pco__backend *backend, pco__io *io, pco__io_role role, p
         return pco__error_describe(error, PCO_ENOMEM, 0, "watch a socket");
     }
     reactor->generation += reactor->generation == UINT32_MAX ? 2 : 1;
-    io->private_ = (pco__io_private){.generation = reactor->generation, .role = (uint8_t)role};
+    io->private_.reactor =
+        (pco__reactor_io){.generation = reactor->generation, .role = (uint8_t)role};
     if (is_unix(reactor, io, role)) {
-        io->private_.short_reads = PCO__SHORT_READ_PROVES_NOTHING;
+        io->private_.reactor.short_reads = PCO__SHORT_READ_PROVES_NOTHING;
     }
     if (role == PCO__IO_CONNECTED) {
-        io->private_.ready |= PCO__READY_OUT; /* or the first attempt to send will tell */
+        io->private_.reactor.ready |= PCO__READY_OUT; /* or the first attempt to send will tell */
     }
     if (role == PCO__IO_LISTENER) {
-        io->private_.ready |= PCO__READY_IN; /* so that the first ACCEPT registers it */
+        io->private_.reactor.ready |= PCO__READY_IN; /* so that the first ACCEPT registers it */
     } else {
         code = pco__reactor_poller(reactor)->add(reactor, io, error);
     }
@@ -453,38 +466,50 @@ void pco__reactor_detach(pco__backend *backend, pco__io *io)
 {
     pco__reactor *reactor = reactor_of(backend);
 
-    assert(io->private_.role == PCO__IO_LISTENER && !io->private_.registered);
+    assert(io->private_.reactor.role == PCO__IO_LISTENER && !io->private_.reactor.registered);
     reactor->sockets[io->socket] = NULL;
     reactor->attached--;
+}
+
+/* What an operation waits for, which also tells its direction. */
+static unsigned wanted_by(const pco__op *op)
+{
+    switch ((pco__op_kind)op->kind) {
+    case PCO__OP_ACCEPT:
+    case PCO__OP_RECV:
+        return PCO__READY_IN;
+    case PCO__OP_WATCH:
+        return PCO__READY_ERROR;
+    case PCO__OP_CONNECT:
+    case PCO__OP_SEND:
+        return PCO__READY_OUT;
+    }
+    assert(!"a kind of operation");
+    return 0;
 }
 
 void pco__reactor_submit(pco__backend *backend, pco__op *op)
 {
     pco__reactor *reactor = reactor_of(backend);
     pco__io *io = op->io;
-    pco__io_private *state = &io->private_;
-    unsigned wants = PCO__READY_IN;
+    pco__reactor_io *state = &io->private_.reactor;
+    unsigned wants = wanted_by(op);
 
     assert(!op->in_flight && io->socket != PCO_NO_SOCKET);
     op->in_flight = true;
     op->canceled = false;
-    if (op->kind == PCO__OP_SEND || op->kind == PCO__OP_CONNECT) {
+    if (wants == PCO__READY_OUT) {
         assert(state->out == NULL);
         state->out = op;
-        wants = PCO__READY_OUT;
-        if (op->kind == PCO__OP_CONNECT) {
-            state->connect_started = false;
-            state->ready |=
-                PCO__READY_OUT; /* to be tried: what was reported before means nothing */
-        }
     } else {
         assert(state->in == NULL);
         state->in = op;
-        if (op->kind == PCO__OP_WATCH) {
-            wants = PCO__READY_ERROR;
-        }
     }
-    op->private_.wants = (uint8_t)wants;
+    if (op->kind == PCO__OP_CONNECT) {
+        state->connect_started = false;
+        state->ready |= PCO__READY_OUT; /* to be tried: what was reported before means nothing */
+    }
+    op->private_.reactor.wants = (uint8_t)wants;
     state->wants = (uint8_t)(state->wants | wants);
     if (pco__ready_due(io) != 0 && reactor->current != io) {
         pco__reactor_enqueue(reactor, io);
@@ -502,11 +527,11 @@ void pco__reactor_cancel(pco__backend *backend, pco__op *op)
     }
     op->canceled = true;
     stop_wanting(op);
-    if (io->private_.starving) {
+    if (io->private_.reactor.starving) {
         pco__reactor_feed(io);
     }
-    pco__list_remove(&io->private_.link);
-    pco__list_append(&reactor->canceled, &io->private_.link);
+    pco__list_remove(&io->private_.reactor.link);
+    pco__list_append(&reactor->canceled, &io->private_.reactor.link);
 }
 
 int64_t pco__reactor_unsent(pco__backend *backend, const pco__io *io)
@@ -518,7 +543,7 @@ int64_t pco__reactor_unsent(pco__backend *backend, const pco__io *io)
 int pco__reactor_shutdown_send(pco__backend *backend, pco__io *io)
 {
     (void)backend;
-    io->private_.shut_down = true;
+    io->private_.reactor.shut_down = true;
     return shutdown(pco__io_descriptor(io), SHUT_WR) == 0 ? 0 : pco__error_from_system(errno);
 }
 
@@ -526,12 +551,12 @@ void pco__reactor_close(pco__backend *backend, pco__io *io, bool reset)
 {
     pco__reactor *reactor = reactor_of(backend);
 
-    assert(io->private_.out == NULL);
-    if (io->private_.in != NULL) {
-        assert(io->private_.role == PCO__IO_LISTENER);
-        pco__reactor_cancel(backend, io->private_.in);
+    assert(io->private_.reactor.out == NULL);
+    if (io->private_.reactor.in != NULL) {
+        assert(io->private_.reactor.role == PCO__IO_LISTENER);
+        pco__reactor_cancel(backend, io->private_.reactor.in);
     } else {
-        pco__list_remove(&io->private_.link);
+        pco__list_remove(&io->private_.reactor.link);
     }
     if (reactor->current == io) {
         reactor->current = NULL;

@@ -37,7 +37,7 @@ enum {
      * not come again. Never taken back.
      */
     PCO__SHORT_READ_PROVES_NOTHING = 0x01,
-    PCO__SHORT_READ_COUNTED = 0x02 /* io->private_.available counts what is left */
+    PCO__SHORT_READ_COUNTED = 0x02 /* io->private_.reactor.available counts what is left */
 };
 
 /*
@@ -83,8 +83,8 @@ typedef struct pco__poller {
 
     /*
      * Registers io->socket, once for its whole life: input and output of connections, input of
-     * listeners (io->private_.role), which listen by then, each change to be reported once
-     * (EPOLLET, EV_CLEAR), together with io->private_.generation. What is ready already is reported
+     * listeners (io->private_.reactor.role), which listen by then, each change to be reported once
+     * (EPOLLET, EV_CLEAR), together with io->private_.reactor.generation. What is ready already is reported
      * too.
      */
     int (*add)(pco__reactor *reactor, pco__io *io, pco_error *error);
@@ -135,8 +135,8 @@ void pco__reactor_close(pco__backend *backend, pco__io *io, bool reset);
 /* Puts the socket at the end of the ready queue, unless it is in a queue already. */
 static inline void pco__reactor_enqueue(pco__reactor *reactor, pco__io *io)
 {
-    if (io->private_.link.next == NULL) {
-        pco__list_append(&reactor->ready, &io->private_.link);
+    if (io->private_.reactor.link.next == NULL) {
+        pco__list_append(&reactor->ready, &io->private_.reactor.link);
     }
 }
 
@@ -148,7 +148,7 @@ static inline pco__io *pco__reactor_find(const pco__reactor *reactor, size_t des
                                          uint32_t generation)
 {
     pco__io *io = reactor->sockets[descriptor];
-    return io != NULL && io->private_.generation == generation ? io : NULL;
+    return io != NULL && io->private_.reactor.generation == generation ? io : NULL;
 }
 
 /*
@@ -164,7 +164,7 @@ void pco__reactor_try(pco__reactor *reactor, pco__io *io, unsigned due);
  */
 static inline void pco__reactor_ready(pco__reactor *reactor, pco__io *io, unsigned bits)
 {
-    pco__io_private *state = &io->private_;
+    pco__reactor_io *state = &io->private_.reactor;
     unsigned due;
 
     state->ready = (uint8_t)(state->ready | bits);
@@ -193,13 +193,13 @@ static inline bool pco__would_block(int code)
 
 static inline void pco__ready_clear(pco__io *io, unsigned bits)
 {
-    io->private_.ready = (uint8_t)(io->private_.ready & ~bits);
+    io->private_.reactor.ready = (uint8_t)(io->private_.reactor.ready & ~bits);
 }
 
 /* What is ready and wanted. */
 static inline unsigned pco__ready_due(const pco__io *io)
 {
-    return io->private_.ready & io->private_.wants;
+    return io->private_.reactor.ready & io->private_.reactor.wants;
 }
 
 /* reactor.c: end an operation. Run done(): only reactor->current tells what is left of the socket.

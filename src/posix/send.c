@@ -20,8 +20,8 @@
 
 static int send_error(const pco__io *io, int system_code)
 {
-    return io->private_.shut_down ? pco__error_from_system(system_code)
-                                  : pco__stream_error(system_code);
+    return io->private_.reactor.shut_down ? pco__error_from_system(system_code)
+                                          : pco__stream_error(system_code);
 }
 
 /* A list of buffers for one call to the system. */
@@ -85,16 +85,16 @@ static pco__sent judge_send(pco__io *io, ssize_t answer, size_t total)
 static void starve(pco__reactor *reactor, pco__io *io)
 {
     pco__ready_clear(io, PCO__READY_OUT);
-    io->private_.starving = true;
-    pco__list_remove(&io->private_.link);
-    pco__list_append(&reactor->starved, &io->private_.link);
+    io->private_.reactor.starving = true;
+    pco__list_remove(&io->private_.reactor.link);
+    pco__list_append(&reactor->starved, &io->private_.reactor.link);
 }
 
 void pco__reactor_feed(pco__io *io)
 {
-    io->private_.starving = false;
-    io->private_.ready |= PCO__READY_OUT;
-    pco__list_remove(&io->private_.link);
+    io->private_.reactor.starving = false;
+    io->private_.reactor.ready |= PCO__READY_OUT;
+    pco__list_remove(&io->private_.reactor.link);
 }
 
 void pco__reactor_feed_all(pco__reactor *reactor)
@@ -102,14 +102,14 @@ void pco__reactor_feed_all(pco__reactor *reactor)
     while (!pco__list_is_empty(&reactor->starved)) {
         pco__link *link = reactor->starved.next;
 
-        pco__reactor_feed(PCO__CONTAINER(link, pco__io, private_.link));
+        pco__reactor_feed(PCO__CONTAINER(link, pco__io, private_.reactor.link));
         pco__list_append(&reactor->batch, link);
     }
 }
 
 void pco__reactor_send(pco__reactor *reactor, pco__io *io)
 {
-    pco__op *op = io->private_.out;
+    pco__op *op = io->private_.reactor.out;
     parcel load;
 
     load.count = load.total = 0;
@@ -134,8 +134,8 @@ pco__sent pco__reactor_try_send(pco__backend *backend, pco__io *io, const pco_bu
     parcel load;
 
     (void)backend;
-    assert(io->private_.out == NULL && count > 0 && count <= PCO__SEND_BUFFERS);
-    if ((io->private_.ready & PCO__READY_OUT) == 0) {
+    assert(io->private_.reactor.out == NULL && count > 0 && count <= PCO__SEND_BUFFERS);
+    if ((io->private_.reactor.ready & PCO__READY_OUT) == 0) {
         return (pco__sent){.error = PCO_EAGAIN};
     }
     load.count = load.total = 0;
@@ -158,8 +158,8 @@ pco__sent pco__reactor_try_send_one(pco__backend *backend, pco__io *io, const vo
                                     size_t length)
 {
     (void)backend;
-    assert(io->private_.out == NULL && length < PCO__SEND_ONE);
-    if ((io->private_.ready & PCO__READY_OUT) == 0) {
+    assert(io->private_.reactor.out == NULL && length < PCO__SEND_ONE);
+    if ((io->private_.reactor.ready & PCO__READY_OUT) == 0) {
         return (pco__sent){.error = PCO_EAGAIN};
     }
     ssize_t answer = send(pco__io_descriptor(io), data, length, MSG_NOSIGNAL);

@@ -40,7 +40,9 @@
 
 /*
  * What this system's backends keep inside each operation and each socket: pco__op_private and
- * pco__io_private. src/posix and src/win32 have one each; the build's include path chooses.
+ * pco__io_private, unions with a member for each backend. src/posix and src/win32 have one of each;
+ * the build's include path chooses. Only the backend itself looks inside. attach() makes the
+ * socket's part, submit() the operation's, whatever was in them before.
  */
 #include "backend_private.h"
 #include "support/compiler.h"
@@ -75,7 +77,12 @@ typedef enum pco__op_kind {
      */
     PCO__OP_ACCEPT,
 
-    /* Connect to `address`. */
+    /*
+     * Connect to `address`, from where the socket was bound to (network.h, bind_local), or else
+     * from any address. After a failure, or after it was canceled, the socket is good for nothing
+     * but to be closed; where the result came first, a canceled one may be connected. Nothing keeps
+     * a socket from connecting to itself: its two names are the same then.
+     */
     PCO__OP_CONNECT,
 
     /*
@@ -100,6 +107,22 @@ typedef enum pco__op_kind {
      * is what who sends after shutdown_send() is told.
      */
     PCO__OP_SEND
+
+    /*
+     * Room for more. A further kind is a value here, with its contract; a member of `with`, which
+     * is a pointer, to what the owner keeps next to the operation if that is more; and a case in
+     * each backend: compilers name the switches that lack it, which have no default. A backend that
+     * has no such kind completes it with PCO_ENOTSUP. It belongs to one of the two directions, and
+     * the four rules are its rules. Nothing else changes. So there can be:
+     *
+     *   datagrams    `with` points to an array, each element an address and a buffer. The result's
+     *                `length` counts elements, and each has its own: 0 bytes are a datagram there,
+     *                and no end.
+     *   files        SEND's sibling, whose `with` points to a handle, an offset and a length.
+     *                `length` as SEND's.
+     *   pipes        no kind but a role (pco__io_role): what pco__io.socket names is a handle then,
+     *                and RECV, SEND and close() are what they are for a stream.
+     */
 } pco__op_kind;
 
 /* How an operation ended. Lent until done() returns. */

@@ -66,27 +66,27 @@ pco__accept_pool *pco__accept_pool_new(void)
 
 static void take_accept_state(pco__op *op)
 {
-    pco__accept_pool *pool = op->io->private_.accepts;
+    pco__accept_pool *pool = op->io->private_.iocp.accepts;
     assert(pool != NULL && pool->unused != NULL);
-    op->private_.accept = pool->unused;
-    op->private_.accept->op = op;
+    op->private_.iocp.accept = pool->unused;
+    op->private_.iocp.accept->op = op;
     pool->unused = pool->unused->next;
 }
 
 static void drop_accept_state(pco__op *op)
 {
-    pco__accept_pool *pool = op->io->private_.accepts;
-    op->private_.accept->op = NULL;
-    op->private_.accept->next = pool->unused;
-    pool->unused = op->private_.accept;
-    op->private_.accept = NULL;
+    pco__accept_pool *pool = op->io->private_.iocp.accepts;
+    op->private_.iocp.accept->op = NULL;
+    op->private_.iocp.accept->next = pool->unused;
+    pool->unused = op->private_.iocp.accept;
+    op->private_.iocp.accept = NULL;
 }
 
 /* Posts one AcceptEx, on a new socket. */
 static int post_accept(pco__iocp *self, pco__op *op, int *system_code)
 {
-    pco__accept_state *accept = op->private_.accept;
-    accept->socket = pco__winsock_open(op->io->private_.family, IPPROTO_TCP);
+    pco__accept_state *accept = op->private_.iocp.accept;
+    accept->socket = pco__winsock_open(op->io->private_.iocp.family, IPPROTO_TCP);
     if (accept->socket == INVALID_SOCKET) {
         *system_code = WSAGetLastError();
         return pco__error_from_system(*system_code);
@@ -94,7 +94,7 @@ static int post_accept(pco__iocp *self, pco__op *op, int *system_code)
     /* No bytes of data: or a client that says nothing would never be accepted. */
     DWORD length = 0;
     int err =
-        pco__iocp_started(pco__iocp_extensions(self, op->io->private_.family)
+        pco__iocp_started(pco__iocp_extensions(self, op->io->private_.iocp.family)
                               ->accept(pco__io_socket(op->io), accept->socket, accept->addresses, 0,
                                        ADDRESS_ROOM, ADDRESS_ROOM, &length, pco__op_overlapped(op)),
                           system_code);
@@ -106,7 +106,7 @@ static int post_accept(pco__iocp *self, pco__op *op, int *system_code)
 
 void pco__iocp_accept_anew(pco__op *op)
 {
-    pco__accept_pool *pool = op->io->private_.accepts;
+    pco__accept_pool *pool = op->io->private_.iocp.accepts;
     if (pool->calls_failed >= ACCEPT_CALLS_FAILED) {
         pool->calls_failed = 0;
     }
@@ -114,14 +114,14 @@ void pco__iocp_accept_anew(pco__op *op)
 
 int pco__iocp_start_accept(pco__iocp *self, pco__op *op, int *system_code)
 {
-    if (op->private_.accept == NULL) {
+    if (op->private_.iocp.accept == NULL) {
         take_accept_state(op);
     }
     /*
      * AcceptEx fails at once with WSAECONNRESET where a client has come and gone already. The next
      * turn tries again, as long as on_known_accept thinks it worth while.
      */
-    pco__accept_pool *pool = op->io->private_.accepts;
+    pco__accept_pool *pool = op->io->private_.iocp.accepts;
     int err = post_accept(self, op, system_code);
     pool->calls_failed = client_gave_up(err) ? pool->calls_failed + 1 : 0;
     if (err != 0) {
@@ -133,12 +133,12 @@ int pco__iocp_start_accept(pco__iocp *self, pco__op *op, int *system_code)
 /* The peer's address is in what AcceptEx left; the system forgets that of a lost connection. */
 static void find_peer(pco__iocp *self, const pco__op *op, pco_address *peer)
 {
-    pco__accept_state *accept = op->private_.accept;
+    pco__accept_state *accept = op->private_.iocp.accept;
     struct sockaddr *local_address = NULL;
     struct sockaddr *remote_address = NULL;
     int local_length = 0;
     int remote_length = 0;
-    pco__iocp_extensions(self, op->io->private_.family)
+    pco__iocp_extensions(self, op->io->private_.iocp.family)
         ->accept_addresses(accept->addresses, 0, ADDRESS_ROOM, ADDRESS_ROOM, &local_address,
                            &local_length, &remote_address, &remote_length);
     pco__sockaddr_to(remote_address, remote_length, peer);
@@ -150,7 +150,7 @@ static void find_peer(pco__iocp *self, const pco__op *op, pco_address *peer)
  */
 static bool finish_accept(pco__iocp *self, pco__op *op, pco_address *peer)
 {
-    SOCKET sock = op->private_.accept->socket;
+    SOCKET sock = op->private_.iocp.accept->socket;
     SOCKET listener = pco__io_socket(op->io);
     if (!pco__io_is_closed(op->io) && setsockopt(sock, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT,
                                                  (const char *)&listener, sizeof listener) != 0) {
@@ -163,8 +163,8 @@ static bool finish_accept(pco__iocp *self, pco__op *op, pco_address *peer)
 
 void pco__iocp_on_accept(pco__iocp *self, pco__op *op, int error, int system_code)
 {
-    SOCKET sock = op->private_.accept->socket;
-    pco__accept_pool *pool = op->io->private_.accepts;
+    SOCKET sock = op->private_.iocp.accept->socket;
+    pco__accept_pool *pool = op->io->private_.iocp.accepts;
     pco_address peer;
     if (error == 0 && !finish_accept(self, op, &peer)) {
         error = PCO_ECONNABORTED;
@@ -189,17 +189,17 @@ void pco__iocp_on_accept(pco__iocp *self, pco__op *op, int error, int system_cod
 /* Where a client has gone, others wait behind it. */
 void pco__iocp_on_known_accept(pco__iocp *self, pco__op *op)
 {
-    int error = op->private_.error;
+    int error = op->private_.iocp.error;
     bool gave_up = client_gave_up(error);
     if (gave_up && !op->canceled && !pco__io_is_closed(op->io) &&
-        op->io->private_.accepts->calls_failed < ACCEPT_CALLS_FAILED) {
+        op->io->private_.iocp.accepts->calls_failed < ACCEPT_CALLS_FAILED) {
         pco__iocp_start_again(self, op);
         return;
     }
     if (pco__io_is_closed(op->io) || (gave_up && op->canceled)) {
         error = PCO_ECANCELED;
     }
-    pco__iocp_finish(self, op, error, op->private_.system_code);
+    pco__iocp_finish(self, op, error, op->private_.iocp.system_code);
 }
 
 /*

@@ -48,7 +48,7 @@ int pco__iocp_start_connect(pco__iocp *self, pco__op *op, int *system_code)
 {
     SOCKET sock = pco__io_socket(op->io);
     pco__sockaddr remote = pco__sockaddr_from(op->with.address);
-    if (remote.any.sa_family == AF_UNSPEC || remote.any.sa_family != op->io->private_.family) {
+    if (remote.any.sa_family == AF_UNSPEC || remote.any.sa_family != op->io->private_.iocp.family) {
         return PCO_EAFNOSUPPORT;
     }
     bool is_ipv4 = remote.any.sa_family == AF_INET;
@@ -74,6 +74,9 @@ int pco__iocp_start_connect(pco__iocp *self, pco__op *op, int *system_code)
 
 void pco__iocp_on_connect(pco__iocp *self, pco__op *op, int error, int system_code)
 {
+    if (error == 0 && pco__io_is_closed(op->io)) {
+        error = PCO_ECANCELED; /* it was taken away in the moment of its success */
+    }
     /* Without this the socket cannot be shut down, and does not know its peer. */
     if (error == 0 &&
         setsockopt(pco__io_socket(op->io), SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, NULL, 0) != 0) {

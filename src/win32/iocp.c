@@ -54,12 +54,12 @@ _Static_assert(sizeof(SOCKET) == sizeof(pco_socket) && (pco_socket)INVALID_SOCKE
 
 static pco__op *op_of(OVERLAPPED *overlapped)
 {
-    return PCO__CONTAINER(overlapped, pco__op, private_.overlapped);
+    return PCO__CONTAINER(overlapped, pco__op, private_.iocp.overlapped);
 }
 
 static pco__op *op_of_link(pco__link *link)
 {
-    return PCO__CONTAINER(link, pco__op, private_.link);
+    return PCO__CONTAINER(link, pco__op, private_.iocp.link);
 }
 
 /* Moves all of a list to another, which is empty or not made yet. */
@@ -81,18 +81,18 @@ static void iocp_submit(pco__backend *backend, pco__op *op);
 /* The socket is closed, and nothing of it is in flight any more. */
 static void forget(pco__iocp *self, pco__io *io)
 {
-    pco__free(io->private_.accepts);
-    io->private_.accepts = NULL;
+    pco__free(io->private_.iocp.accepts);
+    io->private_.iocp.accepts = NULL;
     self->attached--;
 }
 
 void pco__iocp_complete(pco__iocp *self, pco__op *op, const pco__result *result)
 {
-    assert(op->io->private_.in_flight > 0);
-    op->io->private_.in_flight--;
-    op->private_.state = PCO__STATE_IDLE;
+    assert(op->io->private_.iocp.in_flight > 0);
+    op->io->private_.iocp.in_flight--;
+    op->private_.iocp.state = PCO__STATE_IDLE;
     if (op->kind == PCO__OP_ACCEPT && pco__io_is_closed(op->io) &&
-        op->io->private_.in_flight == 0) {
+        op->io->private_.iocp.in_flight == 0) {
         forget(self, op->io);
     }
     pco__complete(&self->base, op, result, iocp_submit);
@@ -107,10 +107,10 @@ void pco__iocp_finish(pco__iocp *self, pco__op *op, int error, int system_code)
 /* Leaves it to the next poll() to tell how an operation ended. */
 static void know(pco__iocp *self, pco__op *op, int error, int system_code)
 {
-    op->private_.state = PCO__STATE_KNOWN;
-    op->private_.error = error;
-    op->private_.system_code = system_code;
-    pco__list_append(&self->known, &op->private_.link);
+    op->private_.iocp.state = PCO__STATE_KNOWN;
+    op->private_.iocp.error = error;
+    op->private_.iocp.system_code = system_code;
+    pco__list_append(&self->known, &op->private_.iocp.link);
 }
 
 /* ---- Starting ---- */
@@ -127,21 +127,24 @@ int pco__iocp_started(bool success, int *system_code)
 static int start(pco__iocp *self, pco__op *op, int *system_code)
 {
     *system_code = 0;
-    memset(op->private_.overlapped, 0, sizeof op->private_.overlapped);
-    op->private_.state = PCO__STATE_STARTED;
+    memset(op->private_.iocp.overlapped, 0, sizeof op->private_.iocp.overlapped);
+    op->private_.iocp.state = PCO__STATE_STARTED;
     if (pco__io_is_closed(op->io)) {
         return PCO_ECONNRESET;
     }
-    switch (op->kind) {
+    switch ((pco__op_kind)op->kind) {
     case PCO__OP_ACCEPT:
         return pco__iocp_start_accept(self, op, system_code);
     case PCO__OP_CONNECT:
         return pco__iocp_start_connect(self, op, system_code);
     case PCO__OP_SEND:
         return pco__iocp_start_send(op, system_code);
-    default:
+    case PCO__OP_RECV:
+    case PCO__OP_WATCH:
         return pco__iocp_start_receive(op, system_code);
     }
+    assert(!"a kind of operation");
+    return PCO_ENOTSUP;
 }
 
 void pco__iocp_start_again(pco__iocp *self, pco__op *op)
@@ -186,27 +189,28 @@ static void on_packet(pco__iocp *self, pco__op *op)
     if (pco__op_overlapped(op)->Internal == (ULONG_PTR)STATUS_PENDING) {
         return;
     }
-    assert(op->in_flight && op->private_.state == PCO__STATE_STARTED);
-    pco__list_remove(&op->private_.link); /* if it was canceled */
+    assert(op->in_flight && op->private_.iocp.state == PCO__STATE_STARTED);
+    pco__list_remove(&op->private_.iocp.link); /* if it was canceled */
     int system_code;
     int error = packet_error(op, &system_code);
-    switch (op->kind) {
+    switch ((pco__op_kind)op->kind) {
     case PCO__OP_ACCEPT:
         pco__iocp_on_accept(self, op, error, system_code);
-        break;
+        return;
     case PCO__OP_CONNECT:
         pco__iocp_on_connect(self, op, error, system_code);
-        break;
+        return;
     case PCO__OP_RECV:
         pco__iocp_on_receive(self, op, error, system_code);
-        break;
+        return;
     case PCO__OP_WATCH:
         pco__iocp_on_watch(self, op, error, system_code);
-        break;
-    default:
+        return;
+    case PCO__OP_SEND:
         pco__iocp_on_send(self, op, error, system_code);
-        break;
+        return;
     }
+    assert(!"a kind of operation");
 }
 
 /* ---- What was canceled and does not end ---- */
@@ -217,7 +221,7 @@ static void expect_end(pco__iocp *self, pco__op *op)
     if (pco__list_is_empty(&self->canceled) && pco__list_is_empty(&self->overdue)) {
         self->look_at = pco__monotonic() + CANCEL_PATIENCE;
     }
-    pco__list_append(&self->canceled, &op->private_.link);
+    pco__list_append(&self->canceled, &op->private_.iocp.link);
 }
 
 /* How long poll() may wait, so as to look at what was canceled in time. */
@@ -243,7 +247,7 @@ static void close_overdue(pco__iocp *self)
     }
     while (!pco__list_is_empty(&self->overdue)) {
         pco__op *op = op_of_link(self->overdue.next);
-        pco__list_remove(&op->private_.link);
+        pco__list_remove(&op->private_.iocp.link);
         if (!pco__io_is_closed(op->io)) {
             pco__winsock_close(pco__io_socket(op->io), true);
             op->io->socket = PCO_NO_SOCKET;
@@ -313,11 +317,11 @@ static void iocp_poll(pco__backend *backend, uint64_t timeout, bool *stop)
     }
     while (!pco__list_is_empty(&known)) {
         pco__op *op = op_of_link(known.next);
-        pco__list_remove(&op->private_.link);
+        pco__list_remove(&op->private_.iocp.link);
         if (op->kind == PCO__OP_ACCEPT) {
             pco__iocp_on_known_accept(self, op);
         } else {
-            pco__iocp_finish(self, op, op->private_.error, op->private_.system_code);
+            pco__iocp_finish(self, op, op->private_.iocp.error, op->private_.iocp.system_code);
         }
     }
     if (count < BATCH) {
@@ -372,8 +376,8 @@ static int prepare(pco__iocp *self, pco__io *io, int *system_code)
     if (info.iAddressFamily != AF_INET && info.iAddressFamily != AF_INET6) {
         return PCO_EAFNOSUPPORT;
     }
-    io->private_.family = info.iAddressFamily;
-    pco__extensions *found = pco__iocp_extensions(self, io->private_.family);
+    io->private_.iocp.family = info.iAddressFamily;
+    pco__extensions *found = pco__iocp_extensions(self, io->private_.iocp.family);
     if (found->connect != NULL) {
         return 0;
     }
@@ -410,7 +414,7 @@ static int join_port(pco__iocp *self, pco__io *io, pco_error *error)
 static int iocp_attach(pco__backend *backend, pco__io *io, pco__io_role role, pco_error *error)
 {
     pco__iocp *self = pco__iocp_of(backend);
-    io->private_ = (pco__io_private){.family = AF_UNSPEC};
+    io->private_.iocp = (pco__iocp_io){.family = AF_UNSPEC};
     if (role != PCO__IO_CONNECTED) {
         int system_code;
         int err = prepare(self, io, &system_code);
@@ -419,15 +423,15 @@ static int iocp_attach(pco__backend *backend, pco__io *io, pco__io_role role, pc
         }
     }
     if (role == PCO__IO_LISTENER) {
-        io->private_.accepts = pco__accept_pool_new();
-        if (io->private_.accepts == NULL) {
+        io->private_.iocp.accepts = pco__accept_pool_new();
+        if (io->private_.iocp.accepts == NULL) {
             return pco__error_describe(error, PCO_ENOMEM, 0, "prepare to accept");
         }
     }
     int err = join_port(self, io, error);
     if (err != 0) {
-        pco__free(io->private_.accepts);
-        io->private_.accepts = NULL;
+        pco__free(io->private_.iocp.accepts);
+        io->private_.iocp.accepts = NULL;
         return err;
     }
     self->attached++;
@@ -453,7 +457,7 @@ static void leave_port(HANDLE handle)
 
 static void iocp_detach(pco__backend *backend, pco__io *io)
 {
-    assert(io->private_.accepts != NULL && io->private_.in_flight == 0);
+    assert(io->private_.iocp.accepts != NULL && io->private_.iocp.in_flight == 0);
     leave_port((HANDLE)io->socket);
     forget(pco__iocp_of(backend), io);
 }
@@ -464,9 +468,9 @@ static void iocp_submit(pco__backend *backend, pco__op *op)
     assert(!op->in_flight);
     op->in_flight = true;
     op->canceled = false;
-    op->private_.accept = NULL;
-    op->private_.link = (pco__link){NULL, NULL};
-    op->io->private_.in_flight++;
+    op->private_.iocp.accept = NULL;
+    op->private_.iocp.link = (pco__link){NULL, NULL};
+    op->io->private_.iocp.in_flight++;
     if (op->kind == PCO__OP_ACCEPT) {
         pco__iocp_accept_anew(op);
     }
@@ -484,13 +488,13 @@ void pco__iocp_cancel(pco__backend *backend, pco__op *op)
         return;
     }
     op->canceled = true;
-    if (op->private_.state == PCO__STATE_STARTED && !pco__io_is_closed(op->io)) {
+    if (op->private_.iocp.state == PCO__STATE_STARTED && !pco__io_is_closed(op->io)) {
         /* ERROR_NOT_FOUND: it has ended already. Its packet comes in either case. */
         CancelIoEx((HANDLE)op->io->socket, pco__op_overlapped(op));
         if (op->kind != PCO__OP_ACCEPT) { /* a listener is nothing that may be closed so */
             expect_end(pco__iocp_of(backend), op);
         }
-    } else if (op->private_.state == PCO__STATE_HELD) {
+    } else if (op->private_.iocp.state == PCO__STATE_HELD) {
         know(pco__iocp_of(backend), op, PCO_ECANCELED, 0);
     }
 }
@@ -504,15 +508,15 @@ static int iocp_shutdown_send(pco__backend *backend, pco__io *io)
 
 static void iocp_close(pco__backend *backend, pco__io *io, bool reset)
 {
-    assert(io->private_.in_flight == 0 || io->private_.accepts != NULL);
-    if (io->private_.accepts != NULL) {
-        pco__iocp_cancel_accepts(backend, io->private_.accepts);
+    assert(io->private_.iocp.in_flight == 0 || io->private_.iocp.accepts != NULL);
+    if (io->private_.iocp.accepts != NULL) {
+        pco__iocp_cancel_accepts(backend, io->private_.iocp.accepts);
     }
     if (!pco__io_is_closed(io)) {
         pco__winsock_close(pco__io_socket(io), reset);
         io->socket = PCO_NO_SOCKET;
     }
-    if (io->private_.in_flight == 0) {
+    if (io->private_.iocp.in_flight == 0) {
         forget(pco__iocp_of(backend), io);
     }
 }

@@ -59,7 +59,7 @@ static inline pco__extensions *pco__iocp_extensions(pco__iocp *self, int family)
 
 static inline OVERLAPPED *pco__op_overlapped(pco__op *op)
 {
-    return (OVERLAPPED *)op->private_.overlapped;
+    return (OVERLAPPED *)op->private_.iocp.overlapped;
 }
 
 static inline SOCKET pco__io_socket(const pco__io *io)

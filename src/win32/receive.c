@@ -47,7 +47,7 @@ void pco__iocp_on_receive(pco__iocp *self, pco__op *op, int error, int system_co
         return;
     }
     if (op->with.get_buffer != NULL) {
-        op->private_.state = PCO__STATE_DELIVERING;
+        op->private_.iocp.state = PCO__STATE_DELIVERING;
         size = 0;
         op->with.get_buffer(op, &buffer, &size);
         if (op->canceled || size == 0) {
@@ -70,5 +70,5 @@ void pco__iocp_on_watch(pco__iocp *self, pco__op *op, int error, int system_code
                          system_code);
         return;
     }
-    op->private_.state = PCO__STATE_HELD;
+    op->private_.iocp.state = PCO__STATE_HELD;
 }
