@@ -467,7 +467,7 @@ static void descriptor_0_is_served(void **state)
     close(before);
 }
 
-/* The server cannot know that it is for good. It goes on trying, once a second, and says so once. */
+/* It may not be for good: the server goes on trying, once a second, and says so once. */
 static void a_listener_that_another_process_shut_down_is_told_of_once(void **state)
 {
     (void)state;
