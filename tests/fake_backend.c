@@ -403,6 +403,7 @@ static bool finish_decided(fake_backend *fake, unsigned long until)
 
     while ((flight = first_decided(fake, until, &sock)) != NULL) {
         any = true;
+        fake->base.reported++;
         if (flight->error == 0) {
             end(sock, flight, flight->limit);
         } else {
@@ -422,8 +423,10 @@ static bool finish_possible(fake_backend *fake, unsigned long after, unsigned lo
         for (size_t i = 0; i <= FAKE_ACCEPTS; i++) {
             fake_flight *flight = nth_flight(sock, i);
             if (flight->op != NULL && !flight->decided && !flight->op->canceled &&
-                flight->order > after && flight->order <= until && can_end(sock, flight)) {
+                flight->order > after && flight->order <= until && can_end(sock, flight) &&
+                (fake->batch == 0 || fake->base.reported < fake->batch)) {
                 any = true;
+                fake->base.reported++;
                 end(sock, flight, SIZE_MAX);
             }
         }
@@ -501,6 +504,7 @@ static void poll_fake(pco__backend *backend, uint64_t timeout, bool *stop)
 
     fake->polls++;
     fake->timeout = timeout;
+    fake->base.reported = 0;
     if (fake->cancels_first) {
         worked |= finish_canceled(fake, until);
     }
@@ -641,6 +645,7 @@ static int attach(pco__backend *backend, pco__io *io, pco__io_role role, pco_err
     }
     sock->io = io;
     sock->role = role;
+    backend->attached++;
     return 0;
 }
 
@@ -652,6 +657,7 @@ static void detach(pco__backend *backend, pco__io *io)
         die("detach: not a listener of which nothing was submitted");
     }
     sock->io = NULL;
+    backend->attached--;
 }
 
 static void check_submit(const fake_socket *sock, const pco__op *op)
@@ -787,6 +793,7 @@ static void close_socket(pco__backend *backend, pco__io *io, bool reset)
     if (sock->closed) {
         die("close: the listener is closed already");
     }
+    backend->attached--;
     for (size_t i = 0; i < FAKE_ACCEPTS; i++) {
         if (sock->in[i].op != NULL) {
             cancel(backend, sock->in[i].op);
@@ -989,8 +996,8 @@ static const pco__network fake_network = {
 
 #define FAKE_CLASS(name_, accepts_)                                                                \
     {                                                                                              \
-        .name = (name_), .network = &fake_network, .accepts = (accepts_), .init = init,            \
-        .fini = fini, .now = now, .poll = poll_fake, .wake = wake, .attach = attach,               \
+        .name = (name_), .network = &fake_network, .accepts = (accepts_), .batch = 1,              \
+        .init = init, .fini = fini, .now = now, .poll = poll_fake, .wake = wake, .attach = attach, \
         .detach = detach, .submit = submit, .cancel = cancel, .try_send = try_send,                \
         .try_send_one = try_send_one, .unsent = unsent, .shutdown_send = shutdown_send,            \
         .close = close_socket                                                                      \

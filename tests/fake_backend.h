@@ -132,9 +132,10 @@ typedef struct fake_backend {
     bool cancels_wait;      /* what is canceled during a poll() stays until the next one */
     bool receive_on_cancel; /* a RECV canceled from its get_buffer brings its data all the same */
     bool sends_what_came_later; /* a SEND includes what its chain was given after submit() */
-    int attach_error;           /* the next attach fails with it; */
-    int open_error;             /* so does the next socket that is opened to connect with, */
-    int bind_error;             /* and the next one that is bound to connect from */
+    int batch; /* so many operations end in one poll(), as they can; 0: all. The rest waits */
+    int attach_error; /* the next attach fails with it; */
+    int open_error;   /* so does the next socket that is opened to connect with, */
+    int bind_error;   /* and the next one that is bound to connect from */
 } fake_backend;
 
 /* One ACCEPT per listener, as epoll has; and FAKE_ACCEPTS, as completion ports have many. */

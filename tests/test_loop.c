@@ -97,6 +97,86 @@ static void input_and_output_come_before_callbacks_and_timers(void **state)
     assert_string_equal(story, "ist");
 }
 
+static void what_waited_while_the_clock_jumped_comes_before_the_timers(void **state)
+{
+    static connection others[4];
+
+    (void)state;
+    fake_of(loop)->batch = 1; /* of the news of five sockets */
+    a.protocol.at[DATA] = tell_of_data;
+    connection_open(&a, loop);
+    for (size_t i = 0; i < 4; i++) {
+        connection_init(&others[i], false);
+        others[i].protocol.at[DATA] = tell_of_data;
+        connection_open(&others[i], loop);
+    }
+    pco_loop_call_later(loop, 1, tell, "t", NULL);
+    fake_feed(a.socket, "x", 1);
+    for (size_t i = 0; i < 4; i++) {
+        fake_feed(others[i].socket, "x", 1);
+    }
+    fake_advance(loop, 5);
+    run_turns(loop, 1);
+    assert_string_equal(story, "iiiiit");
+    for (size_t i = 0; i < 4; i++) {
+        pco_transport_abort(others[i].transport);
+        run_turns(loop, 2);
+        connection_free(&others[i]);
+    }
+}
+
+static void dawdle_and_feed(recorder *self, pco_transport *transport)
+{
+    connection *other = self->context;
+
+    (void)transport;
+    tell("d");
+    fake_advance(loop, 5);
+    fake_feed(other->socket, "x", 1);
+}
+
+static void what_arrives_during_a_long_callback_comes_before_the_timers(void **state)
+{
+    connection other;
+
+    (void)state;
+    connection_init(&other, false);
+    a.protocol.at[DATA] = dawdle_and_feed;
+    a.protocol.context = &other;
+    other.protocol.at[DATA] = tell_of_data;
+    connection_open(&a, loop);
+    connection_open(&other, loop);
+    fake_of(loop)->batch = 1; /* so that its news cannot come with those of the first */
+    pco_loop_call_later(loop, 1, tell, "t", NULL);
+    fake_feed(a.socket, "x", 1);
+    run_turns(loop, 1);
+    assert_string_equal(story, "dit");
+    pco_transport_abort(other.transport);
+    run_turns(loop, 2);
+    connection_free(&other);
+}
+
+static void feed_again(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    (void)transport;
+    tell("i");
+    fake_feed(a.socket, "x", 1);
+}
+
+static void a_peer_that_sends_without_end_does_not_hold_up_timers(void **state)
+{
+    (void)state;
+    fake_of(loop)->batch = 1;
+    a.protocol.at[DATA] = feed_again;
+    connection_open(&a, loop);
+    fake_feed(a.socket, "x", 1);
+    pco_loop_call_later(loop, 0, tell, "t", NULL);
+    run_turns(loop, 1);
+    assert_in_range(strlen(story), 2, 4);
+    assert_int_equal(story[strlen(story) - 1], 't');
+}
+
 static void for_ever(void *context)
 {
     unsigned *count = context;
@@ -851,6 +931,9 @@ int main(void)
         TEST(callbacks_run_in_the_order_of_the_calls_each_once),
         TEST(what_a_callback_schedules_runs_in_the_next_turn),
         TEST(input_and_output_come_before_callbacks_and_timers),
+        TEST(what_waited_while_the_clock_jumped_comes_before_the_timers),
+        TEST(what_arrives_during_a_long_callback_comes_before_the_timers),
+        TEST(a_peer_that_sends_without_end_does_not_hold_up_timers),
         TEST(callbacks_without_end_do_not_starve_the_network),
         TEST(a_hundred_thousand_callbacks_and_timers_run),
         TEST(a_canceled_callback_does_not_run),

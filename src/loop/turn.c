@@ -134,11 +134,30 @@ void pco__loop_watch_callbacks(pco_loop *loop)
 
 /* ---- The turn ---- */
 
+/*
+ * What arrived before a limit had passed is in time, though it still waits in the system, because
+ * there was more than one poll() takes over, or a callback took long: so it is looked at first. The
+ * number of polls is that in which all sockets have their turn, or busy ones could keep timers from
+ * running.
+ */
+static void catch_up(pco_loop *loop, bool *stop)
+{
+    pco__backend *backend = loop->backend;
+    size_t batch = backend->class_->batch;
+    size_t polls = (size_t)backend->reported < batch ? 1 : backend->attached / batch + 1;
+    for (; polls != 0 && backend->reported > 0; polls--) {
+        backend->class_->poll(backend, 0, stop);
+    }
+}
+
 /* There is a timer. */
-static PCO__COLD void run_due_timers(pco_loop *loop)
+static PCO__COLD void run_due_timers(pco_loop *loop, bool *stop)
 {
     uint64_t now = pco__loop_now(loop);
     pco__timer *timer;
+    if (loop->backend->reported > 0 && loop->timers.first->when <= now) {
+        catch_up(loop, stop);
+    }
     while ((timer = pco__timers_take_due(&loop->timers, now)) != NULL) {
         uint64_t began = debug_begin(loop);
         timer->fire(timer);
@@ -184,7 +203,7 @@ static bool turn(pco_loop *loop, uint64_t limit, bool first)
     let_posted_in(loop);
     if (!stop || first) {
         if (loop->timers.first != NULL) {
-            run_due_timers(loop);
+            run_due_timers(loop, &stop);
         }
         if (!pco__list_is_empty(&loop->ready)) {
             run_tasks(loop);

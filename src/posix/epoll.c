@@ -165,6 +165,7 @@ static void wait_for_events(pco__reactor *reactor, uint64_t timeout, bool *stop)
     struct epoll_event events[BATCH];
     int count = epoll_wait(self->set, events, BATCH, milliseconds(timeout));
 
+    reactor->base.reported = count;
     for (int i = 0; i < count; i++) {
         uint64_t key = events[i].data.u64;
         pco__io *io = pco__reactor_find(reactor, (uint32_t)key, (uint32_t)(key >> 32));
@@ -192,7 +193,7 @@ static void wake(pco__backend *backend, bool stop)
 }
 
 const pco__poller pco__epoll = {
-    .class_ = PCO__REACTOR_CLASS("epoll", wake),
+    .class_ = PCO__REACTOR_CLASS("epoll", wake, BATCH),
     .size = sizeof(epoll),
     .open = open_epoll,
     .close = close_epoll,

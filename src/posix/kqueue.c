@@ -323,6 +323,7 @@ static void wait_for_events(pco__reactor *reactor, uint64_t timeout, bool *stop)
     struct timespec limit;
     int count = kevent(self->queue, NULL, 0, events, BATCH, timespec_of(timeout, &limit));
 
+    reactor->base.reported = count;
     for (int i = 0; i < count; i++) {
         if (events[i].filter != EVFILT_READ && events[i].filter != EVFILT_WRITE) {
             *stop |= is_stop(&events[i]);
@@ -335,7 +336,7 @@ static void wait_for_events(pco__reactor *reactor, uint64_t timeout, bool *stop)
 }
 
 const pco__poller pco__kqueue = {
-    .class_ = PCO__REACTOR_CLASS("kqueue", wake),
+    .class_ = PCO__REACTOR_CLASS("kqueue", wake, BATCH / 2) /* of two events each */,
     .size = sizeof(kqueue_poller),
     .open = open_kqueue,
     .close = close_kqueue,

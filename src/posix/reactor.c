@@ -390,7 +390,7 @@ void pco__reactor_fini(pco__backend *backend)
 {
     pco__reactor *reactor = reactor_of(backend);
 
-    assert(reactor->attached == 0);
+    assert(reactor->base.attached == 0);
     assert(pco__list_is_empty(&reactor->ready) && pco__list_is_empty(&reactor->starved) &&
            pco__list_is_empty(&reactor->canceled));
     pco__reactor_poller(reactor)->close(reactor);
@@ -457,7 +457,7 @@ int pco__reactor_attach(pco__backend *backend, pco__io *io, pco__io_role role, p
     }
     if (code == 0) {
         reactor->sockets[descriptor] = io;
-        reactor->attached++;
+        reactor->base.attached++;
     }
     return code;
 }
@@ -468,7 +468,7 @@ void pco__reactor_detach(pco__backend *backend, pco__io *io)
 
     assert(io->private_.reactor.role == PCO__IO_LISTENER && !io->private_.reactor.registered);
     reactor->sockets[io->socket] = NULL;
-    reactor->attached--;
+    reactor->base.attached--;
 }
 
 /* What an operation waits for, which also tells its direction. */
@@ -565,7 +565,7 @@ void pco__reactor_close(pco__backend *backend, pco__io *io, bool reset)
     pco__reactor_poller(reactor)->remove(reactor, io);
     pco__socket_close(io->socket, reset);
     io->socket = PCO_NO_SOCKET;
-    reactor->attached--;
+    reactor->base.attached--;
 }
 
 /* ---- This system's backends ---- */

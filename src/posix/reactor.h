@@ -55,9 +55,8 @@ typedef struct pco__reactor {
     pco__io *current;   /* the socket whose operations are being tried; NULL once it is closed */
     unsigned char *scratch; /* the memory of lent reads */
     size_t scratch_size;
-    pco__io **sockets; /* by descriptor, 0 at least; NULL where none is attached */
-    size_t capacity;   /* of sockets */
-    size_t attached;
+    pco__io **sockets;   /* by descriptor, 0 at least; NULL where none is attached */
+    size_t capacity;     /* of sockets */
     uint32_t generation; /* of the socket attached last; 0 is no socket's */
     pid_t process;       /* which made it: its children share the means to wake it */
     int reserve;         /* a descriptor to give up when there are no others left; -1: none */
@@ -83,9 +82,9 @@ typedef struct pco__poller {
 
     /*
      * Registers io->socket, once for its whole life: input and output of connections, input of
-     * listeners (io->private_.reactor.role), which listen by then, each change to be reported once
-     * (EPOLLET, EV_CLEAR), together with io->private_.reactor.generation. What is ready already is reported
-     * too.
+     * listeners (its role), which listen by then, each change to be reported once (EPOLLET,
+     * EV_CLEAR), together with the generation of io's private part. What is ready already is
+     * reported too.
      */
     int (*add)(pco__reactor *reactor, pco__io *io, pco_error *error);
 
@@ -97,21 +96,24 @@ typedef struct pco__poller {
      * not wait; PCO__FOREVER), and calls pco__reactor_ready for what the system reports, up to a
      * fixed number of events. That runs callbacks, which may close and free any socket: an event
      * must find its socket by pco__reactor_find, each time. May return early, on a signal for
-     * instance. Sets *stop if wake(stop) was called since the last wait.
+     * instance. Sets base.reported, and *stop if wake(stop) was called since the last wait.
      */
     void (*wait)(pco__reactor *reactor, uint64_t timeout, bool *stop);
 } pco__poller;
 
-/* The class of a poller. `wake_`: as pco__backend_class.wake, async-signal-safe, keeps errno. */
-#define PCO__REACTOR_CLASS(name_, wake_)                                                           \
+/*
+ * The class of a poller. `wake_`: as pco__backend_class.wake, async-signal-safe, keeps errno;
+ * `batch_`: as pco__backend_class.batch.
+ */
+#define PCO__REACTOR_CLASS(name_, wake_, batch_)                                                   \
     {                                                                                              \
-        .name = (name_), .network = &pco__system_network, .accepts = 1, .init = pco__reactor_init, \
-        .fini = pco__reactor_fini, .now = pco__reactor_now, .poll = pco__reactor_poll,             \
-        .wake = (wake_), .attach = pco__reactor_attach, .detach = pco__reactor_detach,             \
-        .submit = pco__reactor_submit, .cancel = pco__reactor_cancel,                              \
-        .try_send = pco__reactor_try_send, .try_send_one = pco__reactor_try_send_one,              \
-        .unsent = pco__reactor_unsent, .shutdown_send = pco__reactor_shutdown_send,                \
-        .close = pco__reactor_close                                                                \
+        .name = (name_), .network = &pco__system_network, .accepts = 1, .batch = (batch_),         \
+        .init = pco__reactor_init, .fini = pco__reactor_fini, .now = pco__reactor_now,             \
+        .poll = pco__reactor_poll, .wake = (wake_), .attach = pco__reactor_attach,                 \
+        .detach = pco__reactor_detach, .submit = pco__reactor_submit,                              \
+        .cancel = pco__reactor_cancel, .try_send = pco__reactor_try_send,                          \
+        .try_send_one = pco__reactor_try_send_one, .unsent = pco__reactor_unsent,                  \
+        .shutdown_send = pco__reactor_shutdown_send, .close = pco__reactor_close                   \
     }
 
 /* reactor.c: the backend's functions, for PCO__REACTOR_CLASS. `self` is the pco__poller's. */

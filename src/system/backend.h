@@ -179,6 +179,9 @@ typedef struct pco__backend_class {
     /* How many ACCEPT operations a listener should have in flight. */
     size_t accepts;
 
+    /* Of so many sockets at least one poll() takes over the news that wait in the system. */
+    size_t batch;
+
     /*
      * Makes a backend. PCO_ENOTSUP: not on this system, or it refuses; the next backend is tried.
      */
@@ -272,7 +275,9 @@ struct pco__hook {
 /* The first member of every backend. init() zeroes what it does not set. */
 struct pco__backend {
     const pco__backend_class *class_;
-    pco_loop *loop; /* NULL in tests of backends alone */
+    pco_loop *loop;  /* NULL in tests of backends alone */
+    size_t attached; /* how many sockets are */
+    int reported;    /* what the last poll() took over: 0 or less: there was no news */
 
     /* Two hooks of pco__complete. The loop's, in debug mode: calls done() in its place. */
     void (*complete)(pco__backend *backend, pco__op *op, const pco__result *result,

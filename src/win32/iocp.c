@@ -83,7 +83,7 @@ static void forget(pco__iocp *self, pco__io *io)
 {
     pco__free(io->private_.iocp.accepts);
     io->private_.iocp.accepts = NULL;
-    self->attached--;
+    self->base.attached--;
 }
 
 void pco__iocp_complete(pco__iocp *self, pco__op *op, const pco__result *result)
@@ -308,6 +308,7 @@ static void iocp_poll(pco__backend *backend, uint64_t timeout, bool *stop)
     timeout = pco__list_is_empty(&known) ? limit_wait(self, timeout) : 0;
 
     ULONG count = take_packets(self, entries, milliseconds_of(timeout));
+    self->base.reported = (int)count;
     for (ULONG i = 0; i < count; ++i) {
         if (entries[i].lpOverlapped != NULL) {
             on_packet(self, op_of(entries[i].lpOverlapped));
@@ -434,7 +435,7 @@ static int iocp_attach(pco__backend *backend, pco__io *io, pco__io_role role, pc
         io->private_.iocp.accepts = NULL;
         return err;
     }
-    self->attached++;
+    self->base.attached++;
     return 0;
 }
 
@@ -566,7 +567,7 @@ fail:
 static void iocp_fini(pco__backend *backend)
 {
     pco__iocp *self = pco__iocp_of(backend);
-    assert(self->attached == 0 && pco__list_is_empty(&self->known));
+    assert(self->base.attached == 0 && pco__list_is_empty(&self->known));
     CloseHandle(self->port);
     pco__free_pages(self->buffer);
     pco__free(self);
@@ -582,6 +583,7 @@ static const pco__backend_class iocp_class = {
     .name = "iocp",
     .network = &pco__system_network,
     .accepts = PCO__IOCP_ACCEPTS,
+    .batch = BATCH / 2, /* of two operations each */
     .init = iocp_init,
     .fini = iocp_fini,
     .now = iocp_now,

@@ -42,7 +42,6 @@ typedef struct pco__iocp {
     pco__extensions extensions[2]; /* for IPv4 and IPv6; loaded when first needed */
     UCHAR syn_retransmissions;
     bool has_file_handles;
-    size_t attached;
     size_t buffer_size;
     unsigned char *buffer; /* what a RECV lends */
 } pco__iocp;
