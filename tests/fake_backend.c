@@ -821,9 +821,12 @@ static int resolve(const char *host, int port, int family, int flags, pco_addres
     return pco__system_network.resolve(host, port, family, flags, addresses, count, error);
 }
 
+int (*fake_resolve_service)(const char *service, int *port, pco_error *error);
+
 static int resolve_service(const char *service, int *port, pco_error *error)
 {
-    return pco__system_network.resolve_service(service, port, error);
+    return fake_resolve_service != NULL ? fake_resolve_service(service, port, error)
+                                        : pco__system_network.resolve_service(service, port, error);
 }
 
 /* A socket that is not attached. */

@@ -257,7 +257,7 @@ static bool is_justified(const world *at, const conn *of, int error)
 {
     bool by_memory = error == PCO_ENOMEM || (error == PCO_ETLS && of->is_tls);
     return (of->causes >> -error & 1) != 0 || (by_memory && memory_was_short(at)) ||
-           (error == PCO_ETIMEDOUT && of->closed);
+           (error == PCO_ETIMEDOUT && (of->closed || of->doomed));
 }
 
 /* The polite end: everything that was written has reached the peer. */
@@ -290,7 +290,7 @@ static void connection_lost(pco_protocol *self, pco_transport *transport, const 
     if (error != NULL && (code == 0 || error->message[0] == '\0')) {
         broken(at, "connection_lost with an empty error");
     }
-    if (code == 0 && !of->closed) {
+    if (code == 0 && !of->closed && !of->doomed) {
         broken(at, "connection_lost without an error, and nobody has closed the connection");
     }
     if (!pco_transport_is_closing(transport) || pco_transport_write(transport, "x", 1) == 0) {
@@ -360,6 +360,28 @@ static void resume_writing(pco_protocol *self, pco_transport *transport)
     leave_callback(at, NULL);
 }
 
+static void shutting_down(pco_protocol *self, pco_transport *transport)
+{
+    world *at = ((proto *)self)->at;
+    conn *of = enter(self, transport, "shutting_down", 0);
+    if (!of->doomed || of->told) {
+        broken(at, "shutting_down without a shutdown, or twice");
+    }
+    if (of->closed || pco_transport_is_closing(transport)) {
+        broken(at, "shutting_down was called on a closing transport");
+    }
+    of->told = true;
+    bool closes = pick(at, 2) == 0;
+    act_in_callback(at);
+    if (closes) {
+        mark_closed(of, false);
+        enter_library(at, NULL);
+        pco_transport_close(transport);
+        leave_library(at);
+    }
+    leave_callback(at, NULL);
+}
+
 static const pco_protocol_methods plain = {
     .size = sizeof plain,
     .connection_made = connection_made,
@@ -381,12 +403,37 @@ static const pco_protocol_methods buffered = {
     .buffer_updated = buffer_updated,
 };
 
+static const pco_protocol_methods hearing_plain = {
+    .size = sizeof hearing_plain,
+    .connection_made = connection_made,
+    .data_received = data_received,
+    .eof_received = eof_received,
+    .connection_lost = connection_lost,
+    .pause_writing = pause_writing,
+    .resume_writing = resume_writing,
+    .shutting_down = shutting_down,
+};
+
+static const pco_protocol_methods hearing_buffered = {
+    .size = sizeof hearing_buffered,
+    .connection_made = connection_made,
+    .eof_received = eof_received,
+    .connection_lost = connection_lost,
+    .pause_writing = pause_writing,
+    .resume_writing = resume_writing,
+    .shutting_down = shutting_down,
+    .get_buffer = get_buffer,
+    .buffer_updated = buffer_updated,
+};
+
 /* ---- Making them ---- */
 
 proto *proto_new(world *at)
 {
+    static const pco_protocol_methods *const kinds[] = {&plain, &buffered, &hearing_plain,
+                                                        &hearing_buffered};
     proto *made = malloc(sizeof *made);
-    made->base.methods = pick(at, 2) == 1 ? &buffered : &plain;
+    made->base.methods = kinds[pick(at, sizeof kinds / sizeof kinds[0])];
     made->at = at;
     made->of = NULL;
     return made;

@@ -131,6 +131,7 @@ static void end_troubles(world *at)
     fake->manual = false;
     fake->hold_cancels = false;
     memory_recover(at);
+    end_lookups(at);
     for (fake_socket *each = fake->sockets; each != NULL; each = each->next) {
         each->room = SIZE_MAX;
         each->send_cut = 0;
@@ -214,6 +215,9 @@ static void check_conn_at_rest(world *at, const conn *of)
     if (of->state != MADE_CONN) {
         return;
     }
+    if (of->doomed && !of->told && !pco_transport_is_closing(of->transport)) {
+        broken(at, "the server shuts down, and connection %u was not told", of->id);
+    }
     if (of->closed && !waits_for_peer) {
         broken(at, "connection_lost has not come for connection %u, which was closed", of->id);
     }
@@ -262,6 +266,9 @@ void come_to_rest(world *at)
     end_troubles(at);
     run_until_quiet(at);
     check_between_turns(at);
+    if (at->lookups != 0) {
+        broken(at, "all look-ups have ended, and a creation is not complete");
+    }
     for (unsigned i = 0; i < at->conns_count; i++) {
         check_conn_at_rest(at, at->conns[i]);
     }

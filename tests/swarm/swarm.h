@@ -14,6 +14,7 @@
  *     swarm.h, world.c   the program's state, chance, steps, the end
  *     protocol.c         the callbacks of connections, and their grammar
  *     rules.c            what holds between turns, and at rest
+ *     posix/threads.c    other threads, in an order that a seed repeats
  *     verbs_*.c          the verbs: a new feature adds a file, and its table to verbs.c
  */
 #ifndef SWARM_H
@@ -107,6 +108,8 @@ struct conn {
 
     /* How it may end. */
     bool closed;     /* by us */
+    bool doomed;     /* its server shuts down, and it was to hear of it */
+    bool told;       /* it has */
     bool cut;        /* by us, at once: what was written may be lost */
     uint64_t causes; /* a bit for each error that somebody has caused: cause() */
     void *tls;       /* the peer's OpenSSL; NULL: plain, or given up */
@@ -122,7 +125,9 @@ struct served {
     bool serving;
     bool closed;
     bool freed; /* pco_server_free was called */
+    bool shut_down;
     bool lingers;
+    pco_socket sock; /* of the user's; PCO_NO_SOCKET: of addresses */
     size_t max;
     size_t sockets;
     fake_socket *listeners[SERVER_SOCKETS];
@@ -130,6 +135,18 @@ struct served {
     uint64_t waits;    /* wait_closed, called */
     uint64_t waited;   /* and told */
 };
+
+/* A server that comes when a look-up has ended. */
+typedef struct creation {
+    struct creation *next;
+    world *at;
+    unsigned id;          /* and its gate */
+    served *made;         /* NULL: completed */
+    pco_request *request; /* NULL: none, or released */
+    bool held;            /* its thread stands at the gate */
+    bool canceled;
+    bool told;
+} creation;
 
 /* A callback that the loop was asked for. */
 typedef struct call {
@@ -143,6 +160,9 @@ typedef struct call {
     double when;
     unsigned long made; /* in which poll() */
     pco_handle *handle; /* NULL: none, or released */
+    bool wants_dropped; /* pco_handle_set_dropped */
+    bool dropped;       /* and that was called */
+    bool dropping;      /* pco_handle_cancel runs */
 } call;
 
 /* Memory that was handed over. */
@@ -184,13 +204,18 @@ struct world {
     unsigned conns_count;
     served *servers[SERVERS_MOST];
     unsigned servers_count;
+    creation *creations;
+    unsigned creations_count;
+    unsigned lookups; /* creations that are not complete */
     call *scheduled;
     unsigned scheduled_count;
     owned *owned;
     unsigned owned_count;
 
-    bool was_short;           /* of memory, before the last memory_fail */
+    bool was_short; /* of memory, before the last memory_fail */
+    bool attach_failed;
     pco_ssl_context *context; /* NULL: not made yet */
+    pco_ssl_context *other;   /* for a name of SNI; NULL: not added yet */
 };
 
 /* Runs one program, from a seed, or from `given` if that is not NULL. It returns if all is well. */
@@ -287,6 +312,37 @@ void mark_closed(conn *of, bool cut);
 served *pick_server(world *at);
 bool has_server(const world *at);
 
+/* pco_server_shutdown is about to be called. */
+void mark_all_shut_down(world *at, served *of, bool has_deadline);
+
+/* ---- Creations (verbs_create.c) ---- */
+
+void end_lookups(world *at);
+void free_creations(world *at);
+
+/* ---- Other threads (posix/threads.c) ---- */
+
+/* Runs it on a thread of its own, and waits. */
+void thread_run(void (*run)(void *context), void *context);
+
+/* Look-ups of services wait at a gate each, before anything else. FALSE: they fail. */
+#define GATES 32
+typedef enum gate_state { GATE_CLOSED, GATE_OPEN, GATE_FALSE } gate_state;
+void gates_begin(void); /* once per process */
+void gate_set(unsigned gate, gate_state state);
+void gate_service(unsigned gate, char *service, size_t size); /* the name to look up */
+
+/* How much other threads have posted to the loop, and waiting for one to post more. */
+typedef struct post_count {
+    size_t posted;
+    unsigned long wakes;
+} post_count;
+post_count posts_now(world *at);
+void wait_for_post(world *at, post_count before);
+
+/* Waits until the library's threads have given their memory back. */
+void wait_for_threads(void);
+
 /* ---- Calls of the loop (verbs_loop.c) ---- */
 
 void check_calls(world *at);
@@ -328,6 +384,7 @@ struct verb {
 /* Tables end with a verb without a name. */
 extern const verb *const verb_tables[];
 extern const verb verbs_loop[];
+extern const verb verbs_create[];
 extern const verb verbs_server[];
 extern const verb verbs_connection[];
 extern const verb verbs_peer[];

@@ -80,7 +80,7 @@ static void run_call(void *context)
     call *now = context;
     world *at = now->at;
     enter_callback(at, NULL, now->timed ? "timer" : "callback", now->id);
-    if (now->ran || now->canceled || at->freeing) {
+    if (now->ran || now->canceled || now->dropped || at->freeing) {
         broken(at, "a callback ran twice, or after it was canceled, or while the loop was freed");
     }
     if (now->timed && pco_loop_time(at->loop) < now->when) {
@@ -142,6 +142,38 @@ static void call_soon(world *at)
     call_taken(at, made, code);
 }
 
+static void dropped(void *context);
+
+/* A call of another thread's. */
+typedef struct posting {
+    call *made;
+    pco_handle **handle;
+    int code;
+} posting;
+
+static void post(void *context)
+{
+    posting *what = context;
+    call *made = what->made;
+    what->code = pco_loop_call_soon_threadsafe(made->at->loop, run_call, made, what->handle);
+    if (what->code == 0 && made->wants_dropped) {
+        pco_handle_set_dropped(made->handle, dropped);
+    }
+}
+
+static void call_from_a_thread(world *at)
+{
+    call *made = call_new(at, false);
+    posting what = {.made = made, .handle = pick(at, 2) == 1 ? &made->handle : NULL};
+    made->wants_dropped = what.handle != NULL && pick(at, 2) == 1;
+    made->stops = pick_rarely(at, 20);
+    say(at, "call_soon_threadsafe of another thread: %u", made->id);
+    enter_library(at, NULL);
+    thread_run(post, &what);
+    leave_library(at);
+    call_taken(at, made, what.code);
+}
+
 static bool start_timer(world *at, double delay, bool stops, bool wants_handle)
 {
     call *made = call_new(at, true);
@@ -187,17 +219,66 @@ static bool has_handle(const world *at)
     return false;
 }
 
+static bool is_pending(const call *of)
+{
+    return !of->ran && !of->canceled && !of->dropped;
+}
+
+/* Runs inside pco_handle_cancel, or while the loop is freed; and may do what it likes there. */
+static void dropped(void *context)
+{
+    call *of = context;
+    world *at = of->at;
+    unsigned calls = at->calls;
+    conn *current = at->current;
+    say(at, "callback %u is dropped", of->id);
+    happened(at, "dropped", of->id);
+    if (!of->wants_dropped || of->ran || of->dropped) {
+        broken(at, "a callback was dropped twice, or after it ran, or nobody asked");
+    }
+    if (!of->dropping && !at->freeing) {
+        broken(at, "a callback was dropped, and nobody canceled it");
+    }
+    of->dropped = true;
+    at->events++;
+    at->calls = 0;
+    at->depth++;
+    act_in_callback(at);
+    at->depth--;
+    at->calls = calls;
+    at->current = current;
+}
+
 static void cancel_call(world *at)
 {
     call *of = pick_handle(at);
+    bool due = is_pending(of) && of->wants_dropped;
     say(at, "cancel %u", of->id);
+    of->canceled = true;
+    of->dropping = true;
     enter_library(at, NULL);
     pco_handle_cancel(of->handle);
-    if (!pco_handle_cancelled(of->handle)) {
+    if (of->handle != NULL && !pco_handle_cancelled(of->handle)) {
         broken(at, "a canceled handle is not canceled");
     }
     leave_library(at);
-    of->canceled = true;
+    of->dropping = false;
+    if (due && !of->dropped) {
+        broken(at, "a callback was canceled, and nobody heard that it was dropped");
+    }
+}
+
+static void set_dropped(world *at)
+{
+    call *of = pick_handle(at);
+    bool wants = pick(at, 4) != 1;
+    say(at, "%s is to hear if %u is dropped", wants ? "somebody" : "nobody", of->id);
+    enter_library(at, NULL);
+    pco_handle_set_dropped(of->handle, wants ? dropped : NULL);
+    leave_library(at);
+    if (is_pending(of) && !at->freed) {
+        of->wants_dropped = wants;
+    }
 }
 
 static void release_handle(world *at)
@@ -227,6 +308,9 @@ void free_calls(world *at)
     while (at->scheduled != NULL) {
         call *of = at->scheduled;
         at->scheduled = of->next;
+        if (of->wants_dropped && of->ran + of->dropped != 1) {
+            broken(at, "callback %u neither ran nor was dropped, or both", of->id);
+        }
         if (of->handle != NULL) {
             pco_handle_cancel(of->handle);
             pco_handle_release(of->handle);
@@ -294,8 +378,10 @@ const verb verbs_loop[] = {
     {"run_until", 6, OUTSIDE, NULL, run_until},
     {"run_forever", 4, OUTSIDE, may_call, run_forever},
     {"call_soon", 20, ANYWHERE, may_call, call_soon},
+    {"call from a thread", 5, ANYWHERE, may_call, call_from_a_thread},
     {"call_at", 12, ANYWHERE, may_call, call_later},
     {"cancel", 8, ANYWHERE, has_handle, cancel_call},
+    {"set dropped", 6, ANYWHERE, has_handle, set_dropped},
     {"release handle", 6, ANYWHERE, has_handle, release_handle},
     {"stop", 2, ANYWHERE, NULL, stop},
     {"run inside", 2, ANYWHERE, is_inside, run_inside},

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* verbs_server.c: servers: create, serve, close, shut down, wait, free; and clients that come. */
+/* verbs_server.c: servers: serve, close, shut down, wait, free; and clients that come. */
 #include "swarm.h"
 
 bool has_server(const world *at)
@@ -27,66 +27,13 @@ served *pick_server(world *at)
     return NULL;
 }
 
-/* ---- Making ---- */
+/* ---- Serving ---- */
 
 /* Whether a call that attaches sockets may fail so. */
 static bool may_fail(const world *at, int code, int attach_error)
 {
     return (code == PCO_ENOMEM && memory_was_short(at)) ||
            (attach_error != 0 && code == attach_error) || (code == PCO_ECLOSED && at->freeing);
-}
-
-static void choose_options(world *at, pco_server_options *options)
-{
-    static const double timeouts[] = {0, 0, 2, INFINITY};
-    options->max_connections = pick_rarely(at, 4) ? 1 + pick(at, 3) : 0;
-    options->start_serving = pick_rarely(at, 8) ? PCO_OFF : PCO_DEFAULT;
-    options->close_timeout = timeouts[pick(at, sizeof timeouts / sizeof timeouts[0])];
-    options->lingering_close = pick_rarely(at, 3) ? PCO_ON : PCO_DEFAULT;
-    options->keep_alive = pick_rarely(at, 4) ? PCO_ON : PCO_DEFAULT;
-}
-
-static bool may_create(const world *at)
-{
-    return at->servers_count < SERVERS_MOST;
-}
-
-static void create(world *at)
-{
-    static const char *const addresses[] = ADDRESSES;
-    pco_server_options options = {.size = sizeof options, .protocol_factory = proto_factory};
-    served *made = calloc(1, sizeof *made);
-    made->at = at;
-    made->id = at->servers_count;
-    made->tls = swarm_has_tls && pick(at, 2) == 1;
-    options.context = made;
-    options.hosts = addresses;
-    options.hosts_count = 1 + (size_t)pick_rarely(at, 4);
-    choose_options(at, &options);
-    made->lingers = options.lingering_close == PCO_ON;
-    made->max = options.max_connections;
-    int attach_error = fake_of(at->loop)->attach_error;
-    if (made->tls) {
-        options.ssl = tls_context_of(at);
-        options.handshake_failed = handshake_failed;
-        made->tls = options.ssl != NULL;
-    }
-    enter_library(at, NULL);
-    int code = pco_loop_create_server(at->loop, &options, &made->server, NULL);
-    leave_library(at);
-    say(at, "create server %u%s, %zu addresses, at most %zu connections: %s", made->id,
-        made->tls ? " with TLS" : "", options.hosts_count, made->max,
-        code != 0 ? pco_error_name(code) : "0");
-    if (code != 0) {
-        free(made);
-        if (!may_fail(at, code, attach_error)) {
-            broken(at, "create_server returned %s", pco_error_name(code));
-        }
-        return;
-    }
-    made->serving = options.start_serving != PCO_OFF;
-    made->sockets = options.hosts_count;
-    at->servers[at->servers_count++] = made;
 }
 
 static void start_serving(world *at)
@@ -161,6 +108,30 @@ static void mark_all_closed(world *at, const served *of, bool cut)
     }
 }
 
+/*
+ * Those that hear of it are told, soon, and close themselves; those that do not are closed at once.
+ * A second shutdown tells nobody, and has another deadline.
+ */
+void mark_all_shut_down(world *at, served *of, bool has_deadline)
+{
+    for (unsigned i = 0; i < at->conns_count; i++) {
+        conn *each = at->conns[i];
+        if (each->server != of || !is_attached(each)) {
+            continue;
+        }
+        each->cut = each->cut || has_deadline;
+        if (of->shut_down) {
+            continue;
+        }
+        if (each->state == MADE_CONN && each->proto->base.methods->shutting_down != NULL) {
+            each->doomed = true;
+        } else {
+            mark_closed(each, each->state == COMING);
+        }
+    }
+    of->shut_down = true;
+}
+
 static void close_server(world *at)
 {
     served *of = pick_server(at);
@@ -198,7 +169,7 @@ static void shut_down(world *at)
     double timeout = timeouts[pick(at, sizeof timeouts / sizeof timeouts[0])];
     say(at, "shutdown of server %u in %g s", of->id, timeout);
     of->closed = true;
-    mark_all_closed(at, of, !isinf(timeout));
+    mark_all_shut_down(at, of, !isinf(timeout));
     enter_library(at, NULL);
     int code = pco_server_shutdown(of->server, timeout);
     leave_library(at);
@@ -256,7 +227,6 @@ static void free_a_server(world *at)
 }
 
 const verb verbs_server[] = {
-    {"create", 14, ANYWHERE, may_create, create},
     {"start_serving", 4, ANYWHERE, has_server, start_serving},
     {"connect", 40, ANYWHERE, may_connect, connect_client},
     {"close server", 2, ANYWHERE, has_server, close_server},

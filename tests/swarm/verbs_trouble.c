@@ -25,6 +25,7 @@ static void attach_fails(world *at)
 {
     say(at, "the next attach fails");
     fake_of(at->loop)->attach_error = PCO_EMFILE;
+    at->attach_failed = true;
 }
 
 static fake_socket *pick_listener(world *at)

@@ -304,6 +304,7 @@ static void end_politely(world *at)
         served *of = at->servers[i];
         if (of->server != NULL) {
             of->closed = true;
+            mark_all_shut_down(at, of, true);
             enter_library(at, NULL);
             pco_server_shutdown(of->server, 5);
             leave_library(at);
@@ -371,6 +372,7 @@ static void end(world *at, unsigned how)
     for (unsigned i = 0; i < at->conns_count; i++) {
         free_conn(at, at->conns[i]);
     }
+    free_creations(at);
     free_calls(at);
     free_owned(at);
 }
@@ -393,6 +395,7 @@ static void step(world *at)
 void swarm_begin(void)
 {
     tls_begin();
+    gates_begin();
 }
 
 void swarm_end(void)
@@ -424,6 +427,7 @@ void swarm_run(const program *what, record *written)
     }
     end(at, ending);
     tls_world_end(at);
+    wait_for_threads();
     size_t lost = memory_unwatch();
     if (lost != 0) {
         broken(at, "%zu pieces of memory were not given back", lost);

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE 1 /* for nanosleep */
+/*
+ * threads.c: other threads, in an order that a seed repeats.
+ *
+ * What is to run on another thread runs while this one waits. A look-up is on a thread of the
+ * library's: it stands still at a gate, before it has asked for memory, until the program opens
+ * that; and the program waits until the loop's list of what was posted has grown.
+ */
+#include "../swarm.h"
+
+#include <pthread.h>
+#include <time.h>
+
+/* How long another thread may take, in steps of 100 microseconds at least. */
+#define PATIENCE 20000
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static gate_state gates[GATES];
+
+/* ---- A thread of ours ---- */
+
+typedef struct errand {
+    void (*run)(void *context);
+    void *context;
+} errand;
+
+static void *run_errand(void *context)
+{
+    const errand *what = context;
+    what->run(what->context);
+    return NULL;
+}
+
+void thread_run(void (*run)(void *context), void *context)
+{
+    errand what = {run, context};
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, run_errand, &what) != 0 || pthread_join(thread, NULL) != 0) {
+        fputs("swarm: there is no thread\n", stderr);
+        abort();
+    }
+}
+
+/* ---- Gates ---- */
+
+void gate_set(unsigned gate, gate_state state)
+{
+    pthread_mutex_lock(&mutex);
+    gates[gate] = state;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&mutex);
+}
+
+void gate_service(unsigned gate, char *service, size_t size)
+{
+    snprintf(service, size, "gate%u", gate);
+}
+
+/* On the library's thread. */
+static int wait_at_gate(const char *service, int *port, pco_error *error)
+{
+    unsigned gate = (unsigned)strtoul(service + strlen("gate"), NULL, 10);
+    pthread_mutex_lock(&mutex);
+    while (gates[gate] == GATE_CLOSED) {
+        pthread_cond_wait(&changed, &mutex);
+    }
+    gate_state state = gates[gate];
+    pthread_mutex_unlock(&mutex);
+    *port = 0;
+    return state == GATE_OPEN ? 0 : pco__error_set(error, PCO_ENONAME, 0, "nobody waits for it");
+}
+
+void gates_begin(void)
+{
+    fake_resolve_service = wait_at_gate;
+}
+
+/* ---- Waiting ---- */
+
+static void pause_a_little(void)
+{
+    const struct timespec little = {.tv_nsec = 100000};
+    nanosleep(&little, NULL);
+}
+
+post_count posts_now(world *at)
+{
+    post_count now = {.wakes = fake_wakes(at->loop)};
+    pco__mutex_lock(at->loop->mutex);
+    for (pco__link *link = at->loop->posted.next; link != &at->loop->posted; link = link->next) {
+        now.posted++;
+    }
+    pco__mutex_unlock(at->loop->mutex);
+    return now;
+}
+
+/* The first that is posted wakes the loop, after that. */
+void wait_for_post(world *at, post_count before)
+{
+    for (unsigned i = 0; i < PATIENCE; i++) {
+        post_count now = posts_now(at);
+        if (now.posted > before.posted && (before.posted != 0 || now.wakes > before.wakes)) {
+            return;
+        }
+        pause_a_little();
+    }
+    broken(at, "a look-up was done, and its thread does not tell");
+}
+
+void wait_for_threads(void)
+{
+    for (unsigned i = 0; i < PATIENCE && memory_pieces() != 0; i++) {
+        pause_a_little();
+    }
+}
