@@ -215,7 +215,8 @@ struct world {
     bool was_short; /* of memory, before the last memory_fail */
     bool attach_failed;
     pco_ssl_context *context; /* NULL: not made yet */
-    pco_ssl_context *other;   /* for a name of SNI; NULL: not added yet */
+    pco_ssl_context *other;   /* for names of SNI; NULL: not made yet */
+    bool names_failed;        /* they could not all be added */
 };
 
 /* Runs one program, from a seed, or from `given` if that is not NULL. It returns if all is well. */

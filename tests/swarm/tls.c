@@ -22,6 +22,16 @@ const bool swarm_has_tls = true;
 #define UPDATES_MOST 20
 #define UPDATES_OF_FLOOD 60
 
+/* The certificates: the server's own, and that of the name below. */
+enum { OWN, OTHER, CERTIFICATES };
+static const char *const common_names[CERTIFICATES] = {"own", "other"};
+
+/* Who asks for these is shown the other, once its names are added; who asks for none or WRONG not. */
+#define NAME "swarm.example"
+#define PATTERN "*.other.example"
+#define NAME_OF_PATTERN "a.other.example"
+#define WRONG_NAME "a.b.other.example"
+
 typedef struct tls_client {
     SSL *ssl;
     BIO *in;  /* to it */
@@ -30,13 +40,22 @@ typedef struct tls_client {
     bool ended;  /* has seen the library's close_notify */
     bool failed; /* understands nothing any more */
     unsigned updates;
+    bool asks_for_other;
+    bool knows; /* which it must be shown: nothing changed since it came */
+    bool other; /* that */
 } tls_client;
 
 static SSL_CTX *client_contexts[2]; /* of TLS 1.3, and of 1.2 at most */
-static char *certificate_pem;
-static size_t certificate_length;
-static char *key_pem;
-static size_t key_length;
+
+/* As PEM. */
+typedef struct identity {
+    char *certificate;
+    size_t certificate_length;
+    char *key;
+    size_t key_length;
+} identity;
+
+static identity identities[CERTIFICATES];
 
 /* ---- Random numbers ---- */
 
@@ -78,7 +97,7 @@ static char *take_text(BIO *bio, size_t *length)
     return copy;
 }
 
-static void make_certificate(void)
+static void make_identity(identity *of, const char *common_name)
 {
     EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
     X509 *made = X509_new();
@@ -88,14 +107,14 @@ static void make_certificate(void)
     need(X509_set_version(made, 2) == 1 && ASN1_INTEGER_set(X509_get_serialNumber(made), 1) == 1 &&
          ASN1_TIME_set_string(X509_getm_notBefore(made), "20200101000000Z") == 1 &&
          ASN1_TIME_set_string(X509_getm_notAfter(made), "20991231235959Z") == 1 &&
-         X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)"swarm", -1,
-                                    -1, 0) == 1 &&
+         X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)common_name,
+                                    -1, -1, 0) == 1 &&
          X509_set_issuer_name(made, name) == 1 && X509_set_pubkey(made, key) == 1 &&
          X509_sign(made, key, NULL) > 0 && PEM_write_bio_X509(text, made) == 1);
-    certificate_pem = take_text(text, &certificate_length);
+    of->certificate = take_text(text, &of->certificate_length);
     text = BIO_new(BIO_s_mem());
     need(PEM_write_bio_PrivateKey(text, key, NULL, NULL, 0, NULL, NULL) == 1);
-    key_pem = take_text(text, &key_length);
+    of->key = take_text(text, &of->key_length);
     X509_free(made);
     EVP_PKEY_free(key);
 }
@@ -104,7 +123,9 @@ void tls_begin(void)
 {
     need(RAND_set_rand_method(&random_method) == 1);
     random_state = 1;
-    make_certificate();
+    for (int i = 0; i < CERTIFICATES; i++) {
+        make_identity(&identities[i], common_names[i]);
+    }
     for (int i = 0; i < 2; i++) {
         client_contexts[i] = SSL_CTX_new(TLS_client_method());
         need(client_contexts[i] != NULL);
@@ -117,8 +138,10 @@ void tls_end(void)
     for (int i = 0; i < 2; i++) {
         SSL_CTX_free(client_contexts[i]);
     }
-    free(certificate_pem);
-    free(key_pem);
+    for (int i = 0; i < CERTIFICATES; i++) {
+        free(identities[i].certificate);
+        free(identities[i].key);
+    }
 }
 
 /* ---- In every program ---- */
@@ -132,25 +155,48 @@ void tls_world_begin(world *at)
 void tls_world_end(world *at)
 {
     pco_ssl_context_release(at->context);
+    pco_ssl_context_release(at->other);
+}
+
+static pco_ssl_context_options options_of(const identity *own)
+{
+    return (pco_ssl_context_options){.size = sizeof(pco_ssl_context_options),
+                                     .certificate_pem = own->certificate,
+                                     .certificate_pem_length = own->certificate_length,
+                                     .key_pem = own->key,
+                                     .key_pem_length = own->key_length};
+}
+
+static pco_ssl_context *new_context(world *at, const identity *own)
+{
+    pco_ssl_context_options options = options_of(own);
+    pco_ssl_context *made = NULL;
+    int code = pco_ssl_context_new(&options, &made, NULL);
+    if (code != 0 && !memory_was_short(at)) {
+        broken(at, "ssl_context_new returned %s", pco_error_name(code));
+    }
+    return made;
 }
 
 pco_ssl_context *tls_context_of(world *at)
 {
-    pco_ssl_context_options options = {.size = sizeof options,
-                                       .certificate_pem = certificate_pem,
-                                       .certificate_pem_length = certificate_length,
-                                       .key_pem = key_pem,
-                                       .key_pem_length = key_length};
     if (at->context == NULL) {
-        int code = pco_ssl_context_new(&options, &at->context, NULL);
-        if (code != 0 && !memory_was_short(at)) {
-            broken(at, "ssl_context_new returned %s", pco_error_name(code));
-        }
+        at->context = new_context(at, &identities[OWN]);
     }
     return at->context;
 }
 
 /* ---- A peer ---- */
+
+static void choose_name(world *at, tls_client *peer)
+{
+    static const char *const names[] = {NULL, NULL, NAME, NAME_OF_PATTERN, WRONG_NAME};
+    const char *name = names[pick(at, sizeof names / sizeof names[0])];
+    peer->asks_for_other = name != NULL && strcmp(name, WRONG_NAME) != 0;
+    peer->knows = !at->names_failed || !peer->asks_for_other;
+    peer->other = peer->asks_for_other && at->other != NULL;
+    need(name == NULL || SSL_set_tlsext_host_name(peer->ssl, name) == 1);
+}
 
 void tls_peer_new(world *at, conn *of)
 {
@@ -159,6 +205,7 @@ void tls_peer_new(world *at, conn *of)
     made->in = BIO_new(BIO_s_mem());
     made->out = BIO_new(BIO_s_mem());
     need(made->ssl != NULL && made->in != NULL && made->out != NULL);
+    choose_name(at, made);
     BIO_set_mem_eof_return(made->in, -1);
     SSL_set_bio(made->ssl, made->in, made->out);
     SSL_set_connect_state(made->ssl);
@@ -220,6 +267,18 @@ static void say_goodbye(conn *of)
     }
 }
 
+static void check_certificate(world *at, const conn *of)
+{
+    const tls_client *peer = of->tls;
+    const char *wanted = common_names[peer->other ? OTHER : OWN];
+    X509 *shown = SSL_get0_peer_certificate(peer->ssl);
+    char name[16] = "";
+    X509_NAME_get_text_by_NID(X509_get_subject_name(shown), NID_commonName, name, sizeof name);
+    if (peer->knows && strcmp(name, wanted) != 0) {
+        broken(at, "connection %u was shown the certificate '%s', not '%s'", of->id, name, wanted);
+    }
+}
+
 static void work(world *at, conn *of)
 {
     tls_client *peer = of->tls;
@@ -234,6 +293,7 @@ static void work(world *at, conn *of)
             return;
         }
         peer->established = true;
+        check_certificate(at, of);
     }
     read_all(at, of);
     if (at->calm && peer->ended && !of->notified) {
@@ -396,11 +456,73 @@ static void abandon(world *at)
     tls_peer_drop(of);
 }
 
+/* ---- Contexts ---- */
+
+static bool has_context(const world *at)
+{
+    return at->context != NULL;
+}
+
+/* What fails changes nothing; new certificates would be told from the old by their names alone. */
+static void reload(world *at)
+{
+    identity garbled = identities[OWN];
+    bool good = pick(at, 3) != 1;
+    garbled.certificate_length = good ? garbled.certificate_length : 40;
+    pco_ssl_context_options options = options_of(&garbled);
+    enter_library(at, NULL);
+    int code = pco_ssl_context_reload(at->context, &options, NULL);
+    leave_library(at);
+    say(at, "reload the context%s: %s", good ? "" : " with what is garbled",
+        code != 0 ? pco_error_name(code) : "0");
+    if (good ? code != 0 && !memory_was_short(at) : code == 0) {
+        broken(at, "ssl_context_reload returned %s", code != 0 ? pco_error_name(code) : "0");
+    }
+}
+
+/* Who is in the handshake now may be shown the one or the other. */
+static void forget_what_is_shown(world *at)
+{
+    for (unsigned i = 0; i < at->conns_count; i++) {
+        tls_client *peer = at->conns[i]->tls;
+        if (peer != NULL && peer->asks_for_other) {
+            peer->knows = false;
+        }
+    }
+}
+
+static bool may_add_names(const world *at)
+{
+    return at->context != NULL && at->other == NULL;
+}
+
+/* Both names or, where there is no memory, perhaps one: nobody can then say which. */
+static void add_names(world *at)
+{
+    enter_library(at, NULL);
+    at->other = new_context(at, &identities[OTHER]);
+    int code = 0;
+    if (at->other != NULL) {
+        code = pco_ssl_context_add_server_name(at->context, NAME, at->other, NULL);
+        code = code == 0 ? pco_ssl_context_add_server_name(at->context, PATTERN, at->other, NULL)
+                         : code;
+    }
+    leave_library(at);
+    say(at, "add names to the context: %s", code != 0 ? pco_error_name(code) : "0");
+    if (code != 0 && !(code == PCO_ENOMEM && memory_was_short(at))) {
+        broken(at, "add_server_name returned %s", pco_error_name(code));
+    }
+    at->names_failed = code != 0;
+    forget_what_is_shown(at);
+}
+
 const verb verbs_tls[] = {
     {"TLS moves", 60, ANYWHERE, has_client, pump},
     {"TLS goodbye", 5, ANYWHERE, has_client, end_tls},
     {"TLS keys", 6, ANYWHERE, has_client, update_keys},
     {"TLS nonsense", 1, ANYWHERE, has_client, talk_nonsense},
     {"TLS abandoned", 1, ANYWHERE, has_client, abandon},
+    {"TLS reload", 2, ANYWHERE, has_context, reload},
+    {"TLS names", 2, ANYWHERE, may_add_names, add_names},
     {.name = NULL},
 };
