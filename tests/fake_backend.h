@@ -143,8 +143,8 @@ extern const pco__backend_class fake_backend_class;
 extern const pco__backend_class fake_backend_wide_class;
 
 /*
- * Yours to set while there is no loop: what is called in the place of the system's list of services,
- * on the thread of the look-up. NULL: the system's.
+ * Yours to set while there is no loop: what is called in the place of the system's list of
+ * services, on the thread of the look-up. NULL: the system's.
  */
 extern int (*fake_resolve_service)(const char *service, int *port, pco_error *error);
 

@@ -145,10 +145,11 @@ PCO_API int pco_loop_call_soon_threadsafe(pco_loop *loop, pco_callback callback,
 PCO_API void pco_handle_cancel(pco_handle *handle);
 
 /*
- * From now on exactly one of the two runs: the callback, or, if it will not run any more,
- * `dropped` with the same context: inside pco_handle_cancel, or while the loop is freed. NULL:
- * nobody is told, the default. Nothing happens once one of them was called. The loop's thread; also
- * the thread that called pco_loop_call_soon_threadsafe, while the loop is not freed.
+ * From now on exactly one of the two runs: the callback, or, if it will not run any more, `dropped`
+ * with the same context: inside pco_handle_cancel, or while the loop is freed. NULL: nobody is
+ * told, the default. Nothing happens once one of them was called, or the callback was dropped with
+ * nobody to tell. The loop's thread; also the thread that called pco_loop_call_soon_threadsafe,
+ * while the loop is not freed.
  */
 PCO_API void pco_handle_set_dropped(pco_handle *handle, pco_callback dropped);
 

@@ -26,7 +26,7 @@ const bool swarm_has_tls = true;
 enum { OWN, OTHER, CERTIFICATES };
 static const char *const common_names[CERTIFICATES] = {"own", "other"};
 
-/* Who asks for these is shown the other, once its names are added; who asks for none or WRONG not. */
+/* Who asks for these is shown the other, once they are added; who asks for WRONG or none is not. */
 #define NAME "swarm.example"
 #define PATTERN "*.other.example"
 #define NAME_OF_PATTERN "a.other.example"

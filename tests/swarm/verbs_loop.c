@@ -268,6 +268,12 @@ static void cancel_call(world *at)
     }
 }
 
+/* A loop that is freed may have dropped it already, when nobody had asked yet. */
+static bool may_set_dropped(const world *at)
+{
+    return has_handle(at) && !at->freeing;
+}
+
 static void set_dropped(world *at)
 {
     call *of = pick_handle(at);
@@ -381,7 +387,7 @@ const verb verbs_loop[] = {
     {"call from a thread", 5, ANYWHERE, may_call, call_from_a_thread},
     {"call_at", 12, ANYWHERE, may_call, call_later},
     {"cancel", 8, ANYWHERE, has_handle, cancel_call},
-    {"set dropped", 6, ANYWHERE, has_handle, set_dropped},
+    {"set dropped", 6, ANYWHERE, may_set_dropped, set_dropped},
     {"release handle", 6, ANYWHERE, has_handle, release_handle},
     {"stop", 2, ANYWHERE, NULL, stop},
     {"run inside", 2, ANYWHERE, is_inside, run_inside},

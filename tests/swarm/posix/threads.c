@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#define _GNU_SOURCE 1 /* for nanosleep */
 /*
  * threads.c: other threads, in an order that a seed repeats.
  *
@@ -10,10 +9,10 @@
 #include "../swarm.h"
 
 #include <pthread.h>
-#include <time.h>
+#include <sched.h>
 
-/* How long another thread may take, in steps of 100 microseconds at least. */
-#define PATIENCE 20000
+/* How long another thread may take, in nanoseconds. */
+#define PATIENCE ((uint64_t)20 * 1000 * 1000 * 1000)
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
@@ -79,12 +78,6 @@ void gates_begin(void)
 
 /* ---- Waiting ---- */
 
-static void pause_a_little(void)
-{
-    const struct timespec little = {.tv_nsec = 100000};
-    nanosleep(&little, NULL);
-}
-
 post_count posts_now(world *at)
 {
     post_count now = {.wakes = fake_wakes(at->loop)};
@@ -99,19 +92,21 @@ post_count posts_now(world *at)
 /* The first that is posted wakes the loop, after that. */
 void wait_for_post(world *at, post_count before)
 {
-    for (unsigned i = 0; i < PATIENCE; i++) {
-        post_count now = posts_now(at);
-        if (now.posted > before.posted && (before.posted != 0 || now.wakes > before.wakes)) {
-            return;
+    uint64_t end = pco__monotonic() + PATIENCE;
+    post_count now = posts_now(at);
+    while (now.posted == before.posted || (before.posted == 0 && now.wakes == before.wakes)) {
+        if (pco__monotonic() > end) {
+            broken(at, "a look-up was done, and its thread does not tell");
         }
-        pause_a_little();
+        sched_yield();
+        now = posts_now(at);
     }
-    broken(at, "a look-up was done, and its thread does not tell");
 }
 
 void wait_for_threads(void)
 {
-    for (unsigned i = 0; i < PATIENCE && memory_pieces() != 0; i++) {
-        pause_a_little();
+    uint64_t end = pco__monotonic() + PATIENCE / 4;
+    while (memory_pieces() != 0 && pco__monotonic() < end) {
+        sched_yield();
     }
 }
