@@ -411,6 +411,59 @@ static void switch_inside_get_buffer(bool fresh_is_buffered, bool data_was_kept)
     recorder_free(&b.protocol);
 }
 
+static recorder between;
+static recorder reused;
+static unsigned char memory_of_old[16];
+
+/* The new protocol is where the old one was, as an allocator may have it. */
+static void switch_and_reuse(pco_protocol *self, pco_transport *transport, size_t hint,
+                             void **buffer, size_t *length)
+{
+    (void)self;
+    (void)hint;
+    *buffer = memory_of_old;
+    *length = sizeof memory_of_old;
+    pco_transport_set_protocol(transport, &between.protocol);
+    recorder_init(&reused, false);
+    reused.counts[MADE] = 1;
+    pco_transport_set_protocol(transport, &reused.protocol);
+}
+
+static const pco_protocol_methods reusing_methods = {.size = sizeof reusing_methods,
+                                                     .get_buffer = switch_and_reuse};
+
+static void switch_to_the_same_address(bool data_was_kept)
+{
+    connection b;
+    connection_init(&b, true);
+    connection_open(&b, loop);
+    if (data_was_kept) {
+        pco_transport_pause_reading(b.transport);
+        assert_int_equal(pco__stream_keep(b.stream, "hello", 5), 0);
+    } else {
+        fake_feed(b.socket, "hello", 5);
+    }
+    recorder_init(&between, false);
+    reused.protocol.methods = &reusing_methods;
+    assert_int_equal(pco_transport_set_protocol(b.transport, &reused.protocol), 0);
+    pco_transport_resume_reading(b.transport);
+    run_turns(loop, 4);
+    assert_int_equal(reused.length, 5);
+    assert_memory_equal(reused.data, "hello", 5);
+    pco_transport_abort(b.transport);
+    run_turns(loop, 2);
+    recorder_free(&reused);
+    recorder_free(&between);
+    recorder_free(&b.protocol);
+}
+
+static void a_new_protocol_may_have_the_address_of_the_old_one(void **state)
+{
+    (void)state;
+    switch_to_the_same_address(false);
+    switch_to_the_same_address(true);
+}
+
 static void the_old_protocol_is_not_called_after_a_switch_in_get_buffer(void **state)
 {
     (void)state;
@@ -440,6 +493,7 @@ int main(void)
         TEST(pausing_and_resuming_in_every_get_buffer_changes_nothing),
         TEST(what_get_buffer_did_last_about_reading_counts),
         TEST(pausing_and_resuming_in_the_middle_keeps_the_order),
+        TEST(a_new_protocol_may_have_the_address_of_the_old_one),
         TEST(the_old_protocol_is_not_called_after_a_switch_in_get_buffer),
     };
 

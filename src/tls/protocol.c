@@ -236,9 +236,10 @@ static bool deliver_buffered(pco__ssl *ssl, pco__ssl_input *input)
     void *memory = NULL;
     size_t length = 0;
     size_t hint = (size_t)SSL_pending(ssl->engine);
+    ssl->base.replaced = false;
     protocol->methods->get_buffer(protocol, &ssl->base, hint != 0 ? hint : input->length, &memory,
                                   &length);
-    if (!may_deliver(ssl) || ssl->base.protocol != protocol) {
+    if (!may_deliver(ssl) || ssl->base.replaced) {
         return true;
     }
     if (memory == NULL || length == 0) {

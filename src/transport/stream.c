@@ -167,9 +167,10 @@ static void ask_for_buffer(pco__op *op, void **buffer, size_t *length)
     }
     uint64_t began = loop->debug ? loop->backend->class_->now(loop->backend) : 0;
     stream->asking = true;
+    stream->base.replaced = false;
     protocol->methods->get_buffer(protocol, &stream->base, 0, buffer, length);
     stream->asking = false;
-    if (stream->base.protocol != protocol) {
+    if (stream->base.replaced) {
         *length = 0; /* the next operation asks the new one */
     } else if (*buffer == NULL || *length == 0) {
         stream->bad_buffer = true;

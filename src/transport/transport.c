@@ -295,6 +295,7 @@ int pco_transport_set_protocol(pco_transport *transport, pco_protocol *protocol)
     if (!is_alive(transport)) {
         return PCO_ECLOSED;
     }
+    transport->replaced = transport->replaced || transport->protocol != protocol;
     transport->protocol = protocol;
     if (transport->class_->protocol_changed != NULL) {
         transport->class_->protocol_changed(transport);
@@ -309,9 +310,9 @@ static size_t deliver_to_buffer(pco_transport *transport, const unsigned char *d
     pco_protocol *protocol = transport->protocol;
     void *memory = NULL;
     size_t size = 0;
+    transport->replaced = false;
     protocol->methods->get_buffer(protocol, transport, length, &memory, &size);
-    if (pco_transport_is_closing(transport) || transport->reading_paused ||
-        transport->protocol != protocol) {
+    if (pco_transport_is_closing(transport) || transport->reading_paused || transport->replaced) {
         return 0;
     }
     if (memory == NULL || size == 0) {

@@ -143,6 +143,9 @@ struct pco_transport {
     uint32_t references;
     bool reading_paused; /* by the user */
 
+    /* The protocol was, since whoever asks cleared this: a new one may have the old one's address. */
+    bool replaced;
+
     /*
      * A write of at most so much needs no look at anything of the transport's own: it may wait in
      * a cork that nobody uses. 0 where it does: see pco__stream_look_at_writing.
