@@ -143,7 +143,7 @@ struct pco_transport {
     uint32_t references;
     bool reading_paused; /* by the user */
 
-    /* The protocol was, since whoever asks cleared this: a new one may have the old one's address. */
+    /* The protocol was, since whoever asks cleared this: a new one may have its address. */
     bool replaced;
 
     /*
