@@ -8,9 +8,11 @@ import os
 import pathlib
 import re
 import shlex
+import socket
 import ssl
 import subprocess
 import tempfile
+import threading
 import unittest
 
 import support
@@ -106,6 +108,35 @@ class Programs(ProgramTest):
         sock = self.dial(server.address)
         self.assert_echoes(sock)
         self.assertEqual(receive_all(sock), b"")  # it is closed while nobody says anything
+
+
+class OpeningConnections(ProgramTest):
+    """The program ends by itself, and its exit code says how."""
+
+    NAME = "guide_opening_connections"
+
+    def serve_once(self, listener, asked):
+        sock, _ = listener.accept()
+        with sock:
+            asked.append(receive_all(sock))
+            sock.sendall(b"good day")
+
+    def test_it_prints_what_the_server_answers(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            asked = []
+            server = threading.Thread(target=self.serve_once, args=(listener, asked))
+            server.start()
+            code, said = support.output(self.NAME, "127.0.0.1", str(listener.getsockname()[1]))
+            server.join()
+        self.assertEqual((code, said, asked), (0, "good day", [b"hello\n"]))
+
+    def test_it_says_why_there_is_no_connection(self):
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            port = unused.getsockname()[1]
+            code, said = support.run(self.NAME, "127.0.0.1", str(port))
+        self.assertEqual(code, 1)
+        self.assertIn(f"connect to 127.0.0.1 port {port}: connection refused", said)
 
 
 class SendingAFile(ProgramTest):
