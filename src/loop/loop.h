@@ -29,6 +29,7 @@ struct pco_loop {
     uint64_t now; /* of this turn; 0: not read yet */
 
     bool is_running; /* inside pco_loop_run_* */
+    bool stopped;    /* poll() was told by wake() */
     bool freeing;
     bool debug;
     bool careful; /* debug, or not running: calls on transports need a second look */

@@ -140,23 +140,23 @@ void pco__loop_watch_callbacks(pco_loop *loop)
  * number of polls is that in which all sockets have their turn, or busy ones could keep timers from
  * running.
  */
-static void catch_up(pco_loop *loop, bool *stop)
+static void catch_up(pco_loop *loop)
 {
     pco__backend *backend = loop->backend;
     size_t batch = backend->class_->batch;
     size_t polls = (size_t)backend->reported < batch ? 1 : backend->attached / batch + 1;
     for (; polls != 0 && backend->reported > 0; polls--) {
-        backend->class_->poll(backend, 0, stop);
+        backend->class_->poll(backend, 0, &loop->stopped);
     }
 }
 
 /* There is a timer. */
-static PCO__COLD void run_due_timers(pco_loop *loop, bool *stop)
+static PCO__COLD void run_due_timers(pco_loop *loop)
 {
     uint64_t now = pco__loop_now(loop);
     pco__timer *timer;
     if (loop->backend->reported > 0 && loop->timers.first->when <= now) {
-        catch_up(loop, stop);
+        catch_up(loop);
     }
     while ((timer = pco__timers_take_due(&loop->timers, now)) != NULL) {
         uint64_t began = debug_begin(loop);
@@ -177,8 +177,14 @@ static PCO__COLD void run_tasks(pco_loop *loop)
     }
 }
 
+/* Neither a task nor a timer waits. */
+static inline bool is_idle(const pco_loop *loop)
+{
+    return loop->timers.first == NULL && pco__list_is_empty(&loop->ready);
+}
+
 /* How long poll() may wait when the caller would wait for `limit`. */
-static uint64_t poll_timeout(pco_loop *loop, uint64_t limit)
+static PCO__NOINLINE uint64_t poll_timeout(pco_loop *loop, uint64_t limit)
 {
     if (!pco__list_is_empty(&loop->ready)) {
         return 0;
@@ -189,33 +195,55 @@ static uint64_t poll_timeout(pco_loop *loop, uint64_t limit)
     uint64_t now = pco__loop_now(loop);
     uint64_t when = loop->timers.first->when;
     uint64_t wait = when > now ? when - now : 0;
+    loop->now = 0;
     return wait < limit ? wait : limit;
 }
 
-/* Runs one turn. Returns whether a stop was asked for before it began. */
-static bool turn(pco_loop *loop, uint64_t limit, bool first)
+static PCO__COLD void run_timers_and_tasks(pco_loop *loop)
 {
-    bool stop = false;
-    pco__loop_after_callback(loop);
-    uint64_t timeout = poll_timeout(loop, limit);
-    loop->now = 0;
-    loop->backend->class_->poll(loop->backend, timeout, &stop);
+    if (loop->timers.first != NULL) {
+        run_due_timers(loop);
+    }
+    run_tasks(loop);
+}
+
+/*
+ * Runs one turn. Returns whether a stop was asked for before it began; only the first is then a
+ * whole one. *idle: nothing but poll() was to be done, nor is at the next.
+ */
+static inline bool turn(pco_loop *loop, uint64_t timeout, bool first, bool *idle)
+{
+    loop->backend->class_->poll(loop->backend, timeout, &loop->stopped);
     let_posted_in(loop);
-    if (!stop || first) {
-        if (loop->timers.first != NULL) {
-            run_due_timers(loop, &stop);
-        }
-        if (!pco__list_is_empty(&loop->ready)) {
-            run_tasks(loop);
-        }
+    *idle = is_idle(loop);
+    if (!*idle && (!loop->stopped || first)) {
+        run_timers_and_tasks(loop);
     }
     loop->now = 0;
-    return stop;
+    if (loop->stopped) {
+        loop->stopped = false;
+        return true;
+    }
+    return false;
+}
+
+static PCO__NOINLINE bool one_turn(pco_loop *loop, uint64_t limit, bool first)
+{
+    bool idle;
+    return turn(loop, poll_timeout(loop, limit), first, &idle);
+}
+
+/* Before a turn, the user's code has run outside of callbacks, or as a condition. */
+static void before_turn(pco_loop *loop)
+{
+    pco__loop_after_callback(loop);
+    loop->now = 0;
 }
 
 void pco__loop_turn_of_freeing(pco_loop *loop)
 {
-    turn(loop, PCO__FOREVER, true);
+    before_turn(loop);
+    one_turn(loop, PCO__FOREVER, true);
 }
 
 void pco__loop_drop_timers(pco_loop *loop)
@@ -245,7 +273,7 @@ static int begin_run(pco_loop *loop)
     if (code == 0) {
         loop->is_running = true;
         pco__loop_update_careful(loop);
-        loop->now = 0;
+        before_turn(loop);
     }
     return code;
 }
@@ -262,9 +290,11 @@ int pco_loop_run_forever(pco_loop *loop)
     if (code != 0) {
         return code;
     }
-    bool first = true;
-    while (!turn(loop, PCO__FOREVER, first)) {
-        first = false;
+    bool stop = one_turn(loop, PCO__FOREVER, true);
+    bool idle = is_idle(loop);
+    while (!stop) {
+        uint64_t timeout = idle ? PCO__FOREVER : poll_timeout(loop, PCO__FOREVER);
+        stop = turn(loop, timeout, false, &idle);
     }
     end_run(loop);
     return 0;
@@ -279,7 +309,7 @@ int pco_loop_run_once(pco_loop *loop, double timeout)
     if (code != 0) {
         return code;
     }
-    turn(loop, isinf(timeout) ? PCO__FOREVER : pco__nanoseconds(timeout), true);
+    one_turn(loop, isinf(timeout) ? PCO__FOREVER : pco__nanoseconds(timeout), true);
     end_run(loop);
     return 0;
 }
@@ -302,7 +332,8 @@ int pco_loop_run_until(pco_loop *loop, pco_condition condition, void *context, d
             code = PCO_ETIMEDOUT;
             break;
         }
-        if (turn(loop, end == PCO__FOREVER ? PCO__FOREVER : end - now, first)) {
+        before_turn(loop);
+        if (one_turn(loop, end == PCO__FOREVER ? PCO__FOREVER : end - now, first)) {
             code = condition(context) ? 0 : PCO_ECANCELED;
             break;
         }

@@ -15,7 +15,7 @@
  */
 #define _GNU_SOURCE 1
 
-#include "posix/reactor.h"
+#include "posix/receive.h"
 
 #include "support/error.h"
 #include "system/platform.h"
@@ -26,7 +26,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* How many events one wait() takes over; what is left comes with the next. */
+/* How many events one poll() takes over; what is left comes with the next. */
 #define BATCH 256
 
 /* The longest wait, in milliseconds: old kernels overflow beyond 35 minutes. */
@@ -45,6 +45,7 @@ typedef struct epoll {
     pco__reactor reactor;
     int set;
     int wake;
+    bool *stop; /* poll()'s */
 } epoll;
 
 static epoll *epoll_of(pco__reactor *reactor)
@@ -126,26 +127,24 @@ _Static_assert((int)PCO__READY_IN == EPOLLIN && (int)PCO__READY_OUT == EPOLLOUT 
  * Returns what an event's bits make ready. EPOLLPRI: a read ends before urgent data (tcp(7)), so
  * that a short one says nothing.
  */
-static unsigned translate(pco__io *io, uint32_t events)
+static inline unsigned translate(pco__io *io, uint32_t events)
 {
     unsigned ready = events & (EPOLLIN | EPOLLOUT | EPOLLERR);
 
-    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) != 0) {
-        io->private_.reactor.short_reads |= PCO__SHORT_READ_PROVES_NOTHING;
-        ready |= PCO__READY_IN;
-        if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
-            ready |= PCO__READY_OUT;
-        }
+    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) == 0) {
+        return events; /* IN and OUT alone */
     }
-    return ready;
+    io->private_.reactor.short_reads |= PCO__SHORT_READ_PROVES_NOTHING;
+    ready |= PCO__READY_IN;
+    return (events & (EPOLLHUP | EPOLLERR)) != 0 ? ready | PCO__READY_OUT : ready;
 }
 
-/* Empties the eventfd, and sets *stop if a stop was among the wake-ups. */
-static PCO__COLD void take_wake(const epoll *self, bool *stop)
+/* Empties the eventfd, and tells poll()'s caller if a stop was among the wake-ups. */
+static PCO__COLD void take_wake(const epoll *self)
 {
     uint64_t count = 0;
 
-    *stop |= read(self->wake, &count, sizeof count) == sizeof count && count >= WAKE_STOP;
+    *self->stop |= read(self->wake, &count, sizeof count) == sizeof count && count >= WAKE_STOP;
 }
 
 static int milliseconds(uint64_t timeout)
@@ -159,22 +158,26 @@ static int milliseconds(uint64_t timeout)
     return (int)((timeout + 999999) / 1000000);
 }
 
-static void wait_for_events(pco__reactor *reactor, uint64_t timeout, bool *stop)
+static void poll_epoll(pco__backend *backend, uint64_t timeout, bool *stop)
 {
+    pco__reactor *reactor = (pco__reactor *)backend;
     epoll *self = epoll_of(reactor);
     struct epoll_event events[BATCH];
-    int count = epoll_wait(self->set, events, BATCH, milliseconds(timeout));
+    int limit = milliseconds(pco__reactor_begin(reactor, timeout));
+    int count = epoll_wait(self->set, events, BATCH, limit);
 
     reactor->base.reported = count;
+    self->stop = stop;
     for (int i = 0; i < count; i++) {
         uint64_t key = events[i].data.u64;
         pco__io *io = pco__reactor_find(reactor, (uint32_t)key, (uint32_t)(key >> 32));
         if (io != NULL) {
             pco__reactor_ready(reactor, io, translate(io, events[i].events));
         } else if (key == WAKE_KEY) {
-            take_wake(self, stop);
+            take_wake(self);
         }
     }
+    pco__reactor_end(reactor);
 }
 
 static void wake(pco__backend *backend, bool stop)
@@ -193,11 +196,10 @@ static void wake(pco__backend *backend, bool stop)
 }
 
 const pco__poller pco__epoll = {
-    .class_ = PCO__REACTOR_CLASS("epoll", wake, BATCH),
+    .class_ = PCO__REACTOR_CLASS("epoll", poll_epoll, wake, BATCH),
     .size = sizeof(epoll),
     .open = open_epoll,
     .close = close_epoll,
     .add = add,
     .remove = remove_socket,
-    .wait = wait_for_events,
 };

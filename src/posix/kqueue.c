@@ -12,7 +12,7 @@
  */
 #define _GNU_SOURCE 1
 
-#include "posix/reactor.h"
+#include "posix/receive.h"
 
 #include "support/error.h"
 #include "system/platform.h"
@@ -38,7 +38,7 @@
 #define IS_SYSTEM_CALL false
 #endif
 
-/* How many events one wait() takes over; what is left comes with the next. */
+/* How many events one poll() takes over; what is left comes with the next. */
 #define BATCH 256
 
 /* The longest wait, in seconds: systems refuse what is too long for them. */
@@ -316,11 +316,14 @@ static const struct timespec *timespec_of(uint64_t timeout, struct timespec *lim
     return limit;
 }
 
-static void wait_for_events(pco__reactor *reactor, uint64_t timeout, bool *stop)
+static void poll_kqueue(pco__backend *backend, uint64_t timeout, bool *stop)
 {
+    pco__reactor *reactor = (pco__reactor *)backend;
     kqueue_poller *self = poller_of(reactor);
     struct kevent events[BATCH];
     struct timespec limit;
+
+    timeout = pco__reactor_begin(reactor, timeout);
     int count = kevent(self->queue, NULL, 0, events, BATCH, timespec_of(timeout, &limit));
 
     reactor->base.reported = count;
@@ -333,14 +336,14 @@ static void wait_for_events(pco__reactor *reactor, uint64_t timeout, bool *stop)
             report(reactor, &events[i]);
         }
     }
+    pco__reactor_end(reactor);
 }
 
 const pco__poller pco__kqueue = {
-    .class_ = PCO__REACTOR_CLASS("kqueue", wake, BATCH / 2) /* of two events each */,
+    .class_ = PCO__REACTOR_CLASS("kqueue", poll_kqueue, wake, BATCH / 2) /* of two events each */,
     .size = sizeof(kqueue_poller),
     .open = open_kqueue,
     .close = close_kqueue,
     .add = add,
     .remove = remove_socket,
-    .wait = wait_for_events,
 };

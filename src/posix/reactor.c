@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * reactor.c: readiness -> completion. What poll() finds ready it tries, and tells done() how that
- * went; an operation that the system cannot carry out yet stays until the next edge. How accepting,
- * connecting and sending are tried is in files of their own.
+ * went; an operation that the system cannot carry out yet stays until the next edge. How each
+ * kind is tried is in files of their own.
  *
  * The hard idea: done() may close and free any socket, that of the operation itself included. So
  * no pointer is kept across a done(). What the system reports names a socket by its descriptor and
@@ -27,8 +27,6 @@
 /* How long poll() waits, at most, before it tries to send again what there was no memory for. */
 #define STARVED_WAIT ((uint64_t)10 * 1000000)
 
-#define WANTS_IN (PCO__READY_IN | PCO__READY_ERROR)
-
 static pco__reactor *reactor_of(pco__backend *backend)
 {
     return (pco__reactor *)backend;
@@ -41,17 +39,6 @@ static void stop_wanting(const pco__op *op)
     pco__reactor_io *state = &op->io->private_.reactor;
 
     state->wants = (uint8_t)(state->wants & ~op->private_.reactor.wants);
-}
-
-/* RECV again, from inside done(): the socket is looked at when that has returned. */
-static inline void receive_again(pco__backend *backend, pco__op *op)
-{
-    pco__reactor_io *state = &op->io->private_.reactor;
-
-    (void)backend;
-    op->in_flight = true;
-    state->in = op;
-    state->wants |= PCO__READY_IN; /* as op->private_.reactor.wants says still */
 }
 
 void pco__reactor_finish(pco__reactor *reactor, pco__op *op, const pco__result *result)
@@ -90,164 +77,7 @@ int pco__io_take_error(const pco__io *io)
     return code != 0 ? code : io->private_.reactor.error;
 }
 
-/* ---- Trying each kind of operation ---- */
-
-static void stop_counting(pco__reactor_io *state)
-{
-    state->short_reads = (uint8_t)(state->short_reads & ~PCO__SHORT_READ_COUNTED);
-}
-
-/* recv() gave no data. */
-static PCO__COLD void received_nothing(pco__reactor *reactor, pco__io *io, ssize_t length)
-{
-    pco__result end = {0};
-
-    if (length < 0 && pco__would_block(errno)) {
-        pco__ready_clear(io, PCO__READY_IN);
-        stop_counting(&io->private_.reactor);
-    } else if (length < 0 && errno != EINTR) {
-        pco__reactor_fail(reactor, io->private_.reactor.in, errno);
-    } else if (length == 0 && io->private_.reactor.error != 0) {
-        pco__reactor_fail(reactor, io->private_.reactor.in, io->private_.reactor.error);
-    } else if (length == 0) {
-        pco__reactor_finish(reactor, io->private_.reactor.in, &end);
-    }
-}
-
-/*
- * A read may have left something although it could have been more: the end of the stream, or what
- * urgent data (a read ends before it) has kept apart from what a poller has counted.
- */
-static PCO__COLD void count_down(pco__io *io, size_t length, bool is_short)
-{
-    pco__reactor_io *state = &io->private_.reactor;
-
-    if ((size_t)state->available > length) {
-        state->available -= (int32_t)length;
-    } else {
-        stop_counting(state);
-    }
-    if (is_short && state->short_reads == 0) {
-        pco__ready_clear(io, PCO__READY_IN);
-    }
-}
-
-static inline void receive(pco__reactor *reactor, pco__io *io, void *memory, size_t size)
-{
-    pco__reactor_io *state = &io->private_.reactor;
-    pco__op *op = state->in;
-    ssize_t length = recv(pco__io_descriptor(io), memory, size, 0);
-
-    if (length <= 0) {
-        received_nothing(reactor, io, length);
-        return;
-    }
-    if (state->short_reads != 0) {
-        count_down(io, (size_t)length, (size_t)length < size);
-    } else if ((size_t)length < size) {
-        pco__ready_clear(io, PCO__READY_IN);
-    }
-    pco__result result = {.length = (size_t)length, .data = memory};
-    state->in = NULL;
-    state->wants = (uint8_t)(state->wants & ~PCO__READY_IN);
-    pco__complete(&reactor->base, op, &result, receive_again);
-}
-
-static PCO__COLD void receive_into_buffer(pco__reactor *reactor, pco__io *io)
-{
-    pco__op *op = io->private_.reactor.in;
-    pco__result nothing = {.error = PCO_ENOBUFS};
-    void *memory = NULL;
-    size_t size = 0;
-
-    op->with.get_buffer(op, &memory, &size);
-    if (op->canceled) {
-        return;
-    }
-    if (size == 0) {
-        pco__reactor_finish(reactor, op, &nothing);
-    } else {
-        receive(reactor, io, memory, size < PCO__TRANSFER_LIMIT ? size : PCO__TRANSFER_LIMIT);
-    }
-}
-
-static void try_watch(pco__reactor *reactor, pco__io *io)
-{
-    int code = pco__io_take_error(io);
-
-    pco__ready_clear(io, PCO__READY_ERROR);
-    if (code != 0) {
-        pco__reactor_fail(reactor, io->private_.reactor.in, code);
-    }
-}
-
 /* ---- poll() ---- */
-
-static PCO__COLD void try_otherwise(pco__reactor *reactor, pco__io *io)
-{
-    switch ((pco__op_kind)io->private_.reactor.in->kind) {
-    case PCO__OP_ACCEPT:
-        pco__reactor_accept(reactor, io);
-        return;
-    case PCO__OP_WATCH:
-        try_watch(reactor, io);
-        return;
-    case PCO__OP_RECV:
-        receive_into_buffer(reactor, io);
-        return;
-    case PCO__OP_CONNECT:
-    case PCO__OP_SEND:
-        break;
-    }
-    assert(!"an operation that reads");
-}
-
-static inline void try_in(pco__reactor *reactor, pco__io *io)
-{
-    const pco__op *op = io->private_.reactor.in;
-
-    if (op->kind == PCO__OP_RECV && op->with.get_buffer == NULL) {
-        receive(reactor, io, reactor->scratch, pco__most_of(op, reactor->scratch_size));
-    } else {
-        try_otherwise(reactor, io);
-    }
-}
-
-static PCO__COLD void try_out(pco__reactor *reactor, pco__io *io)
-{
-    switch ((pco__op_kind)io->private_.reactor.out->kind) {
-    case PCO__OP_CONNECT:
-        pco__reactor_connect(reactor, io);
-        return;
-    case PCO__OP_SEND:
-        pco__reactor_send(reactor, io);
-        return;
-    case PCO__OP_ACCEPT:
-    case PCO__OP_RECV:
-    case PCO__OP_WATCH:
-        break;
-    }
-    assert(!"an operation that writes");
-}
-
-/*
- * Tries the socket's operations, each once: what they leave ready, and what done() submits, has
- * its next turn when the other sockets have had theirs.
- */
-void pco__reactor_try(pco__reactor *reactor, pco__io *io, unsigned due)
-{
-    reactor->current = io;
-    if ((due & WANTS_IN) != 0) {
-        try_in(reactor, io);
-    }
-    if (reactor->current == io && (pco__ready_due(io) & PCO__READY_OUT) != 0) {
-        try_out(reactor, io);
-    }
-    if (reactor->current == io && pco__ready_due(io) != 0) {
-        pco__reactor_enqueue(reactor, io);
-    }
-    reactor->current = NULL;
-}
 
 /* A canceled operation is not tried any more, so it has no result but this one. */
 static void finish_if_canceled(pco__reactor *reactor, pco__op *op)
@@ -274,7 +104,7 @@ static void finish_canceled(pco__reactor *reactor, pco__io *io)
 }
 
 /* Ends what was canceled before and during this poll(), and what these ends cancel. */
-static PCO__COLD void end_canceled(pco__reactor *reactor)
+static void end_canceled(pco__reactor *reactor)
 {
     while (!pco__list_is_empty(&reactor->canceled)) {
         pco__link *link = reactor->canceled.next;
@@ -284,12 +114,11 @@ static PCO__COLD void end_canceled(pco__reactor *reactor)
     }
 }
 
-/* What is queued has its turn in this poll(), which therefore does not wait, or not long. */
-static PCO__COLD uint64_t begin_batch(pco__reactor *reactor, uint64_t timeout)
+PCO__COLD uint64_t pco__reactor_begin_batch(pco__reactor *reactor, uint64_t timeout)
 {
     if (!pco__list_is_empty(&reactor->ready) || !pco__list_is_empty(&reactor->canceled)) {
         timeout = 0;
-    } else if (timeout > STARVED_WAIT) {
+    } else if (!pco__list_is_empty(&reactor->starved) && timeout > STARVED_WAIT) {
         timeout = STARVED_WAIT;
     }
     pco__list_move(&reactor->ready, &reactor->batch);
@@ -297,32 +126,23 @@ static PCO__COLD uint64_t begin_batch(pco__reactor *reactor, uint64_t timeout)
     return timeout;
 }
 
-static PCO__COLD void try_batch(pco__reactor *reactor)
+static void try_batch(pco__reactor *reactor)
 {
     while (!pco__list_is_empty(&reactor->batch)) {
         pco__link *link = reactor->batch.next;
         pco__io *io = PCO__CONTAINER(link, pco__io, private_.reactor.link);
 
         pco__list_remove(link);
-        pco__reactor_try(reactor, io, pco__ready_due(io));
+        pco__reactor_try_queued(reactor, io);
     }
 }
 
-void pco__reactor_poll(pco__backend *backend, uint64_t timeout, bool *stop)
+PCO__COLD void pco__reactor_end_batch(pco__reactor *reactor)
 {
-    pco__reactor *reactor = reactor_of(backend);
-
-    if (!pco__list_is_empty(&reactor->ready) || !pco__list_is_empty(&reactor->canceled) ||
-        !pco__list_is_empty(&reactor->starved)) {
-        timeout = begin_batch(reactor, timeout);
-    }
-    pco__reactor_poller(reactor)->wait(reactor, timeout, stop);
-    if (!pco__list_is_empty(&reactor->batch)) {
-        try_batch(reactor);
-    }
-    if (!pco__list_is_empty(&reactor->canceled)) {
-        end_canceled(reactor);
-    }
+    try_batch(reactor);
+    end_canceled(reactor);
+    reactor->queued =
+        !pco__list_is_empty(&reactor->ready) || !pco__list_is_empty(&reactor->starved);
 }
 
 /* ---- The rest of the backend ---- */
@@ -504,6 +324,9 @@ void pco__reactor_submit(pco__backend *backend, pco__op *op)
     } else {
         assert(state->in == NULL);
         state->in = op;
+        if (op->kind == PCO__OP_RECV && op->with.get_buffer == NULL) {
+            wants |= PCO__WANTS_PLAINLY;
+        }
     }
     if (op->kind == PCO__OP_CONNECT) {
         state->connect_started = false;
@@ -531,6 +354,7 @@ void pco__reactor_cancel(pco__backend *backend, pco__op *op)
         pco__reactor_feed(io);
     }
     pco__list_remove(&io->private_.reactor.link);
+    reactor->queued = true;
     pco__list_append(&reactor->canceled, &io->private_.reactor.link);
 }
 

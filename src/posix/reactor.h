@@ -25,9 +25,12 @@
  * numbers are those of EPOLLIN, EPOLLOUT and EPOLLERR, so that epoll.c has little to translate.
  */
 enum {
-    PCO__READY_IN = 0x01,   /* data, the end of the stream, a connection to accept, an error */
-    PCO__READY_OUT = 0x04,  /* room to send, a connect() to be begun or that has ended, an error */
-    PCO__READY_ERROR = 0x08 /* the connection has failed: SO_ERROR may say how */
+    PCO__READY_IN = 0x01,    /* data, the end of the stream, a connection to accept, an error */
+    PCO__READY_OUT = 0x04,   /* room to send, a connect() to be begun or that has ended, an error */
+    PCO__READY_ERROR = 0x08, /* the connection has failed: SO_ERROR may say how */
+
+    /* Of what is waited for alone: the IN is a RECV into lent memory. */
+    PCO__WANTS_PLAINLY = 0x40
 };
 
 /* Why a read that did not fill its memory leaves a socket ready; mostly nothing, and it is not. */
@@ -61,11 +64,20 @@ typedef struct pco__reactor {
     pid_t process;       /* which made it: its children share the means to wake it */
     int reserve;         /* a descriptor to give up when there are no others left; -1: none */
     bool has_unix;       /* a listener of AF_UNIX has been attached */
+    bool queued;         /* something may be in one of the lists */
 } pco__reactor;
 
 /*
- * A poller: the backend's class, of which it supplies `name` and `wake` itself and the rest by
- * PCO__REACTOR_CLASS, and the calls that the reactor makes. All but wake run on the loop's thread.
+ * A poller: the backend's class, of which it supplies `name`, `poll` and `wake` itself and the rest
+ * by PCO__REACTOR_CLASS, and the calls that the reactor makes. All but wake run on the loop's
+ * thread.
+ *
+ * poll() waits between pco__reactor_begin and pco__reactor_end, for at most `timeout` nanoseconds,
+ * never less where nothing happens (round up; 0: does not wait; PCO__FOREVER), and calls
+ * pco__reactor_ready for what the system reports, up to a fixed number of events. That runs
+ * callbacks, which may close and free any socket: an event must find its socket by
+ * pco__reactor_find, each time. May return early, on a signal for instance. Sets base.reported, and
+ * *stop if wake(stop) was called since the last poll().
  */
 typedef struct pco__poller {
     pco__backend_class class_;
@@ -90,26 +102,17 @@ typedef struct pco__poller {
 
     /* The socket will be closed directly after this, and what is reported of it has no meaning. */
     void (*remove)(pco__reactor *reactor, pco__io *io);
-
-    /*
-     * Waits for at most `timeout` nanoseconds, never less where nothing happens (round up; 0: does
-     * not wait; PCO__FOREVER), and calls pco__reactor_ready for what the system reports, up to a
-     * fixed number of events. That runs callbacks, which may close and free any socket: an event
-     * must find its socket by pco__reactor_find, each time. May return early, on a signal for
-     * instance. Sets base.reported, and *stop if wake(stop) was called since the last wait.
-     */
-    void (*wait)(pco__reactor *reactor, uint64_t timeout, bool *stop);
 } pco__poller;
 
 /*
  * The class of a poller. `wake_`: as pco__backend_class.wake, async-signal-safe, keeps errno;
  * `batch_`: as pco__backend_class.batch.
  */
-#define PCO__REACTOR_CLASS(name_, wake_, batch_)                                                   \
+#define PCO__REACTOR_CLASS(name_, poll_, wake_, batch_)                                            \
     {                                                                                              \
         .name = (name_), .network = &pco__system_network, .accepts = 1, .batch = (batch_),         \
         .init = pco__reactor_init, .fini = pco__reactor_fini, .now = pco__reactor_now,             \
-        .poll = pco__reactor_poll, .wake = (wake_), .attach = pco__reactor_attach,                 \
+        .poll = (poll_), .wake = (wake_), .attach = pco__reactor_attach,                           \
         .detach = pco__reactor_detach, .submit = pco__reactor_submit,                              \
         .cancel = pco__reactor_cancel, .try_send = pco__reactor_try_send,                          \
         .try_send_one = pco__reactor_try_send_one, .unsent = pco__reactor_unsent,                  \
@@ -121,7 +124,6 @@ int pco__reactor_init(const pco__backend_class *self, const pco__backend_options
                       pco__backend **backend, pco_error *error);
 void pco__reactor_fini(pco__backend *backend);
 uint64_t pco__reactor_now(pco__backend *backend);
-void pco__reactor_poll(pco__backend *backend, uint64_t timeout, bool *stop);
 int pco__reactor_attach(pco__backend *backend, pco__io *io, pco__io_role role, pco_error *error);
 void pco__reactor_detach(pco__backend *backend, pco__io *io);
 void pco__reactor_submit(pco__backend *backend, pco__op *op);
@@ -138,6 +140,7 @@ void pco__reactor_close(pco__backend *backend, pco__io *io, bool reset);
 static inline void pco__reactor_enqueue(pco__reactor *reactor, pco__io *io)
 {
     if (io->private_.reactor.link.next == NULL) {
+        reactor->queued = true;
         pco__list_append(&reactor->ready, &io->private_.reactor.link);
     }
 }
@@ -151,29 +154,6 @@ static inline pco__io *pco__reactor_find(const pco__reactor *reactor, size_t des
 {
     pco__io *io = reactor->sockets[descriptor];
     return io != NULL && io->private_.reactor.generation == generation ? io : NULL;
-}
-
-/*
- * Tries the operations of a socket that is in no queue; `due` is what of ready is wanted. Runs
- * callbacks.
- */
-void pco__reactor_try(pco__reactor *reactor, pco__io *io, unsigned due);
-
-/*
- * For a poller's wait(): the system says that `bits` (PCO__READY_*) of the socket are ready. An
- * error and the end of both directions are IN and OUT as well: trying brings them to light. Runs
- * callbacks.
- */
-static inline void pco__reactor_ready(pco__reactor *reactor, pco__io *io, unsigned bits)
-{
-    pco__reactor_io *state = &io->private_.reactor;
-    unsigned due;
-
-    state->ready = (uint8_t)(state->ready | bits);
-    due = state->ready & state->wants;
-    if (due != 0 && state->link.next == NULL) {
-        pco__reactor_try(reactor, io, due);
-    }
 }
 
 /* ---- Between reactor.c and the files of single operations ---- */
@@ -219,6 +199,9 @@ int pco__stream_error(int system_code);
 /* reactor.c: the error that the socket has come to; asking takes it away. */
 int pco__io_take_error(const pco__io *io);
 
+/* receive.c: tries what is due of a socket that is in no queue: see pco__reactor_try there. */
+void pco__reactor_try_queued(pco__reactor *reactor, pco__io *io);
+
 /* accept.c, connect.c, send.c: try the operation in flight. Run done() if it has ended. */
 void pco__reactor_accept(pco__reactor *reactor, pco__io *io);
 void pco__reactor_connect(pco__reactor *reactor, pco__io *io);
@@ -232,6 +215,22 @@ void pco__reactor_feed(pco__io *io);
 void pco__reactor_feed_all(pco__reactor *reactor);
 
 /* ---- What the pollers share ---- */
+
+/* reactor.c: what is queued has its turn in this poll(), which waits so long then. */
+uint64_t pco__reactor_begin_batch(pco__reactor *reactor, uint64_t timeout);
+void pco__reactor_end_batch(pco__reactor *reactor);
+
+static inline uint64_t pco__reactor_begin(pco__reactor *reactor, uint64_t timeout)
+{
+    return reactor->queued ? pco__reactor_begin_batch(reactor, timeout) : timeout;
+}
+
+static inline void pco__reactor_end(pco__reactor *reactor)
+{
+    if (reactor->queued) {
+        pco__reactor_end_batch(reactor);
+    }
+}
 
 /*
  * Whether this is a process forked from the reactor's own: what a signal handler asks for there is

@@ -87,6 +87,7 @@ static void starve(pco__reactor *reactor, pco__io *io)
     pco__ready_clear(io, PCO__READY_OUT);
     io->private_.reactor.starving = true;
     pco__list_remove(&io->private_.reactor.link);
+    reactor->queued = true;
     pco__list_append(&reactor->starved, &io->private_.reactor.link);
 }
 
@@ -166,5 +167,5 @@ pco__sent pco__reactor_try_send_one(pco__backend *backend, pco__io *io, const vo
     if (answer != (ssize_t)length) {
         return sent_otherwise(io, answer, length);
     }
-    return (pco__sent){.length = length};
+    return (pco__sent){.length = (size_t)answer};
 }

@@ -153,7 +153,7 @@ struct pco__op {
 /* How much a RECV reads into lent memory of this size. */
 static inline size_t pco__most_of(const pco__op *op, size_t size)
 {
-    return op->most != 0 && op->most < size ? op->most : size;
+    return (size_t)op->most - 1 < size ? op->most : size; /* 0 less 1 is the largest of all */
 }
 
 /* What a socket is when it is attached. */

@@ -7,6 +7,13 @@
 
 #include "system/backend.h"
 
+/* In debug mode, the loop does it in its own way. */
+static PCO__COLD void pco__complete_watched(pco__backend *backend, pco__op *op,
+                                            const pco__result *result, pco__submit *submit)
+{
+    backend->complete(backend, op, result, submit);
+}
+
 /*
  * Called by a backend when an operation has ended: clears in_flight, calls done(), submits the
  * operation again (`submit` is the backend's own) if done() says so, and does what the hooks ask
@@ -18,7 +25,7 @@ static inline void pco__complete(pco__backend *backend, pco__op *op, const pco__
     assert(op->in_flight);
     op->in_flight = false;
     if (backend->complete != NULL) {
-        backend->complete(backend, op, result, submit);
+        pco__complete_watched(backend, op, result, submit);
         return;
     }
     if (op->done(op, result)) {

@@ -196,21 +196,16 @@ static PCO__COLD void keep_corked(pco__stream *stream, const void *data, size_t 
     }
 }
 
-/* Sends what has just been taken from the stream's cork. */
-static inline void send_content(pco__stream *stream, const void *data, size_t length)
-{
-    pco__backend *backend = stream->base.home->backend;
-    pco__sent sent = backend->class_->try_send_one(backend, &stream->io, data, length);
-    if (sent.length != length) {
-        keep_corked(stream, data, length, sent);
-    }
-}
-
 /* Sends the stream's cork, which may hold nothing but is there. */
 static void send_corked(pco__stream *stream)
 {
-    pco_buffer content = take_cork(stream);
-    send_content(stream, content.data, content.length);
+    pco__backend *backend = stream->base.home->backend;
+    pco_buffer corked = take_cork(stream);
+    pco__sent sent =
+        backend->class_->try_send_one(backend, &stream->io, corked.data, corked.length);
+    if (sent.length != corked.length) {
+        keep_corked(stream, corked.data, corked.length, sent);
+    }
 }
 
 /* The transports' hook where several corks are used: all are sent, the one given first first. */
@@ -231,14 +226,26 @@ static void send_corks(pco__hook *hook)
     }
 }
 
+/* As keep_corked, for the first cork, whose fields are what they were. */
+static PCO__COLD void keep_first_cork(pco__transports *home, pco__sent sent)
+{
+    pco__cork *cork = &home->corks[0];
+    keep_corked(cork->owner, cork->memory, cork->length, sent);
+}
+
 /* The transports' hook. Nearly always there is one cork. */
 static void send_first_cork(pco__hook *hook)
 {
     pco__transports *home = PCO__CONTAINER(hook, pco__transports, flush);
-    pco__stream *stream = home->corks[0].owner;
-    home->backend->after_callback = NULL;
-    stream->cork = 0;
-    send_content(stream, home->corks[0].memory, home->corks[0].length);
+    pco__backend *backend = home->backend;
+    pco__cork *cork = &home->corks[0];
+    backend->after_callback = NULL;
+    cork->owner->cork = 0;
+    pco__sent sent =
+        backend->class_->try_send_one(backend, &cork->owner->io, cork->memory, cork->length);
+    if (sent.length != cork->length) {
+        keep_first_cork(home, sent);
+    }
 }
 
 void pco__corks_init(pco__transports *home)

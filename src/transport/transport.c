@@ -154,7 +154,7 @@ static PCO__NOINLINE int write_otherwise(pco_transport *transport, const void *d
 /* The commonest write by far, a small one, the first of the running callback, takes no detour. */
 int pco_transport_write(pco_transport *transport, const void *data, size_t length)
 {
-    if (length == 0 || length > transport->corkable || data == NULL ||
+    if (length - 1 >= transport->corkable || data == NULL || /* a length of 0 is too long so */
         transport->home->loop->careful || pco__has_corks(transport->home)) {
         return write_otherwise(transport, data, length);
     }

@@ -244,7 +244,7 @@ struct pco__stream {
      * Open, and reads for a plain protocol, and nothing about reading has changed since its RECV
      * was submitted: all that data needs is data_received, and the same RECV again.
      */
-    bool reads_plainly : 1;
+    bool reads_plainly;
 
     uint8_t peer_length : 5;
 
