@@ -304,7 +304,7 @@ static unsigned wanted_by(const pco__op *op)
     case PCO__OP_SEND:
         return PCO__READY_OUT;
     }
-    assert(!"a kind of operation");
+    assert(false && "a kind of operation");
     return 0;
 }
 

@@ -96,7 +96,7 @@ PCO__COLD void pco__reactor_try_otherwise(pco__reactor *reactor, pco__io *io)
     case PCO__OP_SEND:
         break;
     }
-    assert(!"an operation that reads");
+    assert(false && "an operation that reads");
 }
 
 static void try_out(pco__reactor *reactor, pco__io *io)
@@ -113,7 +113,7 @@ static void try_out(pco__reactor *reactor, pco__io *io)
     case PCO__OP_WATCH:
         break;
     }
-    assert(!"an operation that writes");
+    assert(false && "an operation that writes");
 }
 
 PCO__COLD void pco__reactor_try_rest(pco__reactor *reactor, pco__io *io)

@@ -143,7 +143,7 @@ static int start(pco__iocp *self, pco__op *op, int *system_code)
     case PCO__OP_WATCH:
         return pco__iocp_start_receive(op, system_code);
     }
-    assert(!"a kind of operation");
+    assert(false && "a kind of operation");
     return PCO_ENOTSUP;
 }
 
@@ -210,7 +210,7 @@ static void on_packet(pco__iocp *self, pco__op *op)
         pco__iocp_on_send(self, op, error, system_code);
         return;
     }
-    assert(!"a kind of operation");
+    assert(false && "a kind of operation");
 }
 
 /* ---- What was canceled and does not end ---- */

@@ -275,6 +275,10 @@ static void a_listener_that_was_shut_down_fails_once_for_each_accept(void **stat
     int duplicate;
 
     (void)state;
+    if (strcmp(tested->name, "kqueue") == 0) {
+        print_message("a kqueue has no event for a listener that was shut down\n");
+        skip();
+    }
     open_listener(&from);
     submit(&from.accept, &from.io, PCO__OP_ACCEPT);
     poll_for(0);

@@ -471,6 +471,10 @@ static void descriptor_0_is_served(void **state)
 static void a_listener_that_another_process_shut_down_is_told_of_once(void **state)
 {
     (void)state;
+    if (strcmp(pco_loop_backend(at.loop), "kqueue") == 0) {
+        print_message("a kqueue has no event for a listener that was shut down\n");
+        skip();
+    }
     serve();
     int duplicate = dup((int)pco_server_get_socket(at.server, 0));
     let_pass(2);
