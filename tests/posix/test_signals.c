@@ -448,7 +448,7 @@ static void a_child_may_have_handlers_of_its_own(void **state)
 
 /* ---- Threads ---- */
 
-#define ROUNDS 300
+#define ROUNDS 50
 
 /*
  * What a thread does: a loop of its own, again and again with a handler. The bus is a signal that
@@ -497,7 +497,7 @@ static void loops_of_several_threads_come_and_go_in_a_flood(void **state)
         assert_int_equal(pthread_create(&threads[i], NULL, handle_again_and_again, &counters[i]),
                          0);
     }
-    assert_true(reaches(loop, &counters[3].count, 100));
+    assert_true(reaches(loop, &counters[3].count, 20));
     for (unsigned i = 0; i < 3; i++) {
         assert_int_equal(pthread_join(threads[i], NULL), 0);
         assert_int_equal(counters[i].wrong, 0);

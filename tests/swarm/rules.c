@@ -120,6 +120,7 @@ void check_between_turns(world *at)
         }
     }
     check_calls(at);
+    check_signals(at);
 }
 
 /* ---- At rest ---- */

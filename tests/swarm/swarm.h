@@ -174,6 +174,21 @@ typedef struct owned {
     unsigned released;
 } owned;
 
+/* A signal, and who handles it: one of two, so that each may replace the other. */
+#define SIGNALS 2
+
+typedef struct handler {
+    world *at;
+    unsigned which; /* signal */
+} handler;
+
+typedef struct handled {
+    handler handlers[2];
+    const handler *by;   /* NULL: nobody */
+    unsigned untold;     /* how often it came and was not told */
+    unsigned long since; /* in which poll() it last came or was told */
+} handled;
+
 typedef struct verb verb;
 
 struct world {
@@ -209,6 +224,7 @@ struct world {
     unsigned lookups; /* creations that are not complete */
     call *scheduled;
     unsigned scheduled_count;
+    handled signals[SIGNALS];
     owned *owned;
     unsigned owned_count;
 
@@ -349,6 +365,10 @@ void wait_for_threads(void);
 void check_calls(world *at);
 void free_calls(world *at);
 
+/* ---- Signals (verbs_signal.c) ---- */
+
+void check_signals(world *at);
+
 /* ---- TLS (tls.c or no_tls.c) ---- */
 
 extern const bool swarm_has_tls;
@@ -390,6 +410,7 @@ extern const verb verbs_server[];
 extern const verb verbs_connection[];
 extern const verb verbs_peer[];
 extern const verb verbs_trouble[];
+extern const verb verbs_signal[];
 extern const verb verbs_tls[];
 
 unsigned verbs_total(void);

@@ -3,8 +3,8 @@
 #include "swarm.h"
 
 const verb *const verb_tables[] = {
-    verbs_loop, verbs_create,  verbs_server, verbs_connection,
-    verbs_peer, verbs_trouble, verbs_tls,    NULL,
+    verbs_loop,   verbs_create, verbs_server, verbs_connection, verbs_peer, verbs_trouble,
+    verbs_signal, verbs_tls,    NULL,
 };
 
 #define VERBS_MOST 200
