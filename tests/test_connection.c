@@ -156,6 +156,19 @@ static void a_service_is_looked_up(void **state)
     assert_fails(&options, PCO_ENONAME);
 }
 
+static void a_number_with_a_sign_is_no_service(void **state)
+{
+    (void)state;
+    static const char *const services[] = {"+80", "-80", "+65617", "+0"};
+    for (size_t i = 0; i < sizeof services / sizeof services[0]; i++) {
+        pco_connection_options options = {.size = sizeof options,
+                                          .protocol_factory = make_record,
+                                          .host = "127.0.0.1",
+                                          .service = services[i]};
+        assert_fails(&options, PCO_ENONAME);
+    }
+}
+
 static void a_hundred_at_once(void **state)
 {
     (void)state;
@@ -355,6 +368,7 @@ static const struct CMUnitTest tests[] = {
     TEST(a_name_is_looked_up_by_the_system),
     TEST(a_name_that_does_not_exist_is_told),
     TEST(a_service_is_looked_up),
+    TEST(a_number_with_a_sign_is_no_service),
     TEST(a_hundred_at_once),
     TEST(where_nobody_listens_it_is_refused),
     TEST(the_second_address_serves_where_the_first_refuses),

@@ -755,6 +755,12 @@ static int resolve(const char *host, int port, int family, int flags, pco_addres
     return code;
 }
 
+/* Numbers do not come here: some resolvers take "+65617" for one, and its low bits for a port. */
+static bool is_plausible_service(const char *name)
+{
+    return is_plausible(name) && name[0] != '+' && name[0] != '-';
+}
+
 static int resolve_service(const char *service, int *port, pco_error *error)
 {
     const struct addrinfo hints = {
@@ -765,7 +771,7 @@ static int resolve_service(const char *service, int *port, pco_error *error)
     int system_code = 0;
     int code = PCO_ENONAME;
 
-    if (is_plausible(service)) {
+    if (is_plausible_service(service)) {
         int status = getaddrinfo(NULL, service, &hints, &found);
         code = status != 0 ? resolver_error(status, &system_code)
                            : copy_addresses(found, &addresses, &count);

@@ -610,13 +610,19 @@ static int resolve(const char *host, int port, int family, int flags, pco_addres
     return code;
 }
 
+/* Numbers do not come here: some resolvers take "+65617" for one, and its low bits for a port. */
+static bool is_plausible_service(const char *name)
+{
+    return is_plausible(name) && name[0] != '+' && name[0] != '-';
+}
+
 static int resolve_service(const char *service, int *port, pco_error *error)
 {
     ADDRINFOW hints = {
         .ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
     ADDRINFOW *found = NULL;
     int system_code = 0;
-    int code = is_plausible(service) ? look_up(NULL, service, &hints, &found) : PCO_ENONAME;
+    int code = is_plausible_service(service) ? look_up(NULL, service, &hints, &found) : PCO_ENONAME;
     if (code > 0) {
         system_code = code;
         code = pco__error_from_system(system_code);
