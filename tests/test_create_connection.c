@@ -541,6 +541,33 @@ static void the_resolver_s_error_is_passed_on(void **state)
     assert_string_equal(seen.error.message, "no server answers");
 }
 
+static void a_resolver_s_error_without_a_message_gets_one(void **state)
+{
+    (void)state;
+    assert_int_equal(begin(NULL), 0);
+    run_turns(loop, 1);
+    pco_error error = {.code = PCO_ERESOLVE};
+    pco_lookup_answer(seen.lookup, NULL, 0, &error);
+    seen.lookup = NULL;
+    run_turns(loop, 2);
+    assert_done(PCO_ERESOLVE);
+    assert_string_equal(seen.error.message, "resolve example.com: name resolution failed");
+}
+
+static void a_resolver_s_code_that_is_none_is_unknown(void **state)
+{
+    (void)state;
+    assert_int_equal(begin(NULL), 0);
+    run_turns(loop, 1);
+    pco_error error = {.code = 5, .message = "five"};
+    pco_lookup_answer(seen.lookup, NULL, 0, &error);
+    seen.lookup = NULL;
+    run_turns(loop, 2);
+    assert_done(PCO_EUNKNOWN);
+    assert_int_equal(seen.error.code, PCO_EUNKNOWN);
+    assert_string_equal(seen.error.message, "five");
+}
+
 /* ---- Where it comes from ---- */
 
 static void it_connects_from_the_local_address_of_the_family(void **state)
@@ -596,6 +623,17 @@ static void prepare_socket_may_end_an_attempt(void **state)
     assert_string_equal(seen.log, "resolving >1.1.1.1 prepare4 !1.1.1.1 >::1 prepare6 !::1 "
                                   "done:PCO_EACCES");
     assert_non_null(strstr(seen.error.message, "prepare_socket: permission denied"));
+}
+
+static void what_prepare_socket_returns_may_be_no_code_of_ours(void **state)
+{
+    (void)state;
+    options.prepare_socket = prepare_socket;
+    seen.prepare_code = 13; /* an errno, say */
+    begin_with("1.1.1.1");
+    assert_done(PCO_EUNKNOWN);
+    assert_int_equal(seen.error.code, PCO_EUNKNOWN);
+    assert_non_null(strstr(seen.error.message, "prepare_socket: unknown error"));
 }
 
 /* ---- Itself ---- */
@@ -992,6 +1030,12 @@ static void options_that_make_no_sense_are_refused(void **state)
     options.addresses = addresses;
     options.addresses_count = 1;
     assert_refused("none of IPv4 or IPv6");
+    addresses[0] = address_at("1.1.1.1", 0);
+    options.host = NULL;
+    options.port = 0;
+    options.addresses = addresses;
+    options.addresses_count = 1;
+    assert_refused("addresses[0] has no port");
     options.host = NULL;
     options.port = 0;
     options.sock = 5;
@@ -1113,10 +1157,13 @@ int main(void)
         TEST(a_name_that_does_not_resolve_is_told),
         TEST(addresses_of_another_family_are_dropped),
         TEST(the_resolver_s_error_is_passed_on),
+        TEST(a_resolver_s_error_without_a_message_gets_one),
+        TEST(a_resolver_s_code_that_is_none_is_unknown),
         TEST(it_connects_from_the_local_address_of_the_family),
         TEST(a_local_address_in_use_fails_the_attempt),
         TEST(out_of_descriptors_is_told),
         TEST(prepare_socket_may_end_an_attempt),
+        TEST(what_prepare_socket_returns_may_be_no_code_of_ours),
         TEST(who_meets_itself_tries_again),
         TEST(who_always_meets_itself_is_refused),
         TEST(a_socket_becomes_a_connection_in_a_turn_of_its_own),

@@ -63,7 +63,7 @@ typedef struct pco_connection_options {
     int port;
     const char *service;
 
-    /* Or addresses with ports, resolved already; they are tried in the order of interleave. */
+    /* Or addresses with ports (1 to 65535), resolved already; tried in the order of interleave. */
     const pco_address *addresses;
     size_t addresses_count;
 
@@ -143,7 +143,8 @@ typedef struct pco_connection_options {
 
     /*
      * Sets what else you wish on each socket, before it is bound and connected: its family is
-     * PCO_AF_*. Returns 0, or a PCO_E* that ends this attempt. May be NULL. Not called for `sock`.
+     * PCO_AF_*. Returns 0, or a PCO_E* that ends this attempt (another number is PCO_EUNKNOWN). The
+     * socket stays the library's. May be NULL. Not called for `sock`.
      */
     int (*prepare_socket)(pco_socket sock, int family, void *context);
 } pco_connection_options;

@@ -55,10 +55,11 @@ PCO_API int pco_loop_set_resolver(pco_loop *loop, pco_resolver resolver, void *c
 
 /*
  * Answers: with addresses, which are copied, or with an error, which is copied, too, and the
- * addresses do not count. Those of another family than was asked for are dropped, and the ports in
- * them do not count: a service's port is put in their place. No address at all is PCO_ENONAME. The
- * lookup is gone afterwards. What waits for it goes on in a turn of its own, never inside. Loop's
- * thread, any callback; if the loop is gone, any thread.
+ * addresses do not count; a code that is no PCO_E* is PCO_EUNKNOWN, and without a message it gets
+ * one. Addresses of another family than was asked for are dropped, and the ports in them do not
+ * count: a service's port is put in their place. No address at all is PCO_ENONAME. The lookup is
+ * gone afterwards. What waits for it goes on in a turn of its own, never inside. Loop's thread, any
+ * callback; if the loop is gone, any thread.
  */
 PCO_API void pco_lookup_answer(pco_lookup *lookup, const pco_address *addresses, size_t count,
                                const pco_error *error);

@@ -255,7 +255,7 @@ static int connect_to(pco__opening *opening, const pco_address *address, pco__st
     if (options->prepare_socket != NULL) {
         *action = "prepare_socket";
         error->system_code = 0;
-        code = options->prepare_socket(sock, family, options->context);
+        code = pco__error_known(options->prepare_socket(sock, family, options->context));
     }
     if (code == 0) {
         code = bind_locally(opening, sock, family, action, error);

@@ -118,6 +118,9 @@ static int check_addresses(const pco_connection_options *options, pco_error *err
         if (options->family != PCO_AF_UNSPEC && family != options->family) {
             return pco__error_set(error, PCO_EINVAL, 0, "addresses[%zu] is of another family", i);
         }
+        if (pco_address_port(&options->addresses[i]) == 0) {
+            return pco__error_set(error, PCO_EINVAL, 0, "addresses[%zu] has no port", i);
+        }
     }
     return 0;
 }

@@ -255,6 +255,18 @@ static void take_addresses(pco_lookup *lookup, const pco_address *addresses, siz
     }
 }
 
+/* Copies it; one that says nothing gets a sentence. */
+static void take_error(pco_lookup *lookup, const pco_error *error)
+{
+    int code = pco__error_known(error->code);
+    if (error->message[0] != '\0') {
+        pco__error_set(&lookup->error, code, error->system_code, "%s", error->message);
+    } else {
+        pco__error_describe(&lookup->error, code, error->system_code, "resolve %s", lookup->host);
+    }
+    lookup->code = code;
+}
+
 void pco_lookup_answer(pco_lookup *lookup, const pco_address *addresses, size_t count,
                        const pco_error *error)
 {
@@ -267,8 +279,7 @@ void pco_lookup_answer(pco_lookup *lookup, const pco_address *addresses, size_t 
     lookup->is_asked = false;
     lookup->is_answered = true;
     if (error != NULL && error->code != 0) {
-        lookup->code =
-            pco__error_set(&lookup->error, error->code, error->system_code, "%s", error->message);
+        take_error(lookup, error);
     } else {
         take_addresses(lookup, addresses, count);
     }

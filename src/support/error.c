@@ -41,6 +41,19 @@ const char *pco_strerror(int code)
     }
 }
 
+int pco__error_known(int code)
+{
+    switch (code) {
+    case PCO_OK:
+#define KNOWN(name, number, sentence) case number:
+        PCO_ERROR_MAP(KNOWN)
+#undef KNOWN
+        return code;
+    default:
+        return PCO_EUNKNOWN;
+    }
+}
+
 bool pco_error_is_disconnect(int code)
 {
     switch (code) {

@@ -17,6 +17,9 @@
 int pco__error_set(pco_error *error, int code, int system_code, const char *format, ...)
     PCO__PRINTF(4, 5);
 
+/* A code that the program gave: PCO_EUNKNOWN for what is none of ours, as pco_error promises. */
+int pco__error_known(int code);
+
 /* As pco__error_set, and adds ": " and the code's own sentence to the message. */
 int pco__error_describe(pco_error *error, int code, int system_code, const char *format, ...)
     PCO__PRINTF(4, 5);
