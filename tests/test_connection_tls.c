@@ -257,6 +257,22 @@ static void a_factory_that_refuses_ends_it(void **state)
     assert_true(all_are_lost());
 }
 
+static void a_name_that_no_certificate_can_show_is_told_with_the_place(void **state)
+{
+    (void)state;
+    char name[300];
+    memset(name, 'a', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    serve();
+    pco_connection_options options = options_to_server();
+    options.server_hostname = name;
+    connect_with(&options);
+    assert_true(reaches(&told.calls, 1));
+    assert_int_equal(told.error.code, PCO_EINVAL);
+    assert_int_equal(strncmp(told.error.message, "connect to 127.0.0.1 port ", 26), 0);
+    assert_non_null(strstr(told.error.message, "is no host name"));
+}
+
 static void assert_refused_with(const pco_connection_options *options, const char *words)
 {
     pco_error error = {0};
@@ -303,6 +319,7 @@ int main(void)
         TLS_TEST(the_loop_may_be_freed_in_the_handshake),
         TLS_TEST(a_ready_ssl_ctx_is_the_user_s),
         TLS_TEST(a_factory_that_refuses_ends_it),
+        TLS_TEST(a_name_that_no_certificate_can_show_is_told_with_the_place),
         TLS_TEST(options_of_tls_that_make_no_sense_are_refused),
     };
 

@@ -169,7 +169,8 @@ typedef struct pco_connection_options {
  * PCO_EADDRINUSE, PCO_EACCES, PCO_EAFNOSUPPORT, PCO_EMFILE, PCO_ECONNRESET, ... ; a connection to
  * itself, three times over, is PCO_ECONNREFUSED: nobody listens there. PCO_ETIMEDOUT:
  * connect_timeout, or ssl_handshake_timeout. PCO_ETLS, PCO_ECERT: the handshake failed. PCO_EINVAL:
- * the factory returned no usable protocol. PCO_ECANCELED. PCO_ENOMEM.
+ * the factory returned no usable protocol, or no certificate can show the server's name (too long).
+ * PCO_ECANCELED. PCO_ENOMEM.
  */
 PCO_API int pco_loop_create_connection(pco_loop *loop, const pco_connection_options *options,
                                        pco_connected connected, void *context,

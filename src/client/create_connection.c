@@ -497,18 +497,22 @@ static void made(pco__connection_owner *owner, pco_transport *transport)
     pco__request_complete(&opening->request->base);
 }
 
+/* TLS has failed. The stream ends by itself, once the peer has read the alert if there is one. */
+static void fail_by_tls(pco__opening *opening, const pco_error *error)
+{
+    pco__purpose purpose = pco__opening_purpose(opening);
+    pco_error whole;
+    opening->winner = NULL;
+    pco__error_set(&whole, error->code, error->system_code, "%s: %s", purpose.text, error->message);
+    pco__opening_fail(opening, &whole);
+}
+
 static void handshake_done(pco__connection_owner *owner, pco_transport *transport,
                            const pco_error *error)
 {
     (void)transport;
     if (error != NULL) {
-        pco__opening *opening = of_owner(owner);
-        pco__purpose purpose = pco__opening_purpose(opening);
-        pco_error whole;
-        opening->winner = NULL; /* it ends by itself, once the peer has read the alert */
-        pco__error_set(&whole, error->code, error->system_code, "%s: %s", purpose.text,
-                       error->message);
-        pco__opening_fail(opening, &whole);
+        fail_by_tls(of_owner(owner), error);
     }
 }
 
@@ -538,8 +542,7 @@ static void make_connection(pco__opening *opening)
         return;
     }
     if (pco__connection_begin(&opening->owner, stream, &error) != 0) {
-        opening->winner = NULL;
-        pco__opening_fail(opening, &error);
+        fail_by_tls(opening, &error);
     }
 }
 
