@@ -135,7 +135,10 @@ typedef struct pco_connection_options {
     /* As in pco_server_options. 0: 30. */
     double close_timeout;
 
-    /* Whether the system probes idle connections (SO_KEEPALIVE). Default off. */
+    /*
+     * PCO_ON: the system probes idle connections (SO_KEEPALIVE). Otherwise that stays as it is,
+     * which is off for a new socket.
+     */
     int keep_alive;
 
     /* Hears how far it is. May be NULL; may do what every callback may, and cancel the request. */
@@ -163,14 +166,14 @@ typedef struct pco_connection_options {
  * PCO_ENOTSOCK; PCO_ENOTCONN: a sock that is not connected. PCO_ENOMEM. PCO_ECLOSED: the loop is
  * being freed.
  *
- * Told: PCO_ENONAME, PCO_ERESOLVE, PCO_EAGAIN (no thread can be started): a name does not resolve,
- * or could not be looked up. If every address failed, the error of the one that was tried last:
- * PCO_ECONNREFUSED, PCO_ETIMEDOUT, PCO_ENETUNREACH, PCO_EHOSTUNREACH, PCO_EADDRNOTAVAIL,
- * PCO_EADDRINUSE, PCO_EACCES, PCO_EAFNOSUPPORT, PCO_EMFILE, PCO_ECONNRESET, ... ; a connection to
- * itself, three times over, is PCO_ECONNREFUSED: nobody listens there. PCO_ETIMEDOUT:
- * connect_timeout, or ssl_handshake_timeout. PCO_ETLS, PCO_ECERT: the handshake failed. PCO_EINVAL:
- * the factory returned no usable protocol, or no certificate can show the server's name (too long).
- * PCO_ECANCELED. PCO_ENOMEM.
+ * Told: PCO_ENONAME, PCO_ERESOLVE, PCO_EAGAIN (no thread can be started), PCO_EMFILE: a name does
+ * not resolve, or could not be looked up; or what the resolver has answered. If every address
+ * failed, the error of the one that was tried last: PCO_ECONNREFUSED, PCO_ETIMEDOUT,
+ * PCO_ENETUNREACH, PCO_EHOSTUNREACH, PCO_EADDRNOTAVAIL, PCO_EADDRINUSE, PCO_EACCES,
+ * PCO_EAFNOSUPPORT, PCO_EMFILE, PCO_ECONNRESET, ... ; a connection to itself, three times over, is
+ * PCO_ECONNREFUSED: nobody listens there. PCO_ETIMEDOUT: connect_timeout, or ssl_handshake_timeout.
+ * PCO_ETLS, PCO_ECERT: the handshake failed. PCO_EINVAL: the factory returned no usable protocol,
+ * or no certificate can show the server's name (too long). PCO_ECANCELED. PCO_ENOMEM.
  */
 PCO_API int pco_loop_create_connection(pco_loop *loop, const pco_connection_options *options,
                                        pco_connected connected, void *context,
