@@ -20,16 +20,16 @@ typedef struct pco__reactor_io {
     struct pco__op *out; /* CONNECT or SEND in flight */
     uint32_t generation; /* tells this socket from an earlier one of its number (epoll.c) */
     int32_t available;   /* bytes that a poller has counted, less what was read since */
-    int32_t error;       /* what a poller was told and SO_ERROR may not tell again; 0: nothing */
+    int16_t error;       /* what a poller was told and SO_ERROR may not tell again; 0: nothing */
     uint16_t accepts_failed; /* in a row, on account of the clients: see accept.c */
     uint8_t ready;           /* PCO__READY_*: what the system said and has not been used up */
     uint8_t wants;           /* PCO__READY_*: what the operations in flight wait for */
     uint8_t short_reads;     /* PCO__SHORT_READ_*: why a short read leaves `ready` as it is */
-    uint8_t role;            /* pco__io_role */
-    bool registered;         /* of a listener: the poller knows it */
-    bool connect_started;
-    bool starving;  /* the link is in the list of those that starve */
-    bool shut_down; /* we have ended our side: EPIPE is the answer to that */
+    uint8_t role : 2;        /* pco__io_role */
+    bool registered : 1;     /* of a listener: the poller knows it */
+    bool connect_started : 1;
+    bool starving : 1;  /* the link is in the list of those that starve */
+    bool shut_down : 1; /* we have ended our side: EPIPE is the answer to that */
 } pco__reactor_io;
 
 typedef struct pco__reactor_op {
@@ -44,7 +44,7 @@ typedef union pco__op_private {
     pco__reactor_op reactor;
 } pco__op_private;
 
-_Static_assert(sizeof(pco__io_private) <= 4 * sizeof(void *) + 24 && sizeof(pco__op_private) <= 1,
+_Static_assert(sizeof(pco__io_private) <= 4 * sizeof(void *) + 16 && sizeof(pco__op_private) <= 1,
                "every connection pays for the largest member");
 
 #endif

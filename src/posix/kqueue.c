@@ -286,7 +286,7 @@ static unsigned translate(pco__io *io, const struct kevent *event)
         state->short_reads |= PCO__SHORT_READ_PROVES_NOTHING;
     }
     if (failed) {
-        state->error = (int32_t)event->fflags;
+        state->error = (int16_t)event->fflags;
         return PCO__READY_IN | PCO__READY_OUT | PCO__READY_ERROR;
     }
     return reads ? PCO__READY_IN : PCO__READY_OUT;

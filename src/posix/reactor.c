@@ -262,8 +262,7 @@ int pco__reactor_attach(pco__backend *backend, pco__io *io, pco__io_role role, p
         return pco__error_describe(error, PCO_ENOMEM, 0, "watch a socket");
     }
     reactor->generation += reactor->generation == UINT32_MAX ? 2 : 1;
-    io->private_.reactor =
-        (pco__reactor_io){.generation = reactor->generation, .role = (uint8_t)role};
+    io->private_.reactor = (pco__reactor_io){.generation = reactor->generation, .role = role & 3};
     if (is_unix(reactor, io, role)) {
         io->private_.reactor.short_reads = PCO__SHORT_READ_PROVES_NOTHING;
     }

@@ -45,6 +45,9 @@ static void set_state(pco__stream *stream, pco__stream_state state)
 {
     assert(state > stream->state);
     assert(state != PCO__STREAM_CLOSED || stream->state == PCO__STREAM_DRAINING);
+    if (stream->state == PCO__STREAM_OPEN) {
+        pco__free(stream->of_state.kept);
+    }
     stream->state = (uint8_t)state;
     look_at_reading(stream);
     pco__stream_look_at_writing(stream);
@@ -59,7 +62,8 @@ static const pco_error *reason(const pco__stream *stream, pco_error *error)
         return NULL;
     }
     pco__error_set(error, stream->error, stream->system_code, "%s",
-                   stream->sentence != NULL ? stream->sentence : pco_strerror(stream->error));
+                   stream->of_state.sentence != NULL ? stream->of_state.sentence
+                                                     : pco_strerror(stream->error));
     return error;
 }
 
@@ -110,8 +114,6 @@ static void terminate(pco__stream *stream)
     } else {
         pco__stream_drop_output(stream);
     }
-    pco__free(stream->kept);
-    stream->kept = NULL;
     pco__loop_schedule_last(stream->base.home->loop, &stream->task);
 }
 
@@ -120,10 +122,10 @@ void pco__stream_fail(pco__stream *stream, int code, int system_code, const char
     if (stream->state >= PCO__STREAM_DRAINING) {
         return;
     }
+    terminate(stream);
     stream->error = (int16_t)code;
     stream->system_code = system_code;
-    stream->sentence = sentence;
-    terminate(stream);
+    stream->of_state.sentence = sentence;
 }
 
 void pco__stream_abort(pco__stream *stream, bool reset)
@@ -197,7 +199,8 @@ static int wanted_operation(const pco__stream *stream)
     if (stream->state != PCO__STREAM_OPEN || !stream->made) {
         return -1;
     }
-    bool wants_input = !stream->eof_seen && stream->kept == NULL && !stream->base.reading_paused;
+    bool wants_input =
+        !stream->eof_seen && stream->of_state.kept == NULL && !stream->base.reading_paused;
     return wants_input ? PCO__OP_RECV : PCO__OP_WATCH;
 }
 
@@ -233,7 +236,7 @@ int pco__stream_keep(pco__stream *stream, const void *data, size_t length)
     if (length == 0) {
         return 0;
     }
-    pco__kept *old = stream->kept;
+    pco__kept *old = stream->of_state.kept;
     size_t old_length = old != NULL ? old->length - old->offset : 0;
     pco__kept *kept = pco__malloc(sizeof *kept + length + old_length);
     if (kept == NULL) {
@@ -246,7 +249,7 @@ int pco__stream_keep(pco__stream *stream, const void *data, size_t length)
         memcpy(kept->data + length, old->data + old->offset, old_length);
         pco__free(old);
     }
-    stream->kept = kept;
+    stream->of_state.kept = kept;
     look_at_reading(stream);
     return 0;
 }
@@ -269,7 +272,7 @@ static void deliver(pco__stream *stream, const void *data, size_t length)
 
 static void deliver_eof(pco__stream *stream)
 {
-    if (!may_deliver(&stream->base) || stream->eof_delivered || stream->kept != NULL) {
+    if (!may_deliver(&stream->base) || stream->eof_delivered || stream->of_state.kept != NULL) {
         return;
     }
     stream->eof_delivered = true;
@@ -284,9 +287,9 @@ static void deliver_eof(pco__stream *stream)
 /* Delivers what was kept while reading was paused. */
 static void deliver_kept(pco__stream *stream)
 {
-    pco__kept *kept = stream->kept;
+    pco__kept *kept = stream->of_state.kept;
     if (kept != NULL && may_deliver(&stream->base)) {
-        stream->kept = NULL;
+        stream->of_state.kept = NULL;
         deliver(stream, kept->data + kept->offset, kept->length - kept->offset);
         pco__free(kept);
     }
@@ -372,8 +375,9 @@ static void reading_changed(pco_transport *transport)
 {
     pco__stream *stream = of(transport);
     look_at_reading(stream);
-    bool waiting = stream->kept != NULL || (stream->eof_seen && !stream->eof_delivered);
-    if (!transport->reading_paused && waiting) {
+    bool waiting = may_deliver(transport) &&
+                   (stream->of_state.kept != NULL || (stream->eof_seen && !stream->eof_delivered));
+    if (waiting) {
         pco__loop_schedule(transport->home->loop, &stream->task);
     }
     update_reading(stream);
@@ -428,7 +432,7 @@ static bool has_progressed(pco_transport *transport, size_t above, size_t *left)
 static void close_timed_out(pco__timer *timer)
 {
     pco__stream *stream = PCO__CONTAINER(timer, pco__stream, timer);
-    if (has_progressed(&stream->base, 0, &stream->left)) {
+    if (has_progressed(&stream->base, 0, &stream->of_state.left)) {
         pco__loop_start_timer(stream->base.home->loop, timer, stream->close_timeout);
     } else if (is_lingering(stream)) {
         terminate(stream);
@@ -477,8 +481,6 @@ void pco__stream_close(pco__stream *stream)
     }
     pco_loop *loop = stream->base.home->loop;
     set_state(stream, PCO__STREAM_CLOSING);
-    pco__free(stream->kept);
-    stream->kept = NULL;
     pco__stream_flush_cork(stream);
     if (stream->state != PCO__STREAM_CLOSING) {
         return;
@@ -489,7 +491,7 @@ void pco__stream_close(pco__stream *stream)
         update_reading(stream);
     }
     if (stream->state == PCO__STREAM_CLOSING && !isinf(stream->close_timeout)) {
-        limit_begins(&stream->base, 0, &stream->left);
+        limit_begins(&stream->base, 0, &stream->of_state.left);
         pco__loop_start_timer(loop, &stream->timer, stream->close_timeout);
     }
 }

@@ -244,10 +244,9 @@ struct pco__stream {
      * Open, and reads for a plain protocol, and nothing about reading has changed since its RECV
      * was submitted: all that data needs is data_received, and the same RECV again.
      */
-    bool reads_plainly;
+    bool reads_plainly : 1;
 
     uint8_t peer_length : 5;
-
     uint8_t cork;  /* which of home->corks is its own, from 1 on; 0: none */
     int16_t error; /* what connection_lost will be told, 0: nothing */
     int system_code;
@@ -255,14 +254,16 @@ struct pco__stream {
     pco__op send;           /* SEND; while CONNECTING: CONNECT */
     size_t high;
     size_t low;
-    pco__kept *kept;
-    const char *sentence; /* with an error: static; NULL: the error's own */
-    pco__owner *owner;    /* NULL: none */
-    pco_transport *top;   /* what the user sees: this stream's base, or TLS above it */
-    pco__task task;       /* deliver what was kept, or finish */
-    pco__timer timer;     /* limits CLOSING */
+    union {
+        pco__kept *kept;      /* OPEN */
+        size_t left;          /* CLOSING: not sent at the last look of the limit: limit_begins */
+        const char *sentence; /* DRAINING, if there is an error: static; NULL: the error's own */
+    } of_state;
+    pco__owner *owner;  /* NULL: none */
+    pco_transport *top; /* what the user sees: this stream's base, or TLS above it */
+    pco__task task;     /* deliver what was kept, or finish */
+    pco__timer timer;   /* limits CLOSING */
     double close_timeout;
-    size_t left; /* of what was written, at the last look of the limit: see limit_begins */
 };
 
 typedef struct pco__stream_options {
