@@ -304,6 +304,7 @@ static void no_host_is_this_machine(void **state)
     (void)state;
     options.host = NULL;
     options.family = PCO_AF_INET;
+    options.flags = PCO_AI_PASSIVE;
     assert_int_equal(begin(NULL), 0);
     run_turns(loop, 2);
     ends("127.0.0.1", 0);

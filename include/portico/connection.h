@@ -73,7 +73,7 @@ typedef struct pco_connection_options {
     /* The sockets' protocol, as in socket(); 0: TCP. (Linux has 262, MPTCP.) */
     int proto;
 
-    /* PCO_AI_*, for looking names up. 0 and PCO_AI_NONE: none. */
+    /* PCO_AI_*, for looking names up; PCO_AI_PASSIVE does not count. 0 and PCO_AI_NONE: none. */
     int flags;
 
     /*

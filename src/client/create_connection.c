@@ -225,7 +225,7 @@ static int check_accepted(const pco_connection_options *options, pco_error *erro
 /* What is zero becomes the default. */
 static void complete_options(pco_connection_options *options)
 {
-    options->flags &= ~PCO_AI_NONE;
+    options->flags &= ~(PCO_AI_NONE | PCO_AI_PASSIVE); /* one connects to loopback, not to all */
     if (options->happy_eyeballs_delay <= 0) {
         options->happy_eyeballs_delay = HAPPY_EYEBALLS_DELAY;
     }
