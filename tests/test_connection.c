@@ -249,16 +249,21 @@ static void a_server_that_resets_at_once_ends_the_connection(void **state)
 
 /* ---- From where ---- */
 
+/* A port that was free a moment ago may be taken by a test that runs beside this one. */
 static void it_connects_from_where_it_was_told(void **state)
 {
     (void)state;
     serve();
     pco_address address = address_of(at.server, 0);
     pco_connection_options options = options_to(&address);
-    outcome told;
+    outcome told = {.error = {.code = PCO_EADDRINUSE}};
     options.local_host = "127.0.0.1";
-    options.local_port = find_free_port();
-    connect_with(&options, &told);
+    for (unsigned tries = 0; tries < 50 && told.error.code == PCO_EADDRINUSE; tries++) {
+        pco_socket sock;
+        options.local_port = closed_port(&sock);
+        pco__system_network.close(NULL, sock, false);
+        connect_with(&options, &told);
+    }
     assert_int_equal(told.error.code, 0);
     pco_address name;
     assert_int_equal(pco_transport_get_sockname(told.transport, &name), 0);
