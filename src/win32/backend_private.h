@@ -43,8 +43,7 @@ typedef union pco__op_private {
     pco__iocp_op iocp;
 } pco__op_private;
 
-_Static_assert(sizeof(pco__io_private) <= 2 * sizeof(void *) &&
-                   sizeof(pco__op_private) <= 10 * sizeof(void *) + 8,
+_Static_assert(sizeof(pco__io_private) <= 16 && sizeof(pco__op_private) <= 88,
                "every connection pays for the largest member");
 
 #endif

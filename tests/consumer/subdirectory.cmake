@@ -4,6 +4,9 @@
 
 include("${CMAKE_CURRENT_LIST_DIR}/run.cmake")
 
+# It has the backends that this system has by default.
+unset(ENV{PORTICO_BACKEND})
+
 set(library portico_static)
 if(SHARED)
     set(library portico_shared)

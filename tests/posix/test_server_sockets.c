@@ -403,10 +403,12 @@ static void start_serving_that_fails_half_way_closes_the_server(void **state)
 #endif
 }
 
+#if defined(__linux__)
 static bool is_blocking(pco_socket sock)
 {
     return (fcntl((int)sock, F_GETFL) & O_NONBLOCK) == 0;
 }
+#endif
 
 /* Linux: the socket that listens first has the port. */
 static void a_sock_that_cannot_listen_is_given_back_as_it_was(void **state)
