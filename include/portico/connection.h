@@ -24,16 +24,16 @@ extern "C" {
  * What create_connection calls when it is done, exactly once, on the loop's thread, never inside
  * the call that began or canceled it: directly after connection_made with the transport and its
  * protocol (connection_made may have closed it: connection_lost is then still to come); or, if
- * there is no connection, with NULL, NULL and the error, which is lent. No descriptor of a failed
- * attempt is used any more by then; where the system still holds one (completion ports), it is
- * closed as soon as that lets go.
+ * there is no connection, with NULL, NULL and the error, which is lent. Sockets of failed attempts
+ * are closed by then, or soon: where the system still holds one (completion ports), as soon as that
+ * lets go; after a failed TLS handshake, when the peer has had up to 2 s to read the alert.
  */
 typedef void (*pco_connected)(pco_transport *transport, pco_protocol *protocol,
                               const pco_error *error, void *context);
 
 /* How far a connection has come; for a status line, for instance. */
 enum {
-    PCO_CONNECTION_RESOLVING = 1,  /* names are being looked up */
+    PCO_CONNECTION_RESOLVING = 1,  /* the host is looked up; a literal address is, too */
     PCO_CONNECTION_CONNECTING = 2, /* to this address; others may be under way */
     PCO_CONNECTION_FAILED = 3,     /* with this address, because of the error; others may go on */
     PCO_CONNECTION_HANDSHAKE = 4   /* TLS, with this address; no other is tried any more */
