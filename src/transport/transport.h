@@ -304,9 +304,8 @@ void pco__stream_disown(pco__stream *stream);
 void pco__stream_fail(pco__stream *stream, int code, int system_code, const char *sentence);
 
 /*
- * Keeps input for later: called by a protocol of the library (TLS) inside data_received, when it
- * has paused reading and could use only a part; it is delivered again on resume_reading, first of
- * all. PCO_ENOMEM.
+ * Keeps input of an open stream for later: what its protocol, having paused reading, could not use.
+ * It is delivered again on resume_reading, first of all. PCO_ENOMEM.
  */
 int pco__stream_keep(pco__stream *stream, const void *data, size_t length);
 
