@@ -6,6 +6,7 @@
 #define _GNU_SOURCE 1
 
 #include "posix/reactor.h"
+#include "posix/socket.h"
 
 #include "system/platform.h"
 

@@ -13,6 +13,7 @@
 #define _GNU_SOURCE 1
 
 #include "posix/receive.h"
+#include "posix/socket.h"
 
 #include "support/error.h"
 #include "system/platform.h"

@@ -241,24 +241,6 @@ static inline bool pco__reactor_is_foreign(const pco__reactor *reactor)
     return getpid() != reactor->process;
 }
 
-/*
- * socket.c: keeps a descriptor clear of 0 to 2, whose numbers a program may have closed and will
- * print to all the same: returns it, or a duplicate of it that is close-on-exec, having closed it.
- * -1 and errno: there are no more. A descriptor of -1 stays so.
- */
-int pco__descriptor_raise(int descriptor);
-
-/*
- * socket.c: accepts one connection, non-blocking and close-on-exec, and its peer's address. -1 and
- * errno as accept(2).
- */
-int pco__socket_accept(int listener, pco_address *peer);
-
-/* socket.c: as pco__backend_class.unsent, pco__network.close and .sockname. */
-int64_t pco__socket_unsent(int descriptor);
-void pco__socket_close(pco_socket sock, bool reset);
-int pco__socket_sockname(pco_socket sock, pco_address *address);
-
 extern const pco__poller pco__epoll;
 extern const pco__poller pco__kqueue;
 

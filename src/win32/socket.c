@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * socket.c (Windows): sockets before they are attached, their addresses, and looking up names.
+ * socket.c (Windows): sockets before they are attached, and the table of what opens and names them.
  *
  * The hard idea is what not to set. SO_REUSEADDR, which elsewhere lets a server start again at
  * once, lets any program take the port of another one here, and a port in TIME_WAIT can be bound
@@ -9,9 +9,8 @@
  */
 #include "win32/win32.h"
 
-#include <afunix.h>
-#include <stddef.h>
-#include <stdio.h>
+#include "win32/names.h"
+
 #include <string.h>
 
 #include <portico/server.h>
@@ -264,6 +263,18 @@ static int sockname(pco__backend *backend, pco_socket sock, pco_address *address
     return 0;
 }
 
+static int peername(pco__backend *backend, pco_socket sock, pco_address *address)
+{
+    (void)backend;
+    pco__sockaddr name;
+    int length = sizeof name;
+    if (getpeername((SOCKET)sock, &name.any, &length) != 0) {
+        return pco__error_from_system(WSAGetLastError());
+    }
+    pco__sockaddr_to(&name.any, length, address);
+    return 0;
+}
+
 static int listen_on(pco__backend *backend, pco_socket sock, int backlog, pco_error *error)
 {
     /* More than 200 must be asked for as a hint, or they count as 200. */
@@ -316,327 +327,6 @@ void pco__winsock_close(SOCKET sock, bool reset)
     closesocket(sock);
 }
 
-/* ---- Addresses ---- */
-
-pco__sockaddr pco__sockaddr_from(const pco_address *address)
-{
-    pco__sockaddr result;
-    memset(&result, 0, sizeof result);
-    if (address->length > sizeof result) {
-        return result;
-    }
-    memcpy(&result, address->storage, address->length);
-    int family = result.any.sa_family;
-    if ((family == AF_INET && address->length < sizeof result.in) ||
-        (family == AF_INET6 && address->length < sizeof result.in6)) {
-        result.any.sa_family = AF_UNSPEC;
-    }
-    return result;
-}
-
-void pco__sockaddr_to(const struct sockaddr *any, int length, pco_address *address)
-{
-    memset(address, 0, sizeof *address);
-    if (any != NULL && length > 0 && (size_t)length <= sizeof address->storage) {
-        memcpy(address->storage, any, (size_t)length);
-        address->length = (uint32_t)length;
-    }
-}
-
-static int peername(pco__backend *backend, pco_socket sock, pco_address *address)
-{
-    (void)backend;
-    pco__sockaddr name;
-    int length = sizeof name;
-    if (getpeername((SOCKET)sock, &name.any, &length) != 0) {
-        return pco__error_from_system(WSAGetLastError());
-    }
-    pco__sockaddr_to(&name.any, length, address);
-    return 0;
-}
-
-void pco__address_set_port(pco_address *address, int port)
-{
-    pco__sockaddr changed = pco__sockaddr_from(address);
-    if (changed.any.sa_family == AF_INET) {
-        changed.in.sin_port = htons((u_short)port);
-    } else if (changed.any.sa_family == AF_INET6) {
-        changed.in6.sin6_port = htons((u_short)port);
-    } else {
-        return;
-    }
-    memcpy(address->storage, &changed, address->length);
-}
-
-int pco_address_family(const pco_address *address)
-{
-    switch (pco__sockaddr_from(address).any.sa_family) {
-    case AF_INET:
-        return PCO_AF_INET;
-    case AF_INET6:
-        return PCO_AF_INET6;
-    case AF_UNIX:
-        return PCO_AF_UNIX;
-    default:
-        return PCO_AF_UNSPEC;
-    }
-}
-
-int pco_address_port(const pco_address *address)
-{
-    pco__sockaddr name = pco__sockaddr_from(address);
-    switch (name.any.sa_family) {
-    case AF_INET:
-        return ntohs(name.in.sin_port);
-    case AF_INET6:
-        return ntohs(name.in6.sin6_port);
-    default:
-        return 0;
-    }
-}
-
-/*
- * The text of an IPv6 address by RFC 5952, as inet_ntop of the other systems writes it: Windows's
- * own also writes ISATAP's addresses with dots.
- */
-static void write_inet6(const struct sockaddr_in6 *name, char *text, size_t size)
-{
-    unsigned words[8];
-    int longest = 0; /* the longest run of zeros, the first of several, of two words at least */
-    int start = -1;
-    for (int i = 0; i < 8; ++i) {
-        words[i] = ntohs(name->sin6_addr.u.Word[i]);
-    }
-    for (int i = 0; i < 8; ++i) {
-        int length = 0;
-        while (i + length < 8 && words[i + length] == 0) {
-            length++;
-        }
-        if (length >= 2 && length > longest) {
-            longest = length;
-            start = i;
-        }
-    }
-    /* ::1.2.3.4 and ::ffff:1.2.3.4 hold IPv4 addresses; ::1 does not. */
-    bool dotted = start == 0 && (longest == 6 || (longest == 5 && words[5] == 0xFFFF));
-    size_t used = 0;
-    for (int i = 0; i < (dotted ? 6 : 8); ++i) {
-        if (i == start) {
-            used += (size_t)snprintf(text + used, size - used, "::");
-            i += longest - 1;
-        } else {
-            bool first = i == 0 || i == start + longest;
-            used += (size_t)snprintf(text + used, size - used, first ? "%x" : ":%x", words[i]);
-        }
-    }
-    if (dotted) {
-        used += (size_t)snprintf(text + used, size - used, "%s%u.%u.%u.%u", longest == 6 ? "" : ":",
-                                 words[6] >> 8, words[6] & 0xFF, words[7] >> 8, words[7] & 0xFF);
-    }
-    if (name->sin6_scope_id != 0) {
-        snprintf(text + used, size - used, "%%%lu", (unsigned long)name->sin6_scope_id);
-    }
-}
-
-static void write_inet(const struct sockaddr_in *name, char *text, size_t size)
-{
-    unsigned long host = ntohl(name->sin_addr.s_addr);
-    snprintf(text, size, "%lu.%lu.%lu.%lu", host >> 24, host >> 16 & 0xFF, host >> 8 & 0xFF,
-             host & 0xFF);
-}
-
-/* A path ends at its NUL or with the address; in an abstract name every NUL is written as '@'. */
-static void write_path(const pco_address *address, char *text)
-{
-    size_t start = offsetof(struct sockaddr_un, sun_path);
-    const char *path = (const char *)address->storage + start;
-    size_t length = address->length > start ? address->length - start : 0;
-    bool is_abstract = length != 0 && path[0] == '\0';
-    size_t used = 0;
-    while (used < length && (is_abstract || path[used] != '\0')) {
-        text[used] = path[used] != '\0' ? path[used] : '@';
-        used++;
-    }
-    text[used] = '\0';
-}
-
-int pco_address_host(const pco_address *address, char *text, size_t size)
-{
-    char host[sizeof address->storage + 1] = "";
-    pco__sockaddr name = pco__sockaddr_from(address);
-    switch (name.any.sa_family) {
-    case AF_INET:
-        write_inet(&name.in, host, sizeof host);
-        break;
-    case AF_INET6:
-        write_inet6(&name.in6, host, sizeof host);
-        break;
-    case AF_UNIX:
-        write_path(address, host);
-        break;
-    default:
-        return PCO_EINVAL;
-    }
-    if (strlen(host) >= size) {
-        return PCO_EINVAL;
-    }
-    memcpy(text, host, strlen(host) + 1);
-    return 0;
-}
-
-/* ---- Names ---- */
-
-/* Sets hints from PCO_AF_* and PCO_AI_*, and returns whether all of them exist. */
-static bool set_hints(ADDRINFOW *hints, int family, int flags)
-{
-    static const struct {
-        int ours;
-        int systems;
-    } known[] = {
-        {PCO_AI_PASSIVE, AI_PASSIVE},       {PCO_AI_NUMERICHOST, AI_NUMERICHOST},
-        {PCO_AI_V4MAPPED, AI_V4MAPPED},     {PCO_AI_ALL, AI_ALL},
-        {PCO_AI_ADDRCONFIG, AI_ADDRCONFIG},
-    };
-    memset(hints, 0, sizeof *hints);
-    hints->ai_socktype = SOCK_STREAM;
-    hints->ai_protocol = IPPROTO_TCP;
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; ++i) {
-        if ((flags & known[i].ours) != 0) {
-            hints->ai_flags |= known[i].systems;
-            flags &= ~known[i].ours;
-        }
-    }
-    /* By POSIX these two mean nothing for other families; Windows would refuse them. */
-    if (family != PCO_AF_INET6) {
-        hints->ai_flags &= ~(AI_V4MAPPED | AI_ALL);
-    }
-    hints->ai_family = family == PCO_AF_INET    ? AF_INET
-                       : family == PCO_AF_INET6 ? AF_INET6
-                                                : AF_UNSPEC;
-    return flags == 0 && (family == PCO_AF_UNSPEC || hints->ai_family != AF_UNSPEC);
-}
-
-/*
- * No host's name has blanks, control characters or brackets. Some resolvers ignore what follows the
- * first two, and Windows takes [::1] for ::1.
- */
-static bool is_plausible(const char *name)
-{
-    size_t length = strlen(name);
-    for (size_t i = 0; i < length; ++i) {
-        if ((unsigned char)name[i] <= ' ' || strchr("[]\x7F", name[i]) != NULL) {
-            return false;
-        }
-    }
-    return length > 0 && length < NI_MAXHOST;
-}
-
-static int copy_addresses(const ADDRINFOW *found, int port, pco_address **addresses, size_t *count)
-{
-    size_t total = 0;
-    for (const ADDRINFOW *one = found; one != NULL; one = one->ai_next) {
-        total++;
-    }
-    pco_address *copies = pco__calloc(total * sizeof *copies);
-    if (copies == NULL) {
-        return PCO_ENOMEM;
-    }
-    size_t used = 0;
-    for (const ADDRINFOW *one = found; one != NULL; one = one->ai_next) {
-        pco__sockaddr_to(one->ai_addr, (int)one->ai_addrlen, &copies[used]);
-        pco__address_set_port(&copies[used], port);
-        used += copies[used].length != 0;
-    }
-    *addresses = copies;
-    *count = used;
-    return 0;
-}
-
-/* Asks the system. A negative code is ours, a positive one the system's. */
-static int look_up(const char *host, const char *service, const ADDRINFOW *hints, ADDRINFOW **found)
-{
-    WCHAR *wide_host = NULL;
-    WCHAR *wide_service = NULL;
-    int code = pco__winsock_start();
-    if (code == 0 && host != NULL) {
-        code = pco__widen(host, &wide_host);
-    }
-    if (code == 0) {
-        code = pco__widen(service, &wide_service);
-    }
-    bool is_asked = code == 0;
-    if (is_asked) {
-        code = GetAddrInfoW(wide_host, wide_service, hints, found);
-    }
-    pco__free(wide_host);
-    pco__free(wide_service);
-    if (!is_asked) {
-        return code;
-    }
-    if (code == WSATYPE_NOT_FOUND) {
-        return WSAHOST_NOT_FOUND; /* the service, a name as well */
-    }
-    /*
-     * The families asked for all exist: this is ::1 where IPv4 is wanted, or the other way. Wine 8
-     * says it by a negative number of Linux's.
-     */
-    return code < 0 || code == WSAEAFNOSUPPORT ? WSAHOST_NOT_FOUND : code;
-}
-
-static int resolve(const char *host, int port, int family, int flags, pco_address **addresses,
-                   size_t *count, pco_error *error)
-{
-    ADDRINFOW hints;
-    ADDRINFOW *found = NULL;
-    int system_code = 0;
-    if (!set_hints(&hints, family, flags)) {
-        return pco__error_set(error, PCO_EINVAL, 0, "family or flags: a value that does not exist");
-    }
-    /* Host and service cannot both be missing; the port is set afterwards. */
-    int code =
-        host != NULL && !is_plausible(host) ? PCO_ENONAME : look_up(host, "0", &hints, &found);
-    if (code > 0) {
-        system_code = code;
-        code = pco__error_from_system(system_code);
-    }
-    if (code == 0) {
-        code = copy_addresses(found, port, addresses, count);
-        FreeAddrInfoW(found);
-    }
-    if (code != 0) {
-        pco__error_describe(error, code, system_code, "resolve %s",
-                            host != NULL ? host : "all interfaces");
-    }
-    return code;
-}
-
-/* Numbers do not come here: some resolvers take "+65617" for one, and its low bits for a port. */
-static bool is_plausible_service(const char *name)
-{
-    return is_plausible(name) && name[0] != '+' && name[0] != '-';
-}
-
-static int resolve_service(const char *service, int *port, pco_error *error)
-{
-    ADDRINFOW hints = {
-        .ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
-    ADDRINFOW *found = NULL;
-    int system_code = 0;
-    int code = is_plausible_service(service) ? look_up(NULL, service, &hints, &found) : PCO_ENONAME;
-    if (code > 0) {
-        system_code = code;
-        code = pco__error_from_system(system_code);
-    }
-    if (code != 0) {
-        return pco__error_describe(error, code, system_code, "resolve service %s", service);
-    }
-    pco_address address;
-    pco__sockaddr_to(found->ai_addr, (int)found->ai_addrlen, &address);
-    *port = pco_address_port(&address);
-    FreeAddrInfoW(found);
-    return 0;
-}
-
 /* ---- The table ---- */
 
 static void close_socket(pco__backend *backend, pco_socket sock, bool reset)
@@ -647,8 +337,8 @@ static void close_socket(pco__backend *backend, pco_socket sock, bool reset)
 
 const pco__network pco__system_network = {
     .reuse_port_supported = reuse_port_supported,
-    .resolve = resolve,
-    .resolve_service = resolve_service,
+    .resolve = pco__resolve,
+    .resolve_service = pco__resolve_service,
     .open = open_socket,
     .bind_local = bind_local,
     .bind = bind_socket,

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * address.h (POSIX): addresses as the system has them, and as a sentence names them.
+ */
+#ifndef PCO_POSIX_ADDRESS_H
+#define PCO_POSIX_ADDRESS_H
+
+#include <portico/address.h>
+
+#include <sys/socket.h>
+
+/* The address's AF_*; AF_UNSPEC if it is too short to have one. */
+sa_family_t pco__sockaddr_family(const pco_address *address);
+
+/* Where something happened, for a sentence: "127.0.0.1 port 80", or a path. */
+typedef struct pco__place_text {
+    char text[PCO_ADDRESS_TEXT_SIZE + sizeof " port 65535"];
+} pco__place_text;
+
+pco__place_text pco__place_of(const pco_address *address);
+
+#endif
