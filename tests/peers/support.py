@@ -30,6 +30,11 @@ import threading
 import time
 import unittest
 
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None
+
 PATIENCE = 60
 BIN = os.environ.get("PORTICO_BIN", "")
 RUN = shlex.split(os.environ.get("PORTICO_RUN", ""))
@@ -77,6 +82,19 @@ def output(name, *arguments):
                               stdout=stdout, timeout=PATIENCE, check=False)
         stdout.seek(0)
         return done.returncode, stdout.read()
+
+
+def needs_descriptors(count):
+    """Skips a test where a process may not have so many."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise unittest.SkipTest(f"a process may have {hard} descriptors here")
+
+
+def raise_limit():
+    """Runs in a server's process, before the server does: as many descriptors as it may have."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Lines:
@@ -282,6 +300,22 @@ def free_port():
                 return port
             except OSError:
                 pass
+
+
+def never_answering(test):
+    """A port of 127.0.0.1 whose backlog is full: who connects hears nothing. For Linux."""
+    listener = socket.socket()
+    test.addCleanup(listener.close)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    while True:  # the backlog has room for a few more than it was told
+        waiting = socket.socket()
+        test.addCleanup(waiting.close)
+        waiting.settimeout(0.2)
+        try:
+            waiting.connect(listener.getsockname())
+        except socket.timeout:
+            return listener.getsockname()[1]
 
 
 def receive(sock, length):

@@ -12,31 +12,17 @@ import unittest
 import support
 from support import PATIENCE, PeerTest, TlsFiles
 
-try:
-    import resource
-except ImportError:  # not on Windows
-    resource = None
-
-
-def raise_limit():
-    """Runs in the server's process, before the server does."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
 
 class Many:
     """What holds for plain and for TLS connections."""
 
     @support.needs_signals
     def test_many_connections_at_once_echo_correctly(self):
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        if hard != resource.RLIM_INFINITY and hard < self.count + 100:
-            self.skipTest(f"a process may have {hard} descriptors here")
-
+        support.needs_descriptors(self.count + 100)
         hosts = [f"127.0.0.{i}" for i in (1, 2, 3, 4)]
         flags = [flag for host in hosts for flag in ("--host", host)]
         server = self.start("echo_server", *flags, "--backlog", "1000", *self.server_flags(),
-                            sockets=len(hosts), preexec_fn=raise_limit)
+                            sockets=len(hosts), preexec_fn=support.raise_limit)
         clients = os.path.join(os.path.dirname(os.path.abspath(__file__)), "many_clients.py")
         done = subprocess.run([sys.executable, "-B", clients, str(self.count), self.client_cert(),
                                *(f"{host}:{port}" for host, port in server.addresses)],
