@@ -15,7 +15,7 @@
 #include "fake_backend.h"
 #include "loop/loop.h"
 #include "support/memory.h"
-#include "transport/transport.h"
+#include "transport/stream.h"
 
 #include <math.h>
 #include <setjmp.h>

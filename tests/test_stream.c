@@ -180,7 +180,7 @@ static void a_socket_that_cannot_be_attached_stays_the_callers(void **state)
     pco_error error = {0};
 
     (void)state;
-    assert_non_null(pco__transports_of(loop));
+    assert_non_null(pco__transports_of(loop, pco__stream_send_corks));
     size_t before = memory_pieces();
     fake_of(loop)->attach_error = PCO_EMFILE;
     assert_int_equal(pco__stream_new(loop, sock, &a.options, &stream, &error), PCO_EMFILE);

@@ -853,7 +853,7 @@ static bool live_without_memory(void)
 static void every_allocation_may_fail(void **state)
 {
     (void)state;
-    assert_non_null(pco__transports_of(loop));
+    assert_non_null(pco__transports_of(loop, pco__stream_send_corks));
     for (size_t mode = 0; mode < 2; mode++) {
         bool failed = true;
         for (size_t nth = 1; failed; nth++) {

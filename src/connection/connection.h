@@ -8,7 +8,7 @@
 #define PCO_CONNECTION_H
 
 #include "tls/tls.h"
-#include "transport/transport.h"
+#include "transport/stream.h"
 
 /* Who makes connections, all alike: a server, or who opens one. Its streams have it as owner. */
 typedef struct pco__connection_owner pco__connection_owner;

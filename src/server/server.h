@@ -14,7 +14,7 @@
 #include "loop/timer.h"
 #include "support/list.h"
 #include "system/backend.h"
-#include "transport/transport.h"
+#include "transport/stream.h"
 
 typedef struct pco__listener pco__listener;
 

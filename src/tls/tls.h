@@ -9,7 +9,7 @@
 #include <portico/protocol.h>
 #include <portico/ssl.h>
 
-#include "transport/transport.h"
+#include "transport/class.h"
 
 /*
  * As pco_ssl_context_new, for the client's end: the certificate may be missing; the server's is

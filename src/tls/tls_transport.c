@@ -199,6 +199,12 @@ static void class_receive_at_most(pco_transport *transport, uint32_t size)
     (void)size;
 }
 
+static void class_set_top(pco_transport *transport, pco_transport *top)
+{
+    pco_transport *lower = of(transport)->lower;
+    lower->class_->set_top(lower, top);
+}
+
 static void class_begin(pco_transport *transport, pco_protocol *protocol)
 {
     transport->protocol = protocol;
@@ -290,6 +296,7 @@ static const pco__transport_class ssl_class = {
     .has_progressed = class_has_progressed,
     .fail = class_fail,
     .receive_at_most = class_receive_at_most,
+    .set_top = class_set_top,
     .begin = class_begin,
     .destroy = class_destroy,
     .can_write_eof = false,
@@ -385,7 +392,7 @@ fail:
 void pco__ssl_begin(pco__ssl *ssl)
 {
     pco_transport *lower = ssl->lower;
-    pco__transport_put_on_top(&ssl->base);
+    lower->class_->set_top(lower, &ssl->base);
     lower->class_->receive_at_most(lower, HANDSHAKE_AT_MOST);
     lower->class_->begin(lower, &ssl->below);
 }

@@ -16,7 +16,7 @@
  * terminate() queues it at once, so that connection_lost has its place before what the user
  * schedules later. Where an operation is not back by then, it is the last done() that queues it.
  */
-#include "transport/transport.h"
+#include "transport/stream.h"
 
 #include <assert.h>
 #include <math.h>
@@ -519,7 +519,7 @@ static int write_eof(pco_transport *transport)
 static int make(pco_loop *loop, pco_socket sock, pco__io_role role,
                 const pco__stream_options *options, pco__stream **stream, pco_error *error)
 {
-    pco__transports *home = pco__transports_of(loop);
+    pco__transports *home = pco__transports_of(loop, pco__stream_send_corks);
     pco__stream *made = home != NULL ? pco__calloc(sizeof *made) : NULL;
     if (made == NULL) {
         return pco__error_describe(error, PCO_ENOMEM, 0, "make a transport");
@@ -696,6 +696,11 @@ static void class_begin(pco_transport *transport, pco_protocol *protocol)
     pco__stream_start(of(transport), protocol);
 }
 
+static void class_set_top(pco_transport *transport, pco_transport *top)
+{
+    of(transport)->top = top;
+}
+
 static int no_ssl_info(pco_transport *transport, pco_ssl_info *info)
 {
     (void)transport;
@@ -736,6 +741,7 @@ static const pco__transport_class stream_class = {
     .has_progressed = has_progressed,
     .fail = class_fail,
     .receive_at_most = class_receive_at_most,
+    .set_top = class_set_top,
     .begin = class_begin,
     .destroy = destroy,
     .can_write_eof = true,

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "support/memory.h"
-#include "transport/transport.h"
+#include "transport/stream.h"
 
 /* A single write from this size on is not copied into the cork but tried at once. */
 #define LARGE_WRITE ((size_t)4 * 1024)
@@ -24,7 +24,6 @@ static void send_corked(pco__stream *stream);
 
 /* ---- The corks ---- */
 
-static void send_first_cork(pco__hook *hook);
 static void send_corks(pco__hook *hook);
 
 /* Another cork than the first: a fresh one, or the one given first, when it has been sent. */
@@ -215,7 +214,7 @@ static void send_corks(pco__hook *hook)
     unsigned last = home->more_corks;
     unsigned index = home->oldest_cork;
     home->backend->after_callback = NULL;
-    home->flush.run = send_first_cork;
+    home->flush.run = pco__stream_send_corks;
     home->more_corks = 0;
     home->oldest_cork = 0;
     for (unsigned i = 0; i <= last; i++) {
@@ -234,7 +233,7 @@ static PCO__COLD void keep_first_cork(pco__transports *home, pco__sent sent)
 }
 
 /* The transports' hook. Nearly always there is one cork. */
-static void send_first_cork(pco__hook *hook)
+void pco__stream_send_corks(pco__hook *hook)
 {
     pco__transports *home = PCO__CONTAINER(hook, pco__transports, flush);
     pco__backend *backend = home->backend;
@@ -246,11 +245,6 @@ static void send_first_cork(pco__hook *hook)
     if (sent.length != cork->length) {
         keep_first_cork(home, sent);
     }
-}
-
-void pco__corks_init(pco__transports *home)
-{
-    home->flush.run = send_first_cork;
 }
 
 /*

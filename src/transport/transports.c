@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* transports.c: what the transports of a loop share, as one of its residents. */
-#include "transport/transport.h"
+#include "transport/class.h"
 
 #include <stdio.h>
 
@@ -23,7 +23,8 @@ static void end(pco__resident *resident)
     pco__link *next;
     for (pco__link *link = home->streams.next; link != &home->streams; link = next) {
         next = link->next;
-        pco__stream_abort(PCO__CONTAINER(link, pco__stream, base.link), false);
+        pco_transport *transport = PCO__CONTAINER(link, pco_transport, link);
+        transport->class_->abort(transport, false);
     }
 }
 
@@ -57,7 +58,7 @@ static void leave(pco__resident *resident)
 static const pco__resident_class transports_class = {
     .end = end, .has_ended = has_ended, .leave = leave};
 
-pco__transports *pco__transports_of(pco_loop *loop)
+pco__transports *pco__transports_of(pco_loop *loop, void (*send_corks)(pco__hook *hook))
 {
     pco__resident *found = pco__loop_find(loop, &transports_class);
     if (found != NULL) {
@@ -75,7 +76,7 @@ pco__transports *pco__transports_of(pco_loop *loop)
     made->resident.class_ = &transports_class;
     made->loop = loop;
     made->backend = loop->backend;
-    pco__corks_init(made);
+    made->flush.run = send_corks;
     pco__list_init(&made->streams);
     pco__list_init(&made->shells);
     pco__loop_move_in_first(loop, &made->resident);

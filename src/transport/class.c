@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * class.c: what both classes of transports have in common: how they begin and end, which protocols
+ * they take, and how bytes are given to one.
+ */
+#include "transport/class.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "support/options.h"
+
+void pco__transport_init(pco_transport *transport, const pco__transport_class *class_,
+                         pco__transports *home, pco_protocol *protocol, pco__stream *stream)
+{
+    transport->class_ = class_;
+    transport->home = home;
+    transport->protocol = protocol;
+    transport->stream = stream;
+    transport->references = 1;
+}
+
+void pco__transport_end(pco_transport *transport)
+{
+    pco__list_remove(&transport->link);
+    transport->stream = NULL;
+    transport->protocol = NULL;
+    if (transport->references > 1) {
+        pco__list_append(&transport->home->shells, &transport->link);
+    }
+    pco_transport_release(transport);
+}
+
+void pco__transport_check_thread(const pco_transport *transport)
+{
+    if (transport->home != NULL) {
+        pco__loop_check_thread(transport->home->loop);
+    }
+}
+
+pco_transport *pco_transport_retain(pco_transport *transport)
+{
+    pco__transport_check_thread(transport);
+    transport->references++;
+    return transport;
+}
+
+void pco_transport_release(pco_transport *transport)
+{
+    pco__transport_check_thread(transport);
+    assert(transport->references != 0);
+    if (--transport->references == 0) {
+        assert(transport->stream == NULL);
+        pco__list_remove(&transport->link);
+        transport->class_->destroy(transport);
+    }
+}
+
+/* ---- Protocols ---- */
+
+/* These callbacks every table has, and they are called without asking for its size. */
+#define METHODS_LEAST (offsetof(pco_protocol_methods, buffer_updated) + sizeof(void (*)(void)))
+
+static const pco__field method_fields[] = {
+    PCO__FIELD(pco_protocol_methods, connection_made),
+    PCO__FIELD(pco_protocol_methods, data_received),
+    PCO__FIELD(pco_protocol_methods, eof_received),
+    PCO__FIELD(pco_protocol_methods, connection_lost),
+    PCO__FIELD(pco_protocol_methods, pause_writing),
+    PCO__FIELD(pco_protocol_methods, resume_writing),
+    PCO__FIELD(pco_protocol_methods, get_buffer),
+    PCO__FIELD(pco_protocol_methods, buffer_updated),
+    PCO__FIELD(pco_protocol_methods, shutting_down),
+};
+static const pco__layout method_layout =
+    PCO__LAYOUT(pco_protocol_methods, METHODS_LEAST, method_fields);
+
+bool pco__protocol_is_valid(const pco_protocol *protocol)
+{
+    return protocol != NULL && protocol->methods != NULL &&
+           pco__size_check(&method_layout, protocol->methods->size, NULL) == 0;
+}
+
+bool pco__protocol_hears_of_shutdown(const pco_protocol *protocol)
+{
+    const pco_protocol_methods *methods = protocol->methods;
+    return methods->size > offsetof(pco_protocol_methods, shutting_down) &&
+           methods->shutting_down != NULL;
+}
+
+/* Copies into a buffered protocol's own memory. Returns how many bytes were used. */
+static size_t deliver_to_buffer(pco_transport *transport, const unsigned char *data, size_t length,
+                                bool *broken)
+{
+    pco_protocol *protocol = transport->protocol;
+    void *memory = NULL;
+    size_t size = 0;
+    transport->replaced = false;
+    protocol->methods->get_buffer(protocol, transport, length, &memory, &size);
+    if (pco_transport_is_closing(transport) || transport->reading_paused || transport->replaced) {
+        return 0;
+    }
+    if (memory == NULL || size == 0) {
+        *broken = true;
+        return 0;
+    }
+    if (size > length) {
+        size = length;
+    }
+    memcpy(memory, data, size);
+    if (protocol->methods->buffer_updated != NULL) {
+        protocol->methods->buffer_updated(protocol, transport, size);
+    }
+    return size;
+}
+
+size_t pco__transport_deliver(pco_transport *transport, const unsigned char *data, size_t length,
+                              bool (*may_deliver)(const pco_transport *transport), bool *broken)
+{
+    size_t used = 0;
+    do {
+        pco_protocol *protocol = transport->protocol;
+        if (protocol->methods->get_buffer != NULL) {
+            used += deliver_to_buffer(transport, data + used, length - used, broken);
+        } else {
+            size_t rest = length - used;
+            const unsigned char *from = data + used;
+            used = length;
+            if (protocol->methods->data_received != NULL) {
+                protocol->methods->data_received(protocol, transport, from, rest);
+            }
+        }
+    } while (used < length && !*broken && may_deliver(transport));
+    return used;
+}
