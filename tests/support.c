@@ -152,6 +152,15 @@ size_t memory_requests(void)
     return read_counter(&memory.requests);
 }
 
+void grow_the_stack(void)
+{
+    volatile unsigned char deep[(size_t)256 * 1024];
+
+    for (size_t i = 0; i < sizeof deep; i += 1024) {
+        deep[i] = 0;
+    }
+}
+
 /* ---- Protocols that record ---- */
 
 static const char *const event_names[EVENTS] = {"made",  "data",   "end", "lost",

@@ -55,6 +55,9 @@ bool memory_has_failed(void);
 size_t memory_pieces(void);
 size_t memory_requests(void);
 
+/* valgrind does not grow the stack where a signal needs more of it: call this in main, before. */
+void grow_the_stack(void);
+
 /* ---- Protocols that record ---- */
 
 typedef enum event {

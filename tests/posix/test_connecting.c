@@ -474,5 +474,6 @@ static const struct CMUnitTest tests[] = {
 
 int main(void)
 {
+    grow_the_stack();
     return run_on(pco__backends, false, tests, sizeof tests / sizeof tests[0]);
 }

@@ -548,16 +548,6 @@ static void one_signal_is_told_to_loops_on_several_threads(void **state)
 
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
-/* valgrind does not grow the stack where a signal needs more of it: it is grown before. */
-static void grow_the_stack(void)
-{
-    volatile unsigned char deep[(size_t)256 * 1024];
-
-    for (size_t i = 0; i < sizeof deep; i += 1024) {
-        deep[i] = 0;
-    }
-}
-
 int main(void)
 {
     grow_the_stack();
