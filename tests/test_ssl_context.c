@@ -5,7 +5,7 @@
  * Method: certificates made on the spot; each bad input is one change to options that are good.
  */
 #include "make_certificates.h"
-#include "tls/internal.h"
+#include "tls/contexts.h"
 #include "support.h"
 
 #include <openssl/conf.h>

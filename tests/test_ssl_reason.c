@@ -5,7 +5,7 @@
  * Method: the queues that versions of OpenSSL leave, made by hand.
  */
 #include "support.h"
-#include "tls/internal.h"
+#include "tls/contexts.h"
 
 #include <openssl/asn1err.h>
 #include <openssl/err.h>

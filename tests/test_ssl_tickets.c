@@ -6,7 +6,7 @@
  * key it is sealed: a ticket begins with the key's name.
  */
 #include "ssl_world.h"
-#include "tls/internal.h"
+#include "tls/contexts.h"
 
 #include <openssl/err.h>
 

@@ -11,7 +11,7 @@
 #ifndef PCO_SSL_BIO_H
 #define PCO_SSL_BIO_H
 
-#include "tls/internal.h"
+#include "tls/contexts.h"
 
 /* Plaintext that one data_received may bring. */
 #define PCO__SSL_PLAINTEXT_SIZE ((size_t)64 * 1024)

@@ -7,7 +7,7 @@
  * happened is said by the TLS layer's newest entry that is not about a layer below it; where all of
  * them are, by the deepest entry of all.
  */
-#include "tls/internal.h"
+#include "tls/contexts.h"
 
 #include <openssl/err.h>
 #include <openssl/sslerr.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ssl.h (internal): what connections ask of TLS. The files ssl_*.c implement it with OpenSSL;
- * tls/none.c where the library is built without.
+ * tls.h: what connections ask of TLS, and all that the floors above know of it. The files of this
+ * folder implement it with OpenSSL; none.c does where the library is built without.
  */
-#ifndef PCO_SSL_INTERNAL_H
-#define PCO_SSL_INTERNAL_H
+#ifndef PCO_TLS_H
+#define PCO_TLS_H
 
 #include <portico/protocol.h>
 #include <portico/ssl.h>

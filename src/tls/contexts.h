@@ -1,23 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * internal.h: what the files of the TLS layer share. Only they know OpenSSL.
- *
- *   tls/setup.c          options and PEM -> SSL_CTX
- *   tls/tickets.c        the keys that seal the tickets of sessions
- *   tls/context.c        the context that servers and threads share, and the names of SNI
- *   tls/bio.c            what the connections of a loop share: the BIO and the buffers
- *   tls/tls_transport.c  one connection
- *   tls/reason.c         what OpenSSL's error queue says, as a pco_error
+ * contexts.h: what a pco_ssl_context is made of, for the files that make it up, and for those who
+ * ask OpenSSL why it failed: setup.c makes an SSL_CTX of options, tickets.c has the keys that seal
+ * the tickets of its sessions, context.c shares it among servers and threads and knows the names
+ * of SNI, reason.c puts OpenSSL's queue of errors into a sentence.
  */
-#ifndef PCO_SSL_INTERNAL_FILES_H
-#define PCO_SSL_INTERNAL_FILES_H
+#ifndef PCO_SSL_CONTEXTS_H
+#define PCO_SSL_CONTEXTS_H
 
 #include <openssl/ssl.h>
 
 #include "support/error.h"
 #include "tls/tls.h"
 
-/* ---- tls/tickets.c ---- */
+/* ---- tickets.c ---- */
 
 typedef struct pco__ssl_tickets pco__ssl_tickets;
 
@@ -55,7 +51,7 @@ int pco__ssl_tickets_find(pco__ssl_tickets *tickets, uint64_t now, const unsigne
 int pco__ssl_ticket_callback(SSL *engine, unsigned char *name, unsigned char *start,
                              EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int sealing);
 
-/* ---- tls/setup.c ---- */
+/* ---- setup.c ---- */
 
 #define PCO__SSL_ID_SIZE 16
 
@@ -82,7 +78,7 @@ int pco__ssl_setup_from_ssl_ctx(SSL_CTX *ctx, pco__ssl_setup **setup, pco_error 
 
 void pco__ssl_setup_free(pco__ssl_setup *setup);
 
-/* ---- tls/context.c ---- */
+/* ---- context.c ---- */
 
 /* The setup of this moment, to be given back while the context is still held. */
 pco__ssl_setup *pco__ssl_context_take(pco_ssl_context *context);
@@ -91,7 +87,7 @@ void pco__ssl_context_give(pco_ssl_context *context, pco__ssl_setup *setup);
 /* OpenSSL calls it with each ClientHello: shows the certificate of the name that is asked for. */
 int pco__ssl_client_hello(SSL *engine, int *alert, void *unused);
 
-/* ---- tls/reason.c ---- */
+/* ---- reason.c ---- */
 
 /* Why OpenSSL failed. The sentence is OpenSSL's and static. */
 typedef struct pco__ssl_reason {
