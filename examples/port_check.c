@@ -17,12 +17,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef _WIN32
+#include <io.h>
+#define STDERR_IS_A_TERMINAL (_isatty(_fileno(stderr)) != 0)
+#else
+#include <unistd.h>
+#define STDERR_IS_A_TERMINAL (isatty(STDERR_FILENO) != 0)
+#endif
+
 #define USAGE                                                                                      \
     "usage: port_check [flag]... HOST PORTS...\n"                                                  \
     "  PORTS          such as 22 or 80,443 or 8000-8100\n"                                         \
     "  --at-once N    connections under way at once (100)\n"                                       \
     "  --timeout S    seconds for each (3)\n"                                                      \
-    "  --progress     a line on stderr that tells how far it is, for a terminal (no)\n"            \
+    "  --progress     says on stderr how far it is, though that is no terminal (no)\n"             \
     "  --help         prints this\n"                                                               \
     "exit code: 0, something is open; 1, nothing is; 2, a mistake on the command line\n"
 
@@ -278,6 +286,7 @@ static void read_settings(char **argv)
 
     check.options = (pco_connection_options){
         .size = sizeof check.options, .protocol = &nobody, .connect_timeout = 3};
+    check.progress = STDERR_IS_A_TERMINAL;
     for (int port = 0; port < PORTS; port++) {
         check.states[port] = NOT_WANTED;
     }

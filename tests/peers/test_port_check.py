@@ -131,6 +131,23 @@ class PortCheckTest(unittest.TestCase):
             self.assertTrue(errors.endswith(b"port_check: interrupted, with 1 ports to go\n"))
             self.assertEqual(process.returncode, 0)
 
+    @posix_only
+    def test_on_a_terminal_it_says_how_far_it_is(self):
+        ports = Ports(self, 2)
+        ours, terminal = os.openpty()
+        with open(ours, "rb", buffering=0) as stream:
+            try:
+                process = subprocess.Popen(
+                    support.program("port_check") + ["127.0.0.1",
+                                                     f"{ports.first}-{ports.first + 1}"],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=terminal)
+            finally:
+                os.close(terminal)
+            with process:
+                self.addCleanup(process.kill)
+                self.wait_for(stream, b"of 2 ports, ")
+                self.assertEqual(process.wait(PATIENCE), 0)
+
     def wait_for(self, stream, text):
         """Without taking more than needed to see it, but for what comes with it."""
         said = b""
