@@ -42,7 +42,10 @@ void pco__reactor_connect(pco__reactor *reactor, pco__io *io)
         start_connect(reactor, io);
         return;
     }
-    result.system_code = pco__io_take_error(io);
+    if ((io->private_.reactor.ready & PCO__READY_ERROR) != 0 ||
+        !pco__reactor_poller(reactor)->tells_failures) {
+        result.system_code = pco__io_take_error(io);
+    }
     if (result.system_code != 0) {
         result.error = pco__error_from_system(result.system_code);
     }

@@ -199,6 +199,7 @@ static void wake(pco__backend *backend, bool stop)
 const pco__poller pco__epoll = {
     .class_ = PCO__REACTOR_CLASS("epoll", poll_epoll, wake, BATCH),
     .size = sizeof(epoll),
+    .tells_failures = true,
     .open = open_epoll,
     .close = close_epoll,
     .add = add,

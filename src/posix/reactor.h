@@ -86,6 +86,13 @@ typedef struct pco__poller {
     size_t size;
 
     /*
+     * Whether a socket that failed is never reported without PCO__READY_ERROR, so that a connect()
+     * that is reported without has succeeded, and need not be asked. (Not so on FreeBSD, where
+     * filt_sowrite reports an error that came before the socket has ended as room to send.)
+     */
+    bool tells_failures;
+
+    /*
      * Opens the system's queue and the means to wake it. The structure is zeroed but for the
      * reactor's part. On failure nothing stays open; PCO_ENOTSUP: not on this system.
      */
