@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""cases.py: what is measured: the cases, the servers, and the goals that Portico has set itself."""
+"""cases.py: what is measured: the cases, the programs, and the goals that Portico has set itself."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 class Case:
     name: str
     title: str
+    role: str = "server"  # which end of the conversation is measured, or the proxy between
     mode: str = "echo"  # of the load generator
     size: int = 64
     connections: int = 50
@@ -59,6 +60,23 @@ CASES = [
          warmup=64, calls=300, instructions=(100, 300)),
     Case("tls-resumed", "TLS, resumed handshake, 64 B, close", mode="connect", connections=16,
          tls=True, resume=True, warmup=64, calls=300, instructions=(100, 300)),
+    Case("client-echo-1", "client: 64 B, 1 connection", role="client", connections=1,
+         together=True),
+    Case("client-echo", "client: 64 B, 50 connections", role="client"),
+    Case("client-connect", "client: connect, 64 B, close", role="client", mode="connect",
+         warmup=200, calls=2000, instructions=(500, 2500)),
+    Case("proxy-echo", "proxy: 64 B, 50 connections", role="proxy"),
+    Case(
+        "proxy-stream",
+        "proxy: streaming, 64 KiB writes, 4 connections",
+        role="proxy",
+        mode="stream",
+        size=65536,
+        connections=4,
+        warmup=200,
+        calls=1000,
+        instructions=(),
+    ),
 ]
 
 MEMORY_CASES = [
@@ -70,13 +88,13 @@ MEMORY_CASES = [
 CROWDS = (100, 1000, 9000)
 GROWTH_SIZES = (100, 1000, 10000, 100000, 1000000)
 
-# The limit, to which the others are compared.
-BASELINE = "handwritten"
+# The limit, to which the others are compared. Nobody has written a proxy by hand here.
+BASELINES = {"server": "handwritten", "client": "handwritten", "proxy": "portico"}
 
 # Where each server is: (plain, TLS); None: it cannot. {bench} is the folder of the programs that
 # were built, {source} that of this file.
 SERVERS = {
-    BASELINE: (["{bench}/server_handwritten_epoll"], ["{bench}/server_handwritten_tls"]),
+    "handwritten": (["{bench}/server_handwritten_epoll"], ["{bench}/server_handwritten_tls"]),
     "portico": (["{bench}/server_portico"], ["{bench}/server_portico"]),
     "libuv": (["{bench}/server_libuv"], None),
     "asio": (["{bench}/server_asio"], ["{bench}/server_asio"]),
@@ -84,6 +102,48 @@ SERVERS = {
     "asyncio": (
         ["/usr/bin/python3", "{source}/servers/asyncio_server.py"],
         ["/usr/bin/python3", "{source}/servers/asyncio_server.py"],
+    ),
+}
+
+# What the clients and the proxies talk to.
+ECHO = "{bench}/server_handwritten_epoll"
+
+CLIENTS = {
+    name: (["{bench}/client_" + name], None)
+    for name in ("handwritten", "portico", "libuv", "asio", "libevent")
+}
+
+# {port} is where a proxy listens, {behind} where the echo server does; {config} is a file with its
+# second half. All is at its default, but that each has one thread, and room for 4,096 connections.
+NGINX = """
+load_module modules/ngx_stream_module.so;
+daemon off; master_process off; pid {config}.pid; error_log stderr;
+events {{ worker_connections 8192; }}
+stream {{ server {{ listen 127.0.0.1:{port}; proxy_pass 127.0.0.1:{behind}; }} }}
+"""
+HAPROXY = """
+global
+    nbthread 1
+    maxconn 4096
+defaults
+    mode tcp
+    timeout connect 10s
+    timeout client 10m
+    timeout server 10m
+listen echo
+    bind 127.0.0.1:{port}
+    server behind 127.0.0.1:{behind}
+"""
+PROXIES = {
+    "portico": (["{bench}/proxy", "--port", "{port}", "--to", "127.0.0.1", "{behind}"], ""),
+    "nginx": (
+        ["/usr/sbin/nginx", "-c", "{config}", "-p", "/usr/lib/nginx", "-e", "stderr"],
+        NGINX,
+    ),
+    "haproxy": (["/usr/sbin/haproxy", "-db", "-f", "{config}"], HAPROXY),
+    "haproxy splice": (
+        ["/usr/sbin/haproxy", "-db", "-f", "{config}"],
+        HAPROXY + "    option splice-auto\n",
     ),
 }
 
@@ -105,6 +165,9 @@ GOALS = [
     ("ratio", "tls-stream", 0.90),
     ("ratio", "tls-full", 0.98),
     ("ratio", "tls-resumed", 0.95),
+    ("ratio", "client-echo-1", 1.03),
+    ("ratio", "client-echo", 1.03),
+    ("ratio", "client-connect", 1.05),
     ("memory", "idle", 400),
     ("memory", "tls-idle", 14700),
 ]

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""measure.py: how one figure is measured: a server and a load generator, started, held to their
-cores, watched through /proc, strace or valgrind, and ended.
+"""measure.py: how one figure is measured: a server and a load generator, a client and a server, or a
+proxy between the two, started, held to their cores, watched through /proc, strace or valgrind, and
+ended.
 
 Every wait has a limit, and only processes that were started here are ever signalled.
 """
 
+import contextlib
 import json
 import os
 import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -104,22 +107,52 @@ def is_traced(pid):
         return int(re.search(r"TracerPid:\s*(\d+)", file.read())[1]) != 0
 
 
-# ---- Servers and loads ----
+def is_listening(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+# ---- Servers, loads, and who is measured ----
 
 
 class Bench:
     """What all measurements share: where the programs are, the certificate, the cores."""
 
-    def __init__(self, load, certificate, cores):
+    def __init__(self, load, echo, certificate, cores):
         self.load = load
+        self.echo = echo
         self.certificate = certificate
         self.cores = cores
 
-    def start_server(self, command, case, wrapper=(), stderr=subprocess.DEVNULL):
+    @contextlib.contextmanager
+    def meeting(self, command, case, wrapper=(), stderr=subprocess.DEVNULL, **options):
+        """
+        Those who talk to each other, connected: who is measured, on a core of its own unless
+        `together`, and who makes the load. Of a client that is the same.
+        """
+        here = self.cores[0]
+        there = here if options.pop("together", False) or case.together else self.cores[-1]
+        with contextlib.ExitStack() as stack:
+            start = stack.enter_context
+            if case.role == "server":
+                measured = start(self.start_server(command, case, here, wrapper, stderr))
+                load = start(self.start_load([self.load], measured, case, there, **options))
+            elif case.role == "client":
+                server = start(self.start_server(self.echo, case, there))
+                command = [*wrapper, *command]
+                load = start(self.start_load(command, server, case, here, stderr, **options))
+                measured = load
+            else:
+                server = start(self.start_server(self.echo, case, there))
+                measured = start(self.start_proxy(command, server, here, wrapper, stderr))
+                load = start(self.start_load([self.load], measured, case, there, **options))
+            yield measured, load
+
+    def start_server(self, command, case, core=None, wrapper=(), stderr=subprocess.DEVNULL):
         command = [*wrapper, *command, "--port", "0"]
         if case.tls:
             command += ["--tls", *self.certificate]
-        server = Child(command, self.cores[0], stderr)
+        server = Child(command, self.cores[0] if core is None else core, stderr)
         try:
             line = server.read_line()
             server.port = int(re.fullmatch(r"listening on 127\.0\.0\.1:(\d+)", line)[1])
@@ -128,9 +161,26 @@ class Bench:
             raise Failure("it does not listen") from None
         return server
 
-    def start_load(self, server, case, together=False, **options):
-        """Starts the load generator; its connections stand when this returns."""
-        command = [self.load, "--port", str(server.port), "--wait", "--mode", case.mode]
+    @contextlib.contextmanager
+    def start_proxy(self, proxy, server, core, wrapper, stderr):
+        """Starts a proxy, whose configuration may be a file; it listens when this returns."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        words, text = proxy
+        with tempfile.NamedTemporaryFile("w", suffix=".conf") as config:
+            known = {"port": port, "behind": server.port, "config": config.name}
+            config.write(text.format(**known))
+            config.flush()
+            command = [*wrapper, *(word.format(**known) for word in words)]
+            with Child(command, core, stderr) as child:
+                child.port = port
+                self.wait_until(lambda: is_listening(port), "it does not listen", PATIENCE)
+                yield child
+
+    def start_load(self, command, server, case, core=None, stderr=None, **options):
+        """Starts a load generator, or a client; its connections stand when this returns."""
+        command = [*command, "--port", str(server.port), "--wait", "--mode", case.mode]
         given = {
             "size": case.size,
             "connections": case.connections,
@@ -142,8 +192,7 @@ class Bench:
         for name, value in given.items():
             command += ["--" + name, str(value)]
         command += ["--tls"] * case.tls + ["--resume"] * case.resume
-        core = self.cores[0] if together or case.together else self.cores[-1]
-        load = Child(command, core, stderr=None)
+        load = Child(command, self.cores[-1] if core is None else core, stderr)
         try:
             if load.read_line(3 * PATIENCE) != "ready":
                 raise Failure("the load generator is not ready")
@@ -160,12 +209,11 @@ class Bench:
     # ---- The figures ----
 
     def measure_time(self, command, case, seconds):
-        """The server's processor time per message, and what the client saw."""
-        with self.start_server(command, case) as server:
-            with self.start_load(server, case, seconds=seconds) as load:
-                before = cpu_time(server.pid)
-                report = self.run_load(load, seconds)
-                after = cpu_time(server.pid)
+        """The processor time per message of who is measured, and what the client saw."""
+        with self.meeting(command, case, seconds=seconds) as (measured, load):
+            before = cpu_time(measured.pid)
+            report = self.run_load(load, seconds)
+            after = cpu_time(measured.pid)
         total, user, system = (b - a for a, b in zip(before, after))
         messages = max(report["messages"], 1)
         report["cpu"] = total / 1e3 / messages
@@ -175,29 +223,29 @@ class Bench:
 
     def count_calls(self, command, case):
         """
-        System calls per message by name; strace is with the server while messages run. The client
-        is on the server's core, so that how many connections a turn finds ready is not a matter
-        of who is faster.
+        System calls per message by name; strace is with who is measured while messages run. All
+        are on one core, so that how many connections a turn finds ready is not a matter of who is
+        faster.
         """
+        options = {"together": True, "messages": case.calls}
         with tempfile.NamedTemporaryFile("r") as table:
-            with self.start_server(command, case) as server:
-                with self.start_load(server, case, True, messages=case.calls) as load:
-                    tracer = ["strace", "-f", "-c", "-o", table.name, "-p", str(server.pid)]
-                    with Child(tracer, self.cores[-1]) as strace:
-                        self.wait_until(lambda: is_traced(server.pid), "strace is not permitted")
-                        report = self.run_load(load)
-                        strace.end(signal.SIGINT)
+            with self.meeting(command, case, **options) as (measured, load):
+                tracer = ["strace", "-f", "-c", "-o", table.name, "-p", str(measured.pid)]
+                with Child(tracer, self.cores[-1]) as strace:
+                    self.wait_until(lambda: is_traced(measured.pid), "strace is not permitted")
+                    report = self.run_load(load)
+                    strace.end(signal.SIGINT)
             rows = [line.split() for line in table.read().splitlines()]
         rows = [row for row in rows if len(row) >= 5 and row[3].isdigit() and row[-1] != "total"]
         return {row[-1]: int(row[3]) / report["messages"] for row in rows}
 
     def run_valgrind(self, command, case, messages, output):
-        """Instructions of a server's whole life, in which it sees so many messages."""
+        """Instructions of a program's whole life, in which it sees so many messages."""
         tool = ["valgrind", "--tool=callgrind", "--callgrind-out-file=" + output]
+        options = {"together": True, "messages": messages}
         with tempfile.TemporaryFile("w+") as errors:
-            with self.start_server(command, case, tool, errors) as server:
-                with self.start_load(server, case, True, messages=messages) as load:
-                    self.run_load(load)
+            with self.meeting(command, case, tool, errors, **options) as (_, load):
+                self.run_load(load)
             errors.seek(0)
             found = re.search(r"Collected *: *(\d+)", errors.read())
         if found is None:
@@ -227,13 +275,14 @@ class Bench:
     def measure_memory(self, command, case, warm, connections):
         """Private bytes of the server per connection that has sent one message and is idle."""
         with self.start_server(command, case) as server:
-            with self.start_load(server, warm, messages=warm.calls) as load:
+            with self.start_load([self.load], server, warm, messages=warm.calls) as load:
                 self.run_load(load)
                 load.send_line()
             time.sleep(SETTLE)
             before = private_bytes(server.pid)
             options = {"connections": connections, "messages": connections, "warmup": 0}
-            with self.start_load(server, case, timeout=2 * PATIENCE, **options) as load:
+            options["timeout"] = 2 * PATIENCE
+            with self.start_load([self.load], server, case, **options) as load:
                 self.run_load(load)
                 time.sleep(SETTLE)
                 return (private_bytes(server.pid) - before) / connections
@@ -245,11 +294,12 @@ class Bench:
         for messages in (few, many):
             with tempfile.TemporaryFile("w+") as errors:
                 tool = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
-                with self.start_server(command, case, tool, errors) as server:
+                with self.start_server(command, case, None, tool, errors) as server:
                     options = {"connections": idle, "messages": idle, "warmup": 0}
-                    with self.start_load(server, crowd, **options) as others:
+                    program = [self.load]
+                    with self.start_load(program, server, crowd, **options) as others:
                         self.run_load(others)
-                        with self.start_load(server, case, messages=messages) as load:
+                        with self.start_load(program, server, case, messages=messages) as load:
                             self.run_load(load)
                         # The others end with the server, whose time for that is in both lives.
                 errors.seek(0)
@@ -257,8 +307,8 @@ class Bench:
         return (counts[1] - counts[0]) / (many - few)
 
     @staticmethod
-    def wait_until(condition, otherwise):
-        deadline = time.monotonic() + 5
+    def wait_until(condition, otherwise, patience=5.0):
+        deadline = time.monotonic() + patience
         while not condition():
             if time.monotonic() > deadline:
                 raise Failure(otherwise)

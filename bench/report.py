@@ -3,9 +3,10 @@
 
 import statistics
 
-from cases import BASELINE, CASES, GOALS, MEMORY_CASES
+from cases import BASELINES, CASES, GOALS, MEMORY_CASES
 
 TITLES = {case.name: case.title for case in CASES + MEMORY_CASES}
+ROLES = {case.name: case.role for case in CASES + MEMORY_CASES}
 
 
 def quartiles(values):
@@ -15,9 +16,9 @@ def quartiles(values):
     return low, high
 
 
-def summarize(rounds):
+def summarize(rounds, baseline):
     """
-    The medians of each server's rounds. The ratio to the baseline is taken within each round,
+    The medians of each program's rounds. The ratio to the baseline is taken within each round,
     whose runs are neighbours in time, and the median is that of the ratios.
     """
     result = {}
@@ -30,7 +31,7 @@ def summarize(rounds):
         ticks = sum(run["user_ticks"] + run["system_ticks"] for run in present)
         share = sum(run["user_ticks"] for run in present) / max(ticks, 1)
         summary["user"] = summary["cpu"] * share
-        pairs = zip(runs, rounds.get(BASELINE, []))
+        pairs = zip(runs, rounds.get(baseline, []))
         ratios = [one["cpu"] / other["cpu"] for one, other in pairs if one and other]
         if ratios:
             summary["ratio"] = statistics.median(ratios)
@@ -55,7 +56,7 @@ def table(header, rows):
 
 def time_tables(times):
     """One table for each case: everything about its rounds."""
-    header = ["server", "messages/s", "CPU µs", "user µs", "CPU ratio", "quartiles", "p50 µs",
+    header = ["program", "messages/s", "CPU µs", "user µs", "CPU ratio", "quartiles", "p50 µs",
               "p99 µs", "p99.9 µs", "errors"]  # fmt: skip
     for name, servers in times.items():
         rows = []
@@ -66,7 +67,7 @@ def time_tables(times):
             rows.append(
                 [server, number(one["rate"], 0), number(one["cpu"]), number(one["user"])]
                 + [number(one.get("ratio"), 2), spread]
-                + [number(one[key] or None) for key in ("p50", "p99", "p999")]
+                + [number(one.get(key) or None) for key in ("p50", "p99", "p999")]
                 + [number(one["errors"], 0)]
             )
         count = max(one["rounds"] for one in servers.values())
@@ -83,6 +84,16 @@ def matrix(figures, digits=None):
         for name, by_server in figures.items()
     ]
     return table(["case", *servers], rows)
+
+
+def matrices(title, figures, digits=None):
+    """A table for the cases of each role: other programs play other roles."""
+    whose = {"server": "", "client": ": clients", "proxy": ": proxies"}
+    for role, ending in whose.items():
+        of_role = {case: by for case, by in figures.items() if ROLES[case] == role}
+        if of_role:
+            baseline = "the %s %s" % (BASELINES[role], role)
+            yield title.format(baseline=baseline) + ending, matrix(of_role, digits)
 
 
 def goal_table(results):
@@ -141,12 +152,9 @@ def sections(results):
         case: {server: one.get("ratio") for server, one in servers.items()}
         for case, servers in results["times"].items()
     }
-    if ratios:
-        yield "CPU per message, ratio to the handwritten server", matrix(ratios, 2)
-    if results["calls"]:
-        yield "System calls per message", matrix(totals(results["calls"]), 2)
-    if results["instructions"]:
-        yield "User-space instructions per message", matrix(results["instructions"], 0)
+    yield from matrices("CPU per message, ratio to {baseline}", ratios, 2)
+    yield from matrices("System calls per message", totals(results["calls"]), 2)
+    yield from matrices("User-space instructions per message", results["instructions"], 0)
     if results["memory"]:
         yield "Memory", matrix(results["memory"], 0)
     yield from growth_tables(results["growth"])
