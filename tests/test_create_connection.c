@@ -517,6 +517,34 @@ static void a_name_that_does_not_resolve_is_told(void **state)
     assert_string_equal(seen.error.message, "resolve example.com: the name does not resolve");
 }
 
+static void a_literal_address_of_another_family_is_called_that(void **state)
+{
+    (void)state;
+    options.host = "1.2.3.4";
+    options.family = PCO_AF_INET6;
+    assert_int_equal(begin(NULL), 0);
+    run_turns(loop, 2);
+    assert_done(PCO_ENONAME);
+    assert_string_equal(seen.error.message,
+                        "resolve 1.2.3.4: it is an IPv4 address, and family asks for IPv6");
+}
+
+static void a_service_in_digits_may_begin_with_zeros(void **state)
+{
+    (void)state;
+    options.port = 0;
+    options.service = "0000000000080";
+    assert_int_equal(begin(NULL), 0);
+    run_turns(loop, 1);
+    answer("1.1.1.1");
+    run_turns(loop, 1);
+    assert_non_null(find("1.1.1.1"));
+    cancel();
+    run_turns(loop, 2);
+    assert_done(PCO_ECANCELED);
+    assert_string_equal(seen.error.message, "connect to example.com port 80: it was canceled");
+}
+
 static void addresses_of_another_family_are_dropped(void **state)
 {
     (void)state;
@@ -1156,6 +1184,8 @@ int main(void)
         TEST(addresses_that_failed_are_named_by_reason),
         TEST(all_errors_names_one_by_one),
         TEST(a_name_that_does_not_resolve_is_told),
+        TEST(a_literal_address_of_another_family_is_called_that),
+        TEST(a_service_in_digits_may_begin_with_zeros),
         TEST(addresses_of_another_family_are_dropped),
         TEST(the_resolver_s_error_is_passed_on),
         TEST(a_resolver_s_error_without_a_message_gets_one),

@@ -125,12 +125,16 @@ static void without_passive_no_host_means_loopback(void **state)
 static void a_service_in_digits_is_a_port(void **state)
 {
     (void)state;
-    char digits[8];
+    char digits[16];
     pco_server_options options = server_options();
     int port = find_free_port();
     snprintf(digits, sizeof digits, "%d", port);
     options.host = quiet_host();
     options.service = digits;
+    serve_with(&options);
+    assert_int_equal(port_of(at.server, 0), port);
+    pco_server_free(at.server);
+    snprintf(digits, sizeof digits, "%012d", port);
     serve_with(&options);
     assert_int_equal(port_of(at.server, 0), port);
     pco_server_free(at.server);

@@ -621,7 +621,10 @@ static void names_match_in_every_spelling_and_addresses_without_sni(void **state
     } cases[] = {{"localhost", "localhost"},
                  {"LocalHost.", "LocalHost"},
                  {"127.0.0.1", NULL},
+                 {"127.1", NULL},
                  {"::1", NULL},
+                 {"0:0:0:0:0:0:0:1", NULL},
+                 {"::1%1", NULL},
                  {NULL, NULL}};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -95,9 +95,10 @@ typedef struct pco_connection_options {
     pco_ssl_context *ssl;
 
     /*
-     * The name that the server's certificate must show, sent as SNI unless it is a literal address.
-     * NULL: `host`. Required with `addresses` or `sock` and ssl. "" is PCO_EINVAL: asyncio takes it
-     * for "do not check".
+     * The name that the server's certificate must show, sent as SNI unless it is a literal address,
+     * which the certificate must show as such, without its scope ("127.1" is 127.0.0.1, as it is
+     * for `host`). NULL: `host`. Required with `addresses` or `sock` and ssl. "" is PCO_EINVAL:
+     * asyncio takes it for "do not check".
      */
     const char *server_hostname;
 

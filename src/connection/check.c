@@ -73,7 +73,8 @@ int pco__check_port(int *port, const char **service, pco_error *error)
     if ((*service)[0] == '\0' || (*service)[digits] != '\0') {
         return 0;
     }
-    long number = digits <= 5 ? strtol(*service, NULL, 10) : LONG_MAX;
+    size_t zeros = strspn(*service, "0");
+    long number = digits - zeros <= 5 ? strtol(*service + zeros, NULL, 10) : LONG_MAX;
     if (number > 65535) {
         return pco__error_set(error, PCO_EINVAL, 0, "service is %.40s, not from 0 to 65535",
                               *service);

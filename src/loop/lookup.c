@@ -15,7 +15,6 @@
 #include "loop/lanes.h"
 #include "support/error.h"
 #include "support/memory.h"
-#include "system/network.h"
 
 /* One question to the system, which blocks. The thread may outlive the lookup. */
 typedef struct blocking {
@@ -317,6 +316,36 @@ int pco_address_parse(const char *host, int port, pco_address *address)
     return 0;
 }
 
+static const char *family_name(int family)
+{
+    return family == PCO_AF_INET6 ? "IPv6" : "IPv4";
+}
+
+int pco__lookup_host(const pco__network *network, const char *host, int port, int family, int flags,
+                     pco_address **addresses, size_t *count, pco_error *error)
+{
+    pco_error why = {0};
+    pco_address *found;
+    size_t found_count;
+    int code = network->resolve(host, port, family, flags, addresses, count, &why);
+    if (code == 0) {
+        return 0;
+    }
+    if (code != PCO_ENOMEM && host != NULL && family != PCO_AF_UNSPEC &&
+        network->resolve(host, port, PCO_AF_UNSPEC, PCO_AI_NUMERICHOST, &found, &found_count,
+                         NULL) == 0) {
+        int other = pco_address_family(&found[0]);
+        pco__free(found);
+        return pco__error_set(error, PCO_ENONAME, why.system_code,
+                              "resolve %.80s: it is an %s address, and family asks for %s", host,
+                              family_name(other), family_name(family));
+    }
+    if (error != NULL) {
+        *error = why;
+    }
+    return code;
+}
+
 /* ---- The steps ---- */
 
 /* Takes the host for a literal address of any family. PCO_ENOMEM; other failures: it is none. */
@@ -341,9 +370,9 @@ static bool answer_at_once(pco_lookup *lookup)
         int flags = place->flags | (lookup->host != NULL ? PCO_AI_NUMERICHOST : 0);
         pco__free(lookup->found);
         lookup->found = NULL;
-        code = lookup->loop->backend->class_->network->resolve(lookup->host, place->port,
-                                                               place->family, flags, &lookup->found,
-                                                               &lookup->count, &lookup->error);
+        code =
+            pco__lookup_host(lookup->loop->backend->class_->network, lookup->host, place->port,
+                             place->family, flags, &lookup->found, &lookup->count, &lookup->error);
     }
     lookup->code = code;
     lookup->is_answered = true;

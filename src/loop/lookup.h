@@ -10,6 +10,7 @@
 #include <portico/resolver.h>
 
 #include "loop/loop.h"
+#include "system/network.h"
 
 /* Where to. The strings are copied. */
 typedef struct pco__place {
@@ -34,6 +35,13 @@ typedef void pco__looked_up(void *context, pco_address *addresses, size_t count,
  */
 int pco__lookup_begin(pco_loop *loop, const pco__place *place, pco__looked_up *done, void *context,
                       pco_lookup **lookup);
+
+/*
+ * As pco__network.resolve, which it asks, on any thread; the sentence about a literal address of
+ * another family than is wanted says so.
+ */
+int pco__lookup_host(const pco__network *network, const char *host, int port, int family, int flags,
+                     pco_address **addresses, size_t *count, pco_error *error);
 
 /* Nobody wants to know any more: `done` is not called. A thread that is at it is left to itself. */
 void pco__lookup_forget(pco_lookup *lookup);

@@ -12,6 +12,7 @@
 #include "support/memory.h"
 #include "system/network.h"
 #include "loop/lanes.h"
+#include "loop/lookup.h"
 #include "loop/request.h"
 #include "server/server.h"
 #include "support/options.h"
@@ -227,8 +228,9 @@ static int resolve(plan *from, addresses **found, pco_error *error)
     for (size_t i = 0; i < from->hosts_count; i++) {
         const char *host = from->hosts[i];
         bool everywhere = host == NULL || host[0] == '\0';
-        int code = from->network->resolve(everywhere ? NULL : host, options->port, options->family,
-                                          options->flags, &made[i].list, &made[i].count, error);
+        int code =
+            pco__lookup_host(from->network, everywhere ? NULL : host, options->port,
+                             options->family, options->flags, &made[i].list, &made[i].count, error);
         if (code != 0) {
             free_addresses(made, from->hosts_count);
             return code;

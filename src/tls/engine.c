@@ -268,18 +268,34 @@ bool pco__ssl_engine_holds_input(const pco__ssl *ssl)
 
 /* ---- Making ---- */
 
+/* An address as certificates have it, which know no scope. */
+static int set_server_address(SSL *engine, const pco_address *address, pco_error *error)
+{
+    char host[PCO_ADDRESS_TEXT_SIZE] = "";
+    pco_address_host(address, host, sizeof host);
+    host[strcspn(host, "%")] = '\0';
+    return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(engine), host) == 1
+               ? 0
+               : pco__ssl_error(error, PCO_EINVAL, "server_name '%.80s'", host);
+}
+
 /*
- * What the server must show and is asked for. A literal address is matched as such, and not asked
- * for: SNI is for names (RFC 6066, 3), and those have no dot at their end there.
+ * What the server must show and is asked for. A literal address is matched as such, in whatever
+ * form it was written, since that is what is connected to; and it is not asked for: SNI is for
+ * names (RFC 6066, 3), and those have no dot at their end there.
  */
 static int set_server_name(SSL *engine, const char *name, pco_error *error)
 {
     char host[256];
     size_t length = strlen(name);
-    if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(engine), name) == 1) {
-        return 0;
+    pco_address address;
+    int code = pco_address_parse(name, 0, &address);
+    if (code == 0) {
+        return set_server_address(engine, &address, error);
     }
-    ERR_clear_error();
+    if (code == PCO_ENOMEM) {
+        return pco__error_describe(error, code, 0, "server_name '%.80s'", name);
+    }
     if (length != 0 && name[length - 1] == '.') {
         length--;
     }
