@@ -112,8 +112,10 @@ class Pair:
 
     def test_megabytes_in_both_directions_at_once(self):
         data = pattern(8 << 20)
+        echoes = []
 
         async def echo(reader, writer):
+            echoes.append(asyncio.current_task())
             while chunk := await reader.read(1 << 16):
                 writer.write(chunk)
                 await writer.drain()
@@ -137,6 +139,7 @@ class Pair:
             server = await asyncio.start_server(echo, sock=self.listener)
             async with server:
                 await asyncio.gather(*(client() for _ in range(4)))
+                await asyncio.gather(*echoes)
 
         asyncio.run(asyncio.wait_for(everything(), PATIENCE))
 
@@ -434,6 +437,47 @@ class TlsProxyTest(Pair, TlsFiles, ProxyTest):
         self.assertEqual(receive(server, 14), b"the first half")
         client.close()
         self.assert_reset(server)
+
+    # ---- What is under way when the program ends ----
+
+    PIECE = pattern(1 << 14)
+
+    def pass_on(self, client, most):
+        """Sends pieces, while the server takes nothing: how many the proxy has taken, at most so
+        many."""
+        before = self.ask_counters(self.proxy)["to_server"]
+        for count in range(most):
+            client.sendall(self.PIECE)
+            self.ask_counters(self.proxy)  # the second answer comes after the piece was looked at
+            passed = self.ask_counters(self.proxy)["to_server"] - before
+            if passed < (count + 1) * len(self.PIECE):
+                return count
+        return most
+
+    @needs_counters
+    def test_what_a_client_has_left_behind_still_arrives(self):
+        """More than the system has room for, less than the proxy stops reading at, and no client.
+
+        How much the system has room for, other pairs tell; it is nearly always the same.
+        """
+        room = 10000
+        deadline = support.Deadline("a pair has as much room as another")
+        while True:
+            deadline.check()
+            client, server = self.connect_pair()
+            taken = self.pass_on(client, room - 2)
+            if taken == room - 2:
+                break
+            room = taken
+            reset(client)
+            self.wait_for_counters(self.proxy, now=0)
+        self.close(client)
+        self.wait_for_counters(self.proxy, now=0)
+        self.proxy.signal()
+        self.wait_until_refused()
+        self.assertTrue(receive_all(server) == self.PIECE * taken)
+        server.close()
+        self.assertEqual(self.proxy.wait(), 0)
 
     @needs_openssl
     def test_openssl_s_client(self):
