@@ -548,8 +548,9 @@ class NginxTest(ProxyTest):
     def test_curl_loads_a_file_many_times_at_once(self):
         with tempfile.TemporaryDirectory() as folder:
             url = "http://%s:%d/file?[1-8]" % self.proxy.address
-            subprocess.run(["curl", "--silent", "--fail", "--parallel", "--max-time",
-                            str(PATIENCE), "--output", os.path.join(folder, "#1"), url],
+            subprocess.run(["curl", "--silent", "--no-progress-meter", "--fail", "--parallel",
+                            "--max-time", str(PATIENCE),
+                            "--output", os.path.join(folder, "#1"), url],
                            check=True, stdin=subprocess.DEVNULL, timeout=2 * PATIENCE)
             for name in os.listdir(folder):
                 with open(os.path.join(folder, name), "rb") as file:
