@@ -222,7 +222,8 @@ static inline void attach_accepted(end *server, pco_socket sock)
 {
     memset(server, 0, sizeof *server);
     server->io.socket = sock;
-    tested->network->prepare_connected(at.backend, sock, false, false);
+    const pco__socket_options plain = {.keep_alive = PCO_DEFAULT};
+    tested->network->prepare_connected(at.backend, sock, &plain, false);
     attach(&server->io, PCO__IO_CONNECTED);
 }
 

@@ -809,6 +809,20 @@ static void close_socket(pco__backend *backend, pco__io *io, bool reset)
 
 /* ---- The network ---- */
 
+const char *fake_lacks;
+
+static int socket_options_supported(const pco__socket_options *options, pco_error *error)
+{
+    const char *lacked = fake_lacks != NULL ? fake_lacks : "";
+    bool asked = (strcmp(lacked, "keep_alive_idle") == 0 && options->keep_alive_idle > 0) ||
+                 (strcmp(lacked, "keep_alive_interval") == 0 && options->keep_alive_interval > 0) ||
+                 (strcmp(lacked, "keep_alive_count") == 0 && options->keep_alive_count > 0) ||
+                 (strcmp(lacked, "user_timeout") == 0 && options->user_timeout > 0);
+
+    return asked ? pco__error_set(error, PCO_ENOTSUP, 0, "%s: not supported by the fake", lacked)
+                 : 0;
+}
+
 static int reuse_port_supported(pco_error *error)
 {
     (void)error;
@@ -898,9 +912,31 @@ static int bind_socket(pco__backend *backend, const pco_address *address,
                                    "bind port %d", pco_address_port(&name));
     }
     bound = new_socket(fake);
+    bound->options = options->connections;
+    if (options->prepare != NULL) {
+        int code = pco__error_known(
+            options->prepare(bound->number, pco_address_family(address), options->context));
+        if (code != 0) {
+            bound->closed = true;
+            return pco__error_describe(error, code, 0, "prepare_socket");
+        }
+    }
     bound->role = PCO__IO_LISTENER;
     bound->name = name;
     *sock = bound->number;
+    return 0;
+}
+
+static int adopt_connected(pco__backend *backend, pco_socket number,
+                           const pco__socket_options *options, bool *was_blocking, pco_error *error)
+{
+    fake_socket *sock = find_socket(of(backend), number);
+
+    *was_blocking = false;
+    if (sock == NULL) {
+        return pco__error_describe(error, PCO_ENOTSOCK, FAKE_SYSTEM_CODE(PCO_ENOTSOCK), "sock");
+    }
+    sock->options = *options;
     return 0;
 }
 
@@ -908,22 +944,7 @@ static int adopt_listener(pco__backend *backend, pco_socket sock,
                           const pco__listener_options *options, bool *was_blocking,
                           pco_error *error)
 {
-    (void)options;
-    *was_blocking = false;
-    if (find_socket(of(backend), sock) == NULL) {
-        return pco__error_describe(error, PCO_ENOTSOCK, FAKE_SYSTEM_CODE(PCO_ENOTSOCK), "sock");
-    }
-    return 0;
-}
-
-static int adopt_connected(pco__backend *backend, pco_socket sock, bool *was_blocking,
-                           pco_error *error)
-{
-    *was_blocking = false;
-    if (find_socket(of(backend), sock) == NULL) {
-        return pco__error_describe(error, PCO_ENOTSOCK, FAKE_SYSTEM_CODE(PCO_ENOTSOCK), "sock");
-    }
-    return 0;
+    return adopt_connected(backend, sock, &options->connections, was_blocking, error);
 }
 
 static void make_blocking(pco__backend *backend, pco_socket sock)
@@ -942,11 +963,12 @@ static int listen_on(pco__backend *backend, pco_socket number, int backlog, pco_
     return 0;
 }
 
-static void prepare_connected(pco__backend *backend, pco_socket sock, bool keep_alive, bool adopted)
+static int prepare_connected(pco__backend *backend, pco_socket sock,
+                             const pco__socket_options *options, bool adopted)
 {
-    (void)keep_alive;
     (void)adopted;
-    loose_socket(backend, sock, "prepare_connected");
+    loose_socket(backend, sock, "prepare_connected")->options = *options;
+    return 0;
 }
 
 static void close_loose_socket(pco__backend *backend, pco_socket number, bool reset)
@@ -980,6 +1002,7 @@ static int peername(pco__backend *backend, pco_socket number, pco_address *addre
 
 static const pco__network fake_network = {
     .reuse_port_supported = reuse_port_supported,
+    .socket_options_supported = socket_options_supported,
     .resolve = resolve,
     .resolve_service = resolve_service,
     .open = open_socket,

@@ -79,6 +79,7 @@ struct fake_socket {
     pco_address name; /* what it is bound to; of length 0: nothing */
     pco_address peer; /* of an accepted one; of length 0: nobody has said */
     pco__io_role role;
+    pco__socket_options options;  /* what was asked of it, or of a listener's connections */
     fake_flight in[FAKE_ACCEPTS]; /* ACCEPT, RECV or WATCH; ACCEPTs stay when it is closed */
     fake_flight out;              /* CONNECT or SEND */
 
@@ -147,6 +148,9 @@ extern const pco__backend_class fake_backend_wide_class;
  * services, on the thread of the look-up. NULL: the system's.
  */
 extern int (*fake_resolve_service)(const char *service, int *port, pco_error *error);
+
+/* Yours to set: the option of sockets that the system lacks. NULL: it has them all. */
+extern const char *fake_lacks;
 
 /* A loop on the fake, with default options; NULL if there was no memory. */
 pco_loop *fake_loop_new(void);

@@ -1093,12 +1093,106 @@ static void options_that_make_no_sense_are_refused(void **state)
     assert_refused("all_errors");
     options.keep_alive = -1;
     assert_refused("keep_alive");
+    options.keep_alive_idle = 60;
+    assert_refused("keep_alive_idle is only meaningful where keep_alive is PCO_ON");
+    options.keep_alive = PCO_OFF;
+    options.keep_alive_interval = 5;
+    assert_refused("keep_alive_interval is only meaningful");
+    options.keep_alive_count = 5;
+    assert_refused("keep_alive_count is only meaningful");
+    options.keep_alive = PCO_ON;
+    options.keep_alive_idle = NAN;
+    assert_refused("keep_alive_idle");
+    options.keep_alive = PCO_ON;
+    options.keep_alive_idle = 32767.5;
+    assert_refused("keep_alive_idle is 32767.5, more than 32767 seconds");
+    options.keep_alive = PCO_ON;
+    options.keep_alive_interval = -1;
+    assert_refused("keep_alive_interval");
+    options.keep_alive = PCO_ON;
+    options.keep_alive_count = -1;
+    assert_refused("keep_alive_count is -1");
+    options.keep_alive = PCO_ON;
+    options.keep_alive_count = 128;
+    assert_refused("keep_alive_count is 128");
+    options.user_timeout = INFINITY;
+    assert_refused("user_timeout is infinite");
+    options.user_timeout = NAN;
+    assert_refused("user_timeout");
+    options.user_timeout = 2147484;
+    assert_refused("user_timeout");
     options.server_hostname = "example.com";
     assert_refused("server_hostname is only meaningful with ssl");
     options.ssl_handshake_timeout = 1;
     assert_refused("ssl_handshake_timeout is only meaningful with ssl");
     run_turns(loop, 2);
     assert_int_equal(seen.completions, 0);
+}
+
+static void what_the_system_lacks_is_told_at_once(void **state)
+{
+    static const char *const names[] = {"keep_alive_idle", "keep_alive_interval",
+                                        "keep_alive_count", "user_timeout"};
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        pco_error error;
+        fake_lacks = names[i];
+        options.keep_alive = PCO_ON;
+        options.keep_alive_idle = i == 0 ? 1 : 0;
+        options.keep_alive_interval = i == 1 ? 1 : 0;
+        options.keep_alive_count = i == 2 ? 1 : 0;
+        options.user_timeout = i == 3 ? 1 : 0;
+        assert_int_equal(begin(&error), PCO_ENOTSUP);
+        assert_non_null(strstr(error.message, names[i]));
+        pco_connection_options accepted = options;
+        accepted.host = NULL;
+        accepted.port = 0;
+        accepted.sock = fake_socket_new(loop);
+        assert_int_equal(
+            pco_loop_connect_accepted_socket(loop, &accepted, connected, &seen, NULL, &error),
+            PCO_ENOTSUP);
+        assert_non_null(strstr(error.message, names[i]));
+    }
+    fake_lacks = NULL;
+    run_turns(loop, 2);
+    assert_int_equal(seen.completions, 0);
+}
+
+static void every_attempt_has_what_was_asked_for(void **state)
+{
+    (void)state;
+    options.keep_alive = PCO_ON;
+    options.keep_alive_idle = 32767;
+    options.keep_alive_interval = 2.5;
+    options.keep_alive_count = 127;
+    options.user_timeout = 2147483;
+    begin_with("1.1.1.1 2.2.2.2");
+    ends("1.1.1.1", PCO_ECONNREFUSED);
+    const pco__socket_options *asked = &trying("2.2.2.2")->options;
+    assert_int_equal(asked->keep_alive, PCO_ON);
+    assert_true(asked->keep_alive_idle >= 32767);
+    assert_true(asked->keep_alive_interval >= 2.5);
+    assert_int_equal(asked->keep_alive_count, 127);
+    assert_true(asked->user_timeout >= 2147483);
+    ends("2.2.2.2", 0);
+    assert_done(0);
+}
+
+static void what_keeps_a_connection_alive_is_allowed_with_an_accepted_socket(void **state)
+{
+    (void)state;
+    options.host = NULL;
+    options.port = 0;
+    options.sock = fake_socket_new(loop);
+    options.keep_alive = PCO_ON;
+    options.keep_alive_count = 3;
+    options.user_timeout = 7;
+    assert_int_equal(pco_loop_connect_accepted_socket(loop, &options, connected, &seen, NULL, NULL),
+                     0);
+    assert_int_equal(fake_socket_of(loop, options.sock)->options.keep_alive_count, 3);
+    assert_true(fake_socket_of(loop, options.sock)->options.user_timeout >= 7);
+    run_turns(loop, 2);
+    assert_done(0);
 }
 
 /* ---- Any order ---- */
@@ -1184,6 +1278,9 @@ int main(void)
         TEST(addresses_that_failed_are_named_by_reason),
         TEST(all_errors_names_one_by_one),
         TEST(a_name_that_does_not_resolve_is_told),
+        TEST(what_the_system_lacks_is_told_at_once),
+        TEST(every_attempt_has_what_was_asked_for),
+        TEST(what_keeps_a_connection_alive_is_allowed_with_an_accepted_socket),
         TEST(a_literal_address_of_another_family_is_called_that),
         TEST(a_service_in_digits_may_begin_with_zeros),
         TEST(addresses_of_another_family_are_dropped),

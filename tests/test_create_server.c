@@ -6,6 +6,7 @@
  * only the system's own calls can show is in posix/.
  */
 #include "behaviour_create.h"
+#include "fake_backend.h"
 
 #include "system/network.h"
 #include "system/platform.h"
@@ -130,6 +131,139 @@ static void a_switch_must_be_one(void **state)
             assert_refused(&options, PCO_EINVAL, switches[i].name);
         }
     }
+}
+
+static void what_keeps_connections_alive_must_make_sense(void **state)
+{
+    (void)state;
+    pco_server_options options = server_options();
+    options.keep_alive_idle = 60;
+    assert_refused(&options, PCO_EINVAL, "keep_alive_idle is only meaningful where keep_alive");
+    options = server_options();
+    options.keep_alive = PCO_OFF;
+    options.keep_alive_count = 2;
+    assert_refused(&options, PCO_EINVAL, "keep_alive_count");
+    const double wrong[] = {-1.0, NAN, INFINITY, 1e10};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        options = server_options();
+        options.keep_alive = PCO_ON;
+        options.keep_alive_idle = wrong[i];
+        assert_refused(&options, PCO_EINVAL, "keep_alive_idle");
+        options.keep_alive_idle = 0;
+        options.keep_alive_interval = wrong[i];
+        assert_refused(&options, PCO_EINVAL, "keep_alive_interval");
+        options = server_options();
+        options.user_timeout = wrong[i];
+        assert_refused(&options, PCO_EINVAL, "user_timeout");
+    }
+    const int counts[] = {-1, 128, INT32_MAX};
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        options = server_options();
+        options.keep_alive = PCO_ON;
+        options.keep_alive_count = counts[i];
+        assert_refused(&options, PCO_EINVAL, "keep_alive_count");
+    }
+}
+
+static void what_the_system_lacks_is_refused_at_once(void **state)
+{
+    (void)state;
+    pco_server_options options = server_options();
+    pco_loop *loop = fake_loop_new();
+    pco_server *server = NULL;
+    pco_error error;
+    options.user_timeout = 1;
+    fake_lacks = "user_timeout";
+    assert_int_equal(pco_loop_create_server(loop, &options, &server, &error), PCO_ENOTSUP);
+    assert_non_null(strstr(error.message, "user_timeout"));
+    fake_lacks = NULL;
+    assert_int_equal(pco_loop_create_server(loop, &options, &server, &error), 0);
+    pco_server_free(server);
+    pco_loop_free(loop);
+}
+
+/* ---- prepare_socket ---- */
+
+static struct {
+    unsigned calls;
+    unsigned bound; /* ...of which the socket had a port already */
+    unsigned mixed; /* ...with another family than the socket's, or another context */
+    int code;       /* what it returns, */
+    unsigned from;  /* from this call on */
+} prepared;
+
+static int prepare_socket(pco_socket sock, int family, void *context)
+{
+    pco_address name = {0};
+    int code = pco__system_network.sockname(NULL, sock, &name);
+    prepared.calls++;
+    prepared.bound += code == 0 && pco_address_port(&name) != 0;
+    prepared.mixed += context != &prepared || (family != PCO_AF_INET && family != PCO_AF_INET6) ||
+                      (code == 0 && pco_address_family(&name) != family);
+    return prepared.calls >= prepared.from ? prepared.code : 0;
+}
+
+static pco_server_options options_that_prepare(int code)
+{
+    pco_server_options options = server_options();
+    memset(&prepared, 0, sizeof prepared);
+    prepared.code = code;
+    options.prepare_socket = prepare_socket;
+    options.context = &prepared;
+    return options;
+}
+
+static void each_socket_is_prepared_before_it_is_bound(void **state)
+{
+    (void)state;
+    const char *const hosts[] = {"127.0.0.1", "::1"};
+    unsigned count = has_ipv6() ? 2 : 1;
+    pco_server_options options = options_that_prepare(0);
+    options.host = NULL;
+    options.hosts = hosts;
+    options.hosts_count = count;
+    serve_with(&options);
+    assert_int_equal(prepared.calls, count);
+    assert_int_equal(prepared.bound, 0);
+    assert_int_equal(prepared.mixed, 0);
+    pco_address address = address_of(at.server, count - 1);
+    assert_client_comes_through(&address);
+}
+
+static void what_prepare_socket_returns_is_fatal(void **state)
+{
+    (void)state;
+    pco_server_options options = options_that_prepare(PCO_EACCES);
+    assert_refused(&options, PCO_EACCES, "prepare_socket for 127.0.0.1 port 0: permission denied");
+    options = options_that_prepare(77);
+    assert_refused(&options, PCO_EUNKNOWN, "prepare_socket");
+}
+
+/* By codes, too, after which another address, or another port, would be tried. */
+static void after_it_nothing_else_is_tried(void **state)
+{
+    (void)state;
+    pco_server_options options = options_that_prepare(PCO_EADDRNOTAVAIL);
+    pco_server *server = NULL;
+    if (has_ipv6()) {
+        options.host = "localhost"; /* which may have two addresses */
+    }
+    assert_int_equal(pco_loop_create_server(at.loop, &options, &server, NULL), PCO_EADDRNOTAVAIL);
+    assert_int_equal(prepared.calls, 1);
+    options.same_port = PCO_ON;
+    prepared.code = PCO_EADDRINUSE;
+    assert_int_equal(pco_loop_create_server(at.loop, &options, &server, NULL), PCO_EADDRINUSE);
+    assert_int_equal(prepared.calls, 2);
+}
+
+static void a_sock_is_not_prepared(void **state)
+{
+    (void)state;
+    pco_server_options options = options_that_prepare(PCO_EACCES);
+    options.host = NULL;
+    options.sock = bound_socket();
+    serve_with(&options);
+    assert_int_equal(prepared.calls, 0);
 }
 
 static void a_port_out_of_range_is_refused(void **state)
@@ -576,6 +710,12 @@ static const struct CMUnitTest tests[] = {
     TEST(a_close_timeout_that_makes_no_sense_is_refused),
     TEST(a_close_timeout_may_be_infinite),
     TEST(a_switch_must_be_one),
+    TEST(what_keeps_connections_alive_must_make_sense),
+    TEST(what_the_system_lacks_is_refused_at_once),
+    TEST(each_socket_is_prepared_before_it_is_bound),
+    TEST(what_prepare_socket_returns_is_fatal),
+    TEST(after_it_nothing_else_is_tried),
+    TEST(a_sock_is_not_prepared),
     TEST(a_port_out_of_range_is_refused),
     TEST(a_family_that_does_not_exist_is_refused),
     TEST(flags_that_do_not_exist_are_refused),

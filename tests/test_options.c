@@ -58,6 +58,11 @@ static const size_t pco_server_options_bounds[] = {
     BOUNDS(pco_server_options, handshake_failed),
     BOUNDS(pco_server_options, has_sock),
     BOUNDS(pco_server_options, service),
+    BOUNDS(pco_server_options, keep_alive_idle),
+    BOUNDS(pco_server_options, keep_alive_interval),
+    BOUNDS(pco_server_options, keep_alive_count),
+    BOUNDS(pco_server_options, user_timeout),
+    BOUNDS(pco_server_options, prepare_socket),
 };
 
 static const size_t pco_ssl_context_options_bounds[] = {

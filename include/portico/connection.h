@@ -137,8 +137,8 @@ typedef struct pco_connection_options {
     double close_timeout;
 
     /*
-     * PCO_ON: the system probes idle connections (SO_KEEPALIVE). Otherwise that stays as it is,
-     * which is off for a new socket.
+     * Whether the system probes idle connections (SO_KEEPALIVE). By default that stays as it is,
+     * which is off for a new socket; PCO_OFF ends it on a `sock` that has it.
      */
     int keep_alive;
 
@@ -151,6 +151,12 @@ typedef struct pco_connection_options {
      * socket stays the library's. May be NULL. Not called for `sock`.
      */
     int (*prepare_socket)(pco_socket sock, int family, void *context);
+
+    /* As in pco_server_options. On some systems user_timeout ends attempts to connect, too. */
+    double keep_alive_idle;
+    double keep_alive_interval;
+    int keep_alive_count;
+    double user_timeout;
 } pco_connection_options;
 
 /*
@@ -163,9 +169,10 @@ typedef struct pco_connection_options {
  * Returned: PCO_EINVAL: no `connected`; not just one of protocol_factory and protocol (whose table
  * of methods has no size); not just one of host with port or service, addresses, and sock;
  * local_host or local_port with sock; server_hostname or TLS times without ssl, ssl without a name;
- * a context for servers; a number out of range or NaN; a sock that is no stream socket.
- * PCO_ENOTSOCK; PCO_ENOTCONN: a sock that is not connected. PCO_ENOMEM. PCO_ECLOSED: the loop is
- * being freed.
+ * a context for servers; times or number of keep-alive without it; a number out of range or NaN; a
+ * sock that is no stream socket. PCO_ENOTSUP: a time or number of keep-alive, or user_timeout, that
+ * the system, or the kind of `sock`, lacks. PCO_ENOTSOCK; PCO_ENOTCONN: a sock that is not
+ * connected. PCO_ENOMEM. PCO_ECLOSED: the loop is being freed.
  *
  * Told: PCO_ENONAME, PCO_ERESOLVE, PCO_EAGAIN (no thread can be started), PCO_EMFILE: a name does
  * not resolve, or could not be looked up; or what the resolver has answered. If every address
@@ -183,8 +190,8 @@ PCO_API int pco_loop_create_connection(pco_loop *loop, const pco_connection_opti
 /*
  * The same for a socket that was accepted elsewhere: by another process, by systemd, by another
  * loop. Required: sock, and protocol_factory or protocol; allowed: ssl (a server's context) with
- * its times, close_timeout, keep_alive, progress; anything else is PCO_EINVAL. Errors as above.
- * (asyncio: loop.connect_accepted_socket.)
+ * its times, close_timeout, keep_alive and what says how, user_timeout, progress; anything else is
+ * PCO_EINVAL. Errors as above. (asyncio: loop.connect_accepted_socket.)
  */
 PCO_API int pco_loop_connect_accepted_socket(pco_loop *loop, const pco_connection_options *options,
                                              pco_connected connected, void *context,

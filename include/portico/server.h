@@ -30,7 +30,7 @@ typedef struct pco_server_options {
 
     /* Makes the protocol of each connection. Required. */
     pco_protocol_factory protocol_factory;
-    void *context; /* what protocol_factory and handshake_failed are given */
+    void *context; /* what the callbacks of these options are given */
 
     /*
      * Where to listen: one name or address, or an array of them. NULL and "" mean all interfaces;
@@ -82,7 +82,10 @@ typedef struct pco_server_options {
      */
     int reuse_port;
 
-    /* Whether the system probes idle connections (SO_KEEPALIVE). Default off. */
+    /*
+     * Whether the system probes idle connections (SO_KEEPALIVE). Default off, or with `sock` as
+     * that has it.
+     */
     int keep_alive;
 
     /*
@@ -127,6 +130,34 @@ typedef struct pco_server_options {
      * asyncio's port may be). NULL: `port` counts.
      */
     const char *service;
+
+    /*
+     * How the system probes, where keep_alive is PCO_ON (otherwise PCO_EINVAL): after so many idle
+     * seconds, again after so many without an answer, and how often until the connection is lost. 0
+     * in each: the system's own (often two hours, and minutes). At most 32767 seconds, of which
+     * fractions are rounded up, and 127 times. What a system lacks is PCO_ENOTSUP: OpenBSD all,
+     * older Windows the number.
+     */
+    double keep_alive_idle;
+    double keep_alive_interval;
+    int keep_alive_count;
+
+    /*
+     * Seconds that data which was sent may stay unacknowledged before the connection is lost, with
+     * PCO_ETIMEDOUT: nothing is idle there, so keep-alive does not notice. On Linux those count,
+     * too, in which the peer takes nothing, and so do unanswered probes. 0: the system's own, often
+     * a quarter of an hour. At most 2147483; in whole milliseconds on Linux and newer Windows, else
+     * in whole seconds, rounded up. Systems without (OpenBSD, NetBSD, older FreeBSD and Windows):
+     * PCO_ENOTSUP.
+     */
+    double user_timeout;
+
+    /*
+     * Sets what else you wish on each listening socket, before it is bound: its family is PCO_AF_*.
+     * Returns 0, or a PCO_E* with which create_server fails (another number is PCO_EUNKNOWN). The
+     * socket stays the library's. May be NULL. Not called for `sock`.
+     */
+    int (*prepare_socket)(pco_socket sock, int family, void *context);
 } pco_server_options;
 
 /*
@@ -139,9 +170,11 @@ typedef struct pco_server_options {
  *
  * PCO_EINVAL: no factory; host, port or service together with sock; host together with hosts; port
  * together with service; NULL among hosts; a sock that is no stream socket; TLS times without ssl;
- * a number out of range or NaN. PCO_ENOTSUP: reuse_port where the system lacks it. PCO_ENONAME,
- * PCO_ERESOLVE: a name or a service does not resolve, or could not be looked up. PCO_EADDRINUSE,
- * PCO_EADDRNOTAVAIL, PCO_EACCES, PCO_EAFNOSUPPORT, PCO_EMFILE, PCO_ENOTSOCK, PCO_ENOMEM.
+ * times or number of keep-alive without it; a number out of range or NaN. PCO_ENOTSUP: reuse_port,
+ * a time or number of keep-alive, or user_timeout, where the system, or the kind of `sock`, lacks
+ * it. PCO_ENONAME, PCO_ERESOLVE: a name or a service does not resolve, or could not be looked up.
+ * PCO_EADDRINUSE, PCO_EADDRNOTAVAIL, PCO_EACCES, PCO_EAFNOSUPPORT, PCO_EMFILE, PCO_ENOTSOCK,
+ * PCO_ENOMEM. What prepare_socket has returned.
  */
 PCO_API int pco_loop_create_server(pco_loop *loop, const pco_server_options *options,
                                    pco_server **server, pco_error *error);

@@ -249,12 +249,13 @@ static int connect_to(pco__opening *opening, const pco_address *address, pco__st
     if (code != 0) {
         return code;
     }
-    if (options->keep_alive == PCO_ON) {
-        network->prepare_connected(backend, sock, true, true);
+    error->system_code = 0;
+    if (pco__socket_options_ask(&opening->socket_options)) {
+        *action = "set keep-alive or user_timeout";
+        code = network->prepare_connected(backend, sock, &opening->socket_options, true);
     }
-    if (options->prepare_socket != NULL) {
+    if (code == 0 && options->prepare_socket != NULL) {
         *action = "prepare_socket";
-        error->system_code = 0;
         code = pco__error_known(options->prepare_socket(sock, family, options->context));
     }
     if (code == 0) {

@@ -68,6 +68,10 @@ static const pco__field option_fields[] = {
     PCO__FIELD(pco_connection_options, keep_alive),
     PCO__FIELD(pco_connection_options, progress),
     PCO__FIELD(pco_connection_options, prepare_socket),
+    PCO__FIELD(pco_connection_options, keep_alive_idle),
+    PCO__FIELD(pco_connection_options, keep_alive_interval),
+    PCO__FIELD(pco_connection_options, keep_alive_count),
+    PCO__FIELD(pco_connection_options, user_timeout),
 };
 static const pco__layout option_layout =
     PCO__LAYOUT(pco_connection_options, sizeof(size_t), option_fields);
@@ -204,9 +208,6 @@ static int check_numbers(pco_connection_options *options, pco_error *error)
     if (code == 0) {
         code = pco__check_switch(options->all_errors, "all_errors", error);
     }
-    if (code == 0) {
-        code = pco__check_switch(options->keep_alive, "keep_alive", error);
-    }
     return code;
 }
 
@@ -237,7 +238,7 @@ static void complete_options(pco_connection_options *options)
     }
 }
 
-static int check(const pco_connection_options *given, bool is_client,
+static int check(const pco__network *network, const pco_connection_options *given, bool is_client,
                  pco_connection_options *options, pco_error *error)
 {
     memset(options, 0, sizeof *options);
@@ -259,6 +260,10 @@ static int check(const pco_connection_options *given, bool is_client,
     }
     if (code == 0 && !is_client) {
         code = check_accepted(options, error);
+    }
+    if (code == 0) {
+        pco__socket_options wanted = PCO__SOCKET_OPTIONS(options);
+        code = pco__check_socket_options(network, &wanted, error);
     }
     if (code == 0) {
         complete_options(options);
@@ -666,11 +671,11 @@ static int adopt_sock(pco__opening *opening, pco_error *error)
     const pco__network *network = network_of(opening->loop);
     pco__backend *backend = opening->loop->backend;
     bool was_blocking = false;
-    int code = network->adopt_connected(backend, options->sock, &was_blocking, error);
+    int code = network->adopt_connected(backend, options->sock, &opening->socket_options,
+                                        &was_blocking, error);
     if (code != 0) {
         return code;
     }
-    network->prepare_connected(backend, options->sock, options->keep_alive == PCO_ON, true);
     code = pco__connection_new(&opening->owner, opening->loop, options->sock, NULL,
                                &opening->winner, error);
     if (code != 0 && was_blocking) {
@@ -688,6 +693,7 @@ static void set_up(pco__opening *opening, pco_loop *loop, bool is_client)
     const pco_connection_options *options = &opening->options;
     pco__connection_owner *owner = &opening->owner;
     opening->loop = loop;
+    opening->socket_options = PCO__SOCKET_OPTIONS(options);
     opening->task.run = go_on;
     opening->delay.fire = pco__attempts_delay_is_over;
     opening->limit.fire = limit_is_over;
@@ -761,7 +767,7 @@ int pco_loop_create_connection(pco_loop *loop, const pco_connection_options *opt
     pco_connection_options checked;
     int code = check_call(loop, connected, error);
     if (code == 0) {
-        code = check(options, true, &checked, error);
+        code = check(network_of(loop), options, true, &checked, error);
     }
     if (code == 0) {
         code = open_connection(loop, &checked, true, connected, context, request, error);
@@ -776,7 +782,7 @@ int pco_loop_connect_accepted_socket(pco_loop *loop, const pco_connection_option
     pco_connection_options checked;
     int code = check_call(loop, connected, error);
     if (code == 0) {
-        code = check(options, false, &checked, error);
+        code = check(network_of(loop), options, false, &checked, error);
     }
     if (code == 0) {
         code = open_connection(loop, &checked, false, connected, context, request, error);

@@ -14,6 +14,7 @@
 #include "loop/lookup.h"
 #include "loop/request.h"
 #include "loop/timer.h"
+#include "system/network.h"
 
 /*
  * LOOKING_UP -> CONNECTING -> MAKING -> DECIDED -> OVER. A socket of the user's begins at MAKING. A
@@ -51,6 +52,7 @@ struct pco__opening {
     pco__opening_request *request;  /* NULL once it is complete */
     pco__connection_owner owner;    /* of its streams */
     pco_connection_options options; /* complete; strings and addresses are copies */
+    pco__socket_options socket_options;
     pco_connected connected;
     void *context;
     uint8_t stage;  /* pco__opening_stage */

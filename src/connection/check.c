@@ -16,6 +16,11 @@
 #define SHUTDOWN_TIMEOUT 30.0
 #define CLOSE_TIMEOUT 30.0
 
+/* What every system takes: Linux's limits, and those of an int of milliseconds. */
+#define KEEP_ALIVE_SECONDS 32767
+#define KEEP_ALIVE_PROBES 127
+#define USER_TIMEOUT_SECONDS 2147483
+
 int pco__check_sock(pco_socket sock, int has_sock, pco_error *error)
 {
     int code = pco__check_switch(has_sock, "has_sock", error);
@@ -55,6 +60,55 @@ int pco__check_times(bool has_tls, double *handshake, double *shutdown, double *
         *close = CLOSE_TIMEOUT;
     }
     return code;
+}
+
+static int check_limit(double seconds, int most, const char *name, pco_error *error)
+{
+    int code = pco__check_seconds(seconds, false, name, error);
+    if (code == 0 && seconds > most) {
+        code = pco__error_set(error, PCO_EINVAL, 0, "%s is %g, more than %d seconds", name, seconds,
+                              most);
+    }
+    return code;
+}
+
+/* Those that say how keep-alive is done are nothing without it. */
+static int check_keep_alive(const pco__socket_options *options, pco_error *error)
+{
+    const char *given = options->keep_alive_idle > 0       ? "keep_alive_idle"
+                        : options->keep_alive_interval > 0 ? "keep_alive_interval"
+                        : options->keep_alive_count > 0    ? "keep_alive_count"
+                                                           : NULL;
+    if (given == NULL || options->keep_alive == PCO_ON) {
+        return 0;
+    }
+    return pco__error_set(error, PCO_EINVAL, 0, "%s is only meaningful where keep_alive is PCO_ON",
+                          given);
+}
+
+int pco__check_socket_options(const pco__network *network, const pco__socket_options *options,
+                              pco_error *error)
+{
+    int code = pco__check_switch(options->keep_alive, "keep_alive", error);
+    if (code == 0) {
+        code = check_limit(options->keep_alive_idle, KEEP_ALIVE_SECONDS, "keep_alive_idle", error);
+    }
+    if (code == 0) {
+        code = check_limit(options->keep_alive_interval, KEEP_ALIVE_SECONDS, "keep_alive_interval",
+                           error);
+    }
+    if (code == 0 &&
+        (options->keep_alive_count < 0 || options->keep_alive_count > KEEP_ALIVE_PROBES)) {
+        code = pco__error_set(error, PCO_EINVAL, 0, "keep_alive_count is %d, not from 0 to %d",
+                              options->keep_alive_count, KEEP_ALIVE_PROBES);
+    }
+    if (code == 0) {
+        code = check_limit(options->user_timeout, USER_TIMEOUT_SECONDS, "user_timeout", error);
+    }
+    if (code == 0) {
+        code = check_keep_alive(options, error);
+    }
+    return code == 0 ? network->socket_options_supported(options, error) : code;
 }
 
 int pco__check_port(int *port, const char **service, pco_error *error)

@@ -5,6 +5,8 @@
 
 #include <portico/base.h>
 
+#include "system/network.h"
+
 /* Whether `sock` of an options struct is one. */
 static inline bool pco__is_sock(pco_socket sock, int has_sock)
 {
@@ -17,6 +19,18 @@ int pco__check_sock(pco_socket sock, int has_sock, pco_error *error);
 /* The time limits of a connection; those of TLS are given with TLS only. Puts defaults in place. */
 int pco__check_times(bool has_tls, double *handshake, double *shutdown, double *close,
                      pco_error *error);
+
+/* What an options struct, of either kind, says of each connection's socket. */
+#define PCO__SOCKET_OPTIONS(options)                                                               \
+    ((pco__socket_options){.keep_alive = (options)->keep_alive,                                    \
+                           .keep_alive_idle = (options)->keep_alive_idle,                          \
+                           .keep_alive_interval = (options)->keep_alive_interval,                  \
+                           .keep_alive_count = (options)->keep_alive_count,                        \
+                           .user_timeout = (options)->user_timeout})
+
+/* Whether that makes sense; and whether this system has it: PCO_ENOTSUP. */
+int pco__check_socket_options(const pco__network *network, const pco__socket_options *options,
+                              pco_error *error);
 
 /* A port, 0 allowed, or else a service; puts a service that is a number in the port's place. */
 int pco__check_port(int *port, const char **service, pco_error *error);

@@ -9,6 +9,7 @@
 
 #include "posix/address.h"
 #include "posix/names.h"
+#include "posix/tcp.h"
 #include "support/error.h"
 #include "system/network.h"
 #include "system/platform.h"
@@ -141,12 +142,9 @@ static bool is_inet(sa_family_t family)
 }
 
 /* Failures are not errors: the peer may be gone. */
-static void set_stream_options(int descriptor, bool keep_alive)
+static void set_no_delay(int descriptor)
 {
     set_option(descriptor, IPPROTO_TCP, TCP_NODELAY, 1);
-    if (keep_alive) {
-        set_option(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1);
-    }
 }
 
 static int open_stream(sa_family_t family, int proto)
@@ -167,7 +165,7 @@ static int open_stream(sa_family_t family, int proto)
     }
     suppress_sigpipe(descriptor);
     if (is_inet(family)) {
-        set_stream_options(descriptor, false);
+        set_no_delay(descriptor);
     }
     return descriptor;
 }
@@ -240,10 +238,22 @@ static int set_listener_options(int descriptor, sa_family_t family,
         return -1;
     }
 #endif
-    if (options->keep_alive) {
-        set_option(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1);
+    *action = "set keep-alive or user_timeout for";
+    return pco__tcp_set(descriptor, &options->connections);
+}
+
+/* Lets the user add to it. */
+static int prepare_listener(int descriptor, const pco_address *address,
+                            const pco__listener_options *options, pco_error *error)
+{
+    if (options->prepare == NULL) {
+        return 0;
     }
-    return 0;
+    int code = pco__error_known(
+        options->prepare(descriptor, pco_address_family(address), options->context));
+    return code == 0 ? 0
+                     : pco__error_describe(error, code, 0, "prepare_socket for %s",
+                                           pco__place_of(address).text);
 }
 
 static int bind_socket(pco__backend *backend, const pco_address *address,
@@ -259,6 +269,11 @@ static int bind_socket(pco__backend *backend, const pco_address *address,
     }
     if (set_listener_options(descriptor, family, options, &action) != 0) {
         goto fail;
+    }
+    int refused = prepare_listener(descriptor, address, options, error);
+    if (refused != 0) {
+        close(descriptor);
+        return refused;
     }
     action = "bind";
     if (bind(descriptor, (const struct sockaddr *)address->storage, (socklen_t)address->length) !=
@@ -305,6 +320,35 @@ static int adopt(int descriptor, bool *was_blocking, pco_error *error)
     return 0;
 }
 
+static int prepare_connected(pco__backend *backend, pco_socket sock,
+                             const pco__socket_options *options, bool adopted)
+{
+    (void)backend;
+#if defined(__linux__)
+    /*
+     * A connection inherits all of it from the listener (tcp(7), socket(7)), at the price of no
+     * system call: from the listener as it is when the connection is established, not when it is
+     * accepted.
+     */
+    if (!adopted) {
+        return 0;
+    }
+#else
+    (void)adopted;
+#endif
+    set_no_delay((int)sock);
+    return pco__tcp_set((int)sock, options) == 0 ? 0 : pco__error_from_system(errno);
+}
+
+/* What the options ask for must be something that the caller's socket can have. */
+static int check_options(sa_family_t family, const pco__socket_options *options, pco_error *error)
+{
+    return is_inet(family) || !pco__socket_options_are_tcps(options)
+               ? 0
+               : pco__error_set(error, PCO_ENOTSUP, 0,
+                                "sock: keep-alive's times and user_timeout are for TCP");
+}
+
 static int adopt_listener(pco__backend *backend, pco_socket sock,
                           const pco__listener_options *options, bool *was_blocking,
                           pco_error *error)
@@ -314,17 +358,20 @@ static int adopt_listener(pco__backend *backend, pco_socket sock,
     (void)backend;
     int code = check_stream((int)sock, error);
     if (code == 0) {
+        pco__socket_sockname(sock, &name);
+        code = check_options(pco__sockaddr_family(&name), &options->connections, error);
+    }
+    if (code == 0) {
         code = adopt((int)sock, was_blocking, error);
     }
-    if (code == 0 && pco__socket_sockname(sock, &name) == 0 &&
-        is_inet(pco__sockaddr_family(&name))) {
-        set_stream_options((int)sock, options->keep_alive);
+    if (code == 0 && is_inet(pco__sockaddr_family(&name))) {
+        prepare_connected(backend, sock, &options->connections, true);
     }
     return code;
 }
 
-static int adopt_connected(pco__backend *backend, pco_socket sock, bool *was_blocking,
-                           pco_error *error)
+static int adopt_connected(pco__backend *backend, pco_socket sock,
+                           const pco__socket_options *options, bool *was_blocking, pco_error *error)
 {
     pco_address peer;
 
@@ -336,7 +383,14 @@ static int adopt_connected(pco__backend *backend, pco_socket sock, bool *was_blo
     if (code != 0) {
         return pco__error_describe(error, code, 0, "sock");
     }
-    return adopt((int)sock, was_blocking, error);
+    code = check_options(pco__sockaddr_family(&peer), options, error);
+    if (code == 0) {
+        code = adopt((int)sock, was_blocking, error);
+    }
+    if (code == 0) {
+        prepare_connected(backend, sock, options, true);
+    }
+    return code;
 }
 
 static void make_blocking(pco__backend *backend, pco_socket sock)
@@ -395,23 +449,6 @@ static int bind_local(pco__backend *backend, pco_socket sock, const pco_address 
     return 0;
 }
 
-static void prepare_connected(pco__backend *backend, pco_socket sock, bool keep_alive, bool adopted)
-{
-    (void)backend;
-#if defined(__linux__)
-    /*
-     * A connection inherits both from the listener (tcp(7), socket(7)), at the price of no system
-     * call: from the listener as it is when the connection is established, not when it is accepted.
-     */
-    if (!adopted) {
-        return;
-    }
-#else
-    (void)adopted;
-#endif
-    set_stream_options((int)sock, keep_alive);
-}
-
 void pco__socket_close(pco_socket sock, bool reset)
 {
     struct linger linger = {.l_onoff = 1, .l_linger = 0};
@@ -457,6 +494,7 @@ static int sockname(pco__backend *backend, pco_socket sock, pco_address *address
 
 const pco__network pco__system_network = {
     .reuse_port_supported = reuse_port_supported,
+    .socket_options_supported = pco__tcp_supported,
     .resolve = pco__resolve,
     .resolve_service = pco__resolve_service,
     .open = open_socket,

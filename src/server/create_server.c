@@ -47,7 +47,6 @@ static int check_switches(const pco_server_options *options, pco_error *error)
     } switches[] = {{options->same_port, "same_port"},
                     {options->reuse_address, "reuse_address"},
                     {options->reuse_port, "reuse_port"},
-                    {options->keep_alive, "keep_alive"},
                     {options->start_serving, "start_serving"},
                     {options->lingering_close, "lingering_close"},
                     {options->has_sock, "has_sock"}};
@@ -138,6 +137,11 @@ static const pco__field option_fields[] = {
     PCO__FIELD(pco_server_options, handshake_failed),
     PCO__FIELD(pco_server_options, has_sock),
     PCO__FIELD(pco_server_options, service),
+    PCO__FIELD(pco_server_options, keep_alive_idle),
+    PCO__FIELD(pco_server_options, keep_alive_interval),
+    PCO__FIELD(pco_server_options, keep_alive_count),
+    PCO__FIELD(pco_server_options, user_timeout),
+    PCO__FIELD(pco_server_options, prepare_socket),
 };
 static const pco__layout option_layout =
     PCO__LAYOUT(pco_server_options, sizeof(size_t), option_fields);
@@ -168,6 +172,10 @@ static int check_options(const pco__network *network, const pco_server_options *
     }
     if (code == 0 && options->reuse_port == PCO_ON) {
         code = network->reuse_port_supported(error);
+    }
+    if (code == 0) {
+        pco__socket_options wanted = PCO__SOCKET_OPTIONS(options);
+        code = pco__check_socket_options(network, &wanted, error);
     }
     return code;
 }
@@ -265,8 +273,18 @@ typedef struct binding {
     pco_server *server;
     pco_address *seen; /* addresses asked for, with room for all */
     size_t seen_count;
-    int same_port; /* with the option: the port of the first socket, 0: none yet */
+    int same_port;   /* with the option: the port of the first socket, 0: none yet */
+    bool is_refused; /* by the user's prepare_socket: nothing goes on */
 } binding;
+
+static int prepare(pco_socket sock, int family, void *context)
+{
+    binding *state = context;
+    const pco_server_options *options = &state->server->options;
+    int code = options->prepare_socket(sock, family, options->context);
+    state->is_refused = code != 0;
+    return code;
+}
 
 static int bind_address(binding *state, const pco_address *wanted, pco_error *error)
 {
@@ -276,7 +294,9 @@ static int bind_address(binding *state, const pco_address *wanted, pco_error *er
     const pco__network *network = backend->class_->network;
     pco__listener_options listener = {.reuse_address = options->reuse_address,
                                       .reuse_port = options->reuse_port == PCO_ON,
-                                      .keep_alive = options->keep_alive == PCO_ON};
+                                      .connections = server->socket_options,
+                                      .prepare = options->prepare_socket != NULL ? prepare : NULL,
+                                      .context = state};
     pco_address address = *wanted;
     pco_socket sock;
     if (state->same_port != 0) {
@@ -310,7 +330,8 @@ static int bind_host(binding *state, const addresses *host, pco_error *error)
         int failed = bind_address(state, &host->list[i], error);
         if (failed == 0) {
             bound = true;
-        } else if (failed == PCO_EAFNOSUPPORT || failed == PCO_EADDRNOTAVAIL) {
+        } else if (!state->is_refused &&
+                   (failed == PCO_EAFNOSUPPORT || failed == PCO_EADDRNOTAVAIL)) {
             code = failed;
         } else {
             return failed;
@@ -319,8 +340,9 @@ static int bind_host(binding *state, const addresses *host, pco_error *error)
     return bound ? 0 : code;
 }
 
+/* *is_refused: by the user's prepare_socket. */
 static int bind_hosts(pco_server *server, const plan *from, const addresses *found, size_t total,
-                      pco_error *error)
+                      bool *is_refused, pco_error *error)
 {
     binding state = {.server = server};
     int code = 0;
@@ -332,6 +354,7 @@ static int bind_hosts(pco_server *server, const plan *from, const addresses *fou
         code = bind_host(&state, &found[i], error);
     }
     pco__free(state.seen);
+    *is_refused = state.is_refused;
     return code;
 }
 
@@ -341,7 +364,7 @@ static int adopt_sock(pco_server *server, bool *was_blocking, pco_error *error)
 {
     const pco_server_options *options = &server->options;
     pco__backend *backend = server->loop->backend;
-    pco__listener_options listener = {.keep_alive = options->keep_alive == PCO_ON};
+    pco__listener_options listener = {.connections = server->socket_options};
     int code = backend->class_->network->adopt_listener(backend, options->sock, &listener,
                                                         was_blocking, error);
     if (code == 0) {
@@ -350,8 +373,8 @@ static int adopt_sock(pco_server *server, bool *was_blocking, pco_error *error)
     return code;
 }
 
-static int open_once(pco_loop *loop, const plan *from, const addresses *found, pco_server **server,
-                     pco_error *error)
+static int open_once(pco_loop *loop, const plan *from, const addresses *found, bool *is_refused,
+                     pco_server **server, pco_error *error)
 {
     bool adopts = from->hosts_count == 0;
     bool was_blocking = false;
@@ -364,7 +387,7 @@ static int open_once(pco_loop *loop, const plan *from, const addresses *found, p
         return pco__error_describe(error, PCO_ENOMEM, 0, "create a server");
     }
     int code = adopts ? adopt_sock(made, &was_blocking, error)
-                      : bind_hosts(made, from, found, total, error);
+                      : bind_hosts(made, from, found, total, is_refused, error);
     if (code == 0 && from->options.start_serving != PCO_OFF) {
         code = pco__server_start(made, error);
     }
@@ -384,10 +407,11 @@ static int open_server(pco_loop *loop, const plan *from, const addresses *found,
 {
     bool chooses_port = from->options.same_port == PCO_ON && from->options.port == 0;
     int tries = chooses_port ? SAME_PORT_TRIES : 1;
+    bool is_refused = false;
     int code;
     do {
-        code = open_once(loop, from, found, server, error);
-    } while (code == PCO_EADDRINUSE && --tries > 0);
+        code = open_once(loop, from, found, &is_refused, server, error);
+    } while (code == PCO_EADDRINUSE && !is_refused && --tries > 0);
     return code;
 }
 

@@ -95,8 +95,7 @@ static void start_connection(pco_server *server, pco_socket sock, const pco_addr
 {
     pco__stream *stream;
     pco_error error;
-    network_of(server)->prepare_connected(server->loop->backend, sock,
-                                          server->options.keep_alive == PCO_ON,
+    network_of(server)->prepare_connected(server->loop->backend, sock, &server->socket_options,
                                           pco__has_sock(&server->options));
     if (pco__connection_new(&server->owner, server->loop, sock, peer, &stream, &error) != 0) {
         close_socket(server, sock);
@@ -685,6 +684,7 @@ pco_server *pco__server_new(pco_loop *loop, const pco_server_options *options,
     }
     server->loop = loop;
     server->options = *options;
+    server->socket_options = PCO__SOCKET_OPTIONS(options);
     if (options->ssl != NULL) {
         pco_ssl_context_retain(options->ssl);
     }

@@ -57,6 +57,7 @@ struct pco_server {
     pco__resident resident;
     pco__connection_owner owner; /* of its connections */
     pco_server_options options;  /* complete; no string in it is used any more */
+    pco__socket_options socket_options;
     pco__listener *listeners;
     size_t listeners_count;
     pco__server_state state;

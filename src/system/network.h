@@ -7,17 +7,50 @@
  *
  * Functions with a pco_error fill in a full sentence ("bind 127.0.0.1 port 80: permission
  * denied") and return its code. Strings are UTF-8. All are for the loop's thread, but for
- * reuse_port_supported and resolve, which know no backend.
+ * the first group, which knows no backend.
  */
 #ifndef PCO_NETWORK_H
 #define PCO_NETWORK_H
 
 #include "system/backend.h"
 
+/* What a program may wish of each connection's socket, with the public options' meaning. */
+typedef struct pco__socket_options {
+    int keep_alive;         /* PCO_DEFAULT: as it is */
+    double keep_alive_idle; /* 0, as in those that follow: the system's own */
+    double keep_alive_interval;
+    int keep_alive_count;
+    double user_timeout;
+} pco__socket_options;
+
+/* Whether they ask for anything that TCP alone has. */
+static inline bool pco__socket_options_are_tcps(const pco__socket_options *options)
+{
+    return options->keep_alive_idle > 0 || options->keep_alive_interval > 0 ||
+           options->keep_alive_count > 0 || options->user_timeout > 0;
+}
+
+/* Whether they ask for anything at all. */
+static inline bool pco__socket_options_ask(const pco__socket_options *options)
+{
+    return options->keep_alive != PCO_DEFAULT || pco__socket_options_are_tcps(options);
+}
+
+/* Seconds in a system's units, so many per second, rounded up; it fits. */
+static inline int pco__whole_units(double seconds, int units)
+{
+    int whole = (int)(seconds * units);
+    return whole < seconds * units ? whole + 1 : whole;
+}
+
 typedef struct pco__listener_options {
     int reuse_address; /* PCO_DEFAULT, PCO_ON, PCO_OFF, with create_server's meaning */
     bool reuse_port;
-    bool keep_alive;
+    pco__socket_options connections; /* what those that it accepts inherit, where they do */
+
+    /* Called before the socket is bound, NULL: nobody. What it returns, if not 0, ends it. */
+    int (*prepare)(pco_socket sock, int family, void *context);
+    void *context;
 } pco__listener_options;
 
 struct pco__network {
@@ -25,6 +58,9 @@ struct pco__network {
 
     /* Whether reuse_port exists here; if not, `error` says so. 0 or PCO_ENOTSUP. */
     int (*reuse_port_supported)(pco_error *error);
+
+    /* The same of each of these; `error` names the first that does not. 0, PCO_ENOTSUP. */
+    int (*socket_options_supported)(const pco__socket_options *options, pco_error *error);
 
     /*
      * Looks up `host` (NULL: all interfaces, or loopback without PCO_AI_PASSIVE) for stream
@@ -62,16 +98,18 @@ struct pco__network {
                 const pco__listener_options *options, pco_socket *sock, pco_error *error);
 
     /*
-     * Makes a socket of the user's fit for listening: checks that it is a stream socket, and makes
-     * it non-blocking; *was_blocking says whether it was not, where the system can tell (not on
-     * Windows). PCO_ENOTSOCK; PCO_EINVAL: not a stream socket. On failure nothing has changed.
+     * Makes a socket of the user's fit for listening: checks that it is a stream socket, sets the
+     * options, and makes it non-blocking; *was_blocking says whether it was not, where the system
+     * can tell (not on Windows). PCO_ENOTSOCK; PCO_EINVAL: not a stream socket; PCO_ENOTSUP:
+     * options of TCP, and it is none of TCP's. On failure nothing has changed.
      */
     int (*adopt_listener)(pco__backend *backend, pco_socket sock,
                           const pco__listener_options *options, bool *was_blocking,
                           pco_error *error);
 
     /* The same for a socket that is connected. PCO_ENOTCONN. */
-    int (*adopt_connected)(pco__backend *backend, pco_socket sock, bool *was_blocking,
+    int (*adopt_connected)(pco__backend *backend, pco_socket sock,
+                           const pco__socket_options *options, bool *was_blocking,
                            pco_error *error);
 
     /* Makes it blocking again: it goes back to the user. */
@@ -80,13 +118,12 @@ struct pco__network {
     int (*listen)(pco__backend *backend, pco_socket sock, int backlog, pco_error *error);
 
     /*
-     * Sets on a connected socket what it did not inherit from its listener: TCP_NODELAY and, if
-     * asked for, SO_KEEPALIVE. `adopted`: there was no listener, or it was the caller's, and
-     * clients may have come to it before it had them. Failures are not errors: the peer may be
-     * gone.
+     * Sets on a socket what it did not inherit from its listener: TCP_NODELAY and the options.
+     * `adopted`: there was no listener, or it was the caller's, and clients may have come to it
+     * before it had them. Returns what has failed, which is no error where the peer may be gone.
      */
-    void (*prepare_connected)(pco__backend *backend, pco_socket sock, bool keep_alive,
-                              bool adopted);
+    int (*prepare_connected)(pco__backend *backend, pco_socket sock,
+                             const pco__socket_options *options, bool adopted);
 
     /* Closes the socket; with a reset if `reset`. */
     void (*close)(pco__backend *backend, pco_socket sock, bool reset);

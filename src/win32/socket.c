@@ -10,6 +10,7 @@
 #include "win32/win32.h"
 
 #include "win32/names.h"
+#include "win32/tcp.h"
 
 #include <string.h>
 
@@ -84,15 +85,21 @@ int pco__winsock_has_file_handles(bool *all)
 /* ---- Errors ---- */
 
 /* Fills in "WHAT HOST port PORT: ..." and returns the code. */
-static int fail(pco_error *error, const char *what, const pco_address *address, int system_code)
+static int fail_as(pco_error *error, int code, const char *what, const pco_address *address,
+                   int system_code)
 {
-    int code = pco__error_from_system(system_code);
     char host[PCO_ADDRESS_TEXT_SIZE];
     if (address == NULL || pco_address_host(address, host, sizeof host) != 0) {
         return pco__error_describe(error, code, system_code, "%s", what);
     }
     return pco__error_describe(error, code, system_code, "%s %s port %d", what, host,
                                pco_address_port(address));
+}
+
+/* The same of a system's code. */
+static int fail(pco_error *error, const char *what, const pco_address *address, int system_code)
+{
+    return fail_as(error, pco__error_from_system(system_code), what, address, system_code);
 }
 
 /* ---- Options ---- */
@@ -119,20 +126,26 @@ static bool set_reuse_address(SOCKET sock, int reuse_address)
     return true;
 }
 
-/* What accepted sockets inherit. */
-static void set_inherited(SOCKET sock, bool keep_alive)
-{
-    set_option(sock, IPPROTO_TCP, TCP_NODELAY, 1);
-    if (keep_alive) {
-        set_option(sock, SOL_SOCKET, SO_KEEPALIVE, 1);
-    }
-}
-
-static void prepare_connected(pco__backend *backend, pco_socket sock, bool keep_alive, bool adopted)
+/* Not all of it is inherited from a listener, so every socket is given it. */
+static int prepare_connected(pco__backend *backend, pco_socket sock,
+                             const pco__socket_options *options, bool adopted)
 {
     (void)backend;
     (void)adopted;
-    set_inherited((SOCKET)sock, keep_alive);
+    set_option((SOCKET)sock, IPPROTO_TCP, TCP_NODELAY, 1);
+    return pco__tcp_set((SOCKET)sock, options) ? 0 : pco__error_from_system(WSAGetLastError());
+}
+
+/* Lets the user add to a listener. */
+static int prepare_listener(SOCKET sock, const pco_address *address,
+                            const pco__listener_options *options, pco_error *error)
+{
+    if (options->prepare == NULL) {
+        return 0;
+    }
+    int code = pco__error_known(
+        options->prepare((pco_socket)sock, pco_address_family(address), options->context));
+    return code == 0 ? 0 : fail_as(error, code, "prepare_socket for", address, 0);
 }
 
 /* ---- Opening and closing ---- */
@@ -174,13 +187,17 @@ static int bind_socket(pco__backend *backend, const pco_address *address,
     if (opened == INVALID_SOCKET) {
         return fail(error, "open a socket for", address, system_code);
     }
-    set_inherited(opened, options->keep_alive);
+    prepare_connected(backend, (pco_socket)opened, &options->connections, false);
+    int code = set_reuse_address(opened, options->reuse_address)
+                   ? prepare_listener(opened, address, options, error)
+                   : fail(error, "set how to reuse", address, WSAGetLastError());
     pco__sockaddr local = pco__sockaddr_from(address);
-    if (!set_reuse_address(opened, options->reuse_address) ||
-        bind(opened, &local.any, (int)address->length) != 0) {
-        system_code = WSAGetLastError();
+    if (code == 0 && bind(opened, &local.any, (int)address->length) != 0) {
+        code = fail(error, "bind", address, WSAGetLastError());
+    }
+    if (code != 0) {
         closesocket(opened);
-        return fail(error, "bind", address, system_code);
+        return code;
     }
     *sock = (pco_socket)opened;
     return 0;
@@ -213,25 +230,38 @@ static int adopt(SOCKET sock, bool *was_blocking, pco_error *error)
                : fail(error, "make sock non-blocking", NULL, WSAGetLastError());
 }
 
+/* What the options ask for must be something that the caller's socket can have. */
+static int check_options(int family, const pco__socket_options *options, pco_error *error)
+{
+    return family == AF_INET || family == AF_INET6 || !pco__socket_options_are_tcps(options)
+               ? 0
+               : pco__error_set(error, PCO_ENOTSUP, 0,
+                                "sock: keep-alive's times and user_timeout are for TCP");
+}
+
 static int adopt_listener(pco__backend *backend, pco_socket sock,
                           const pco__listener_options *options, bool *was_blocking,
                           pco_error *error)
 {
-    (void)backend;
     int code = check_stream((SOCKET)sock, error);
+    pco__sockaddr name = {.any.sa_family = AF_UNSPEC};
+    int length = sizeof name;
+    if (code == 0) {
+        getsockname((SOCKET)sock, &name.any, &length);
+        code = check_options(name.any.sa_family, &options->connections, error);
+    }
     if (code == 0) {
         code = adopt((SOCKET)sock, was_blocking, error);
     }
     if (code == 0) {
-        set_inherited((SOCKET)sock, options->keep_alive);
+        prepare_connected(backend, sock, &options->connections, true);
     }
     return code;
 }
 
-static int adopt_connected(pco__backend *backend, pco_socket sock, bool *was_blocking,
-                           pco_error *error)
+static int adopt_connected(pco__backend *backend, pco_socket sock,
+                           const pco__socket_options *options, bool *was_blocking, pco_error *error)
 {
-    (void)backend;
     int code = check_stream((SOCKET)sock, error);
     if (code != 0) {
         return code;
@@ -241,7 +271,14 @@ static int adopt_connected(pco__backend *backend, pco_socket sock, bool *was_blo
     if (getpeername((SOCKET)sock, &peer.any, &length) != 0) {
         return fail(error, "sock", NULL, WSAGetLastError());
     }
-    return adopt((SOCKET)sock, was_blocking, error);
+    code = check_options(peer.any.sa_family, options, error);
+    if (code == 0) {
+        code = adopt((SOCKET)sock, was_blocking, error);
+    }
+    if (code == 0) {
+        prepare_connected(backend, sock, options, true);
+    }
+    return code;
 }
 
 static void make_blocking(pco__backend *backend, pco_socket sock)
@@ -296,7 +333,7 @@ static int open_socket(pco__backend *backend, int family, int proto, pco_socket 
     if (opened == INVALID_SOCKET) {
         return fail(error, "open a socket", NULL, system_code);
     }
-    set_inherited(opened, false);
+    set_option(opened, IPPROTO_TCP, TCP_NODELAY, 1);
     *sock = (pco_socket)opened;
     return 0;
 }
@@ -337,6 +374,7 @@ static void close_socket(pco__backend *backend, pco_socket sock, bool reset)
 
 const pco__network pco__system_network = {
     .reuse_port_supported = reuse_port_supported,
+    .socket_options_supported = pco__tcp_supported,
     .resolve = pco__resolve,
     .resolve_service = pco__resolve_service,
     .open = open_socket,

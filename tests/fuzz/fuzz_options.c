@@ -109,6 +109,10 @@ static void make_server(input *from)
     whole.max_connections = (size_t)take_int(from);
     whole.close_timeout = take_double(from);
     whole.lingering_close = take_int(from);
+    whole.keep_alive_idle = take_double(from);
+    whole.keep_alive_interval = take_double(from);
+    whole.keep_alive_count = take_int(from);
+    whole.user_timeout = take_double(from);
     pco_server_options *given = cut(&whole, sizeof whole, take_size(from, sizeof whole));
     pco_loop *loop = fake_loop_new();
     pco_server *server = NULL;

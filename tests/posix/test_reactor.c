@@ -617,7 +617,7 @@ static int option_of(pco_socket sock, int level, int name)
 
 static void accepted_sockets_have_the_listeners_options(void **state)
 {
-    pco__listener_options options = {.keep_alive = true};
+    pco__listener_options options = {.connections = {.keep_alive = PCO_ON}};
     pco_address any_port = loopback();
     listener from;
     end client;
@@ -631,7 +631,7 @@ static void accepted_sockets_have_the_listeners_options(void **state)
     assert_int_equal(tested->network->listen(at.backend, from.io.socket, 10, NULL), 0);
     attach(&from.io, PCO__IO_LISTENER);
     accepted = connect_one(&from, &client);
-    tested->network->prepare_connected(at.backend, accepted, true, false);
+    tested->network->prepare_connected(at.backend, accepted, &options.connections, false);
     assert_int_not_equal(option_of(accepted, IPPROTO_TCP, TCP_NODELAY), 0);
     assert_int_not_equal(option_of(accepted, SOL_SOCKET, SO_KEEPALIVE), 0);
     assert_int_not_equal(fcntl((int)accepted, F_GETFD) & FD_CLOEXEC, 0);

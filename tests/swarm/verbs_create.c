@@ -18,6 +18,8 @@ static void choose_options(world *at, pco_server_options *options)
     options->close_timeout = timeouts[pick(at, sizeof timeouts / sizeof timeouts[0])];
     options->lingering_close = pick_rarely(at, 3) ? PCO_ON : PCO_DEFAULT;
     options->keep_alive = pick_rarely(at, 4) ? PCO_ON : PCO_DEFAULT;
+    options->keep_alive_idle = options->keep_alive == PCO_ON ? (double)pick(at, 3) : 0;
+    options->user_timeout = pick_rarely(at, 4) ? 0.25 : 0;
 }
 
 /* A socket of the user's that is bound; PCO_NO_SOCKET: no memory. */

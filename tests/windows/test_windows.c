@@ -150,9 +150,10 @@ static void an_accepted_socket_is_non_blocking_and_sends_small_packets_at_once(v
     listener from;
     end client;
     char byte;
+    pco__socket_options options = {.keep_alive = PCO_ON};
     open_listener(&from);
     pco_socket accepted = connect_one(&from, &client);
-    pco__system_network.prepare_connected(NULL, accepted, true, false);
+    pco__system_network.prepare_connected(NULL, accepted, &options, false);
     assert_true(no_delay_of(accepted));
     assert_true(no_delay_of(client.io.socket));
     assert_true(option_of(accepted, SO_KEEPALIVE));
@@ -161,6 +162,92 @@ static void an_accepted_socket_is_non_blocking_and_sends_small_packets_at_once(v
     pco__system_network.close(NULL, accepted, false);
     close_end(&client);
     close_listener(&from);
+}
+
+/* Whether this Windows, or Wine, takes the option at all. */
+static bool takes(pco_socket sock, int option, int value)
+{
+    return setsockopt((SOCKET)sock, IPPROTO_TCP, option, (const char *)&value, sizeof value) == 0;
+}
+
+/* What Windows calls TCP_KEEPCNT, TCP_MAXRT and TCP_MAXRTMS. */
+enum { KEEP_COUNT = 16, MAXIMUM_SECONDS = 5, MAXIMUM_MS = 14 };
+
+static int tcp_option_of(pco_socket sock, int name)
+{
+    int value = -1;
+    int length = sizeof value;
+    assert_int_equal(getsockopt((SOCKET)sock, IPPROTO_TCP, name, (char *)&value, &length), 0);
+    return value;
+}
+
+/* Both ways lead there: the newer options, and the older control code, which Wine has alone. */
+static void keep_alives_times_can_be_set_alone_and_together(void **state)
+{
+    (void)state;
+    static const pco__socket_options cases[] = {
+        {.keep_alive = PCO_ON, .keep_alive_idle = 60},
+        {.keep_alive = PCO_ON, .keep_alive_interval = 0.5},
+        {.keep_alive = PCO_ON, .keep_alive_idle = 32767, .keep_alive_interval = 32767}};
+    pco_error error = {0};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
+        pco_socket sock;
+        assert_int_equal(pco__system_network.socket_options_supported(&cases[i], &error), 0);
+        assert_int_equal(pco__system_network.open(NULL, PCO_AF_INET, 0, &sock, NULL), 0);
+        assert_int_equal(pco__system_network.prepare_connected(NULL, sock, &cases[i], true), 0);
+        assert_true(option_of(sock, SO_KEEPALIVE));
+        pco__system_network.close(NULL, sock, false);
+    }
+}
+
+static void what_this_windows_lacks_is_refused_by_its_name(void **state)
+{
+    (void)state;
+    pco__socket_options count = {.keep_alive = PCO_ON, .keep_alive_count = 7};
+    pco__socket_options most = {.user_timeout = 2.5};
+    pco_error error = {0};
+    pco_socket first;
+    pco_socket sock;
+    assert_int_equal(pco__system_network.open(NULL, PCO_AF_INET, 0, &first, NULL), 0);
+    assert_int_equal(pco__system_network.open(NULL, PCO_AF_INET, 0, &sock, NULL), 0);
+    if (takes(first, KEEP_COUNT, 7)) {
+        assert_int_equal(pco__system_network.socket_options_supported(&count, &error), 0);
+        assert_int_equal(pco__system_network.prepare_connected(NULL, sock, &count, true), 0);
+        assert_int_equal(tcp_option_of(sock, KEEP_COUNT), 7);
+    } else {
+        print_message("no TCP_KEEPCNT here\n");
+        assert_int_equal(pco__system_network.socket_options_supported(&count, &error), PCO_ENOTSUP);
+        assert_non_null(strstr(error.message, "keep_alive_count"));
+    }
+    bool has_ms = takes(first, MAXIMUM_MS, 2500);
+    if (has_ms || takes(first, MAXIMUM_SECONDS, 3)) {
+        assert_int_equal(pco__system_network.socket_options_supported(&most, &error), 0);
+        assert_int_equal(pco__system_network.prepare_connected(NULL, sock, &most, true), 0);
+        assert_int_equal(tcp_option_of(sock, has_ms ? MAXIMUM_MS : MAXIMUM_SECONDS),
+                         has_ms ? 2500 : 3);
+    } else {
+        print_message("neither TCP_MAXRTMS nor TCP_MAXRT here\n");
+        assert_int_equal(pco__system_network.socket_options_supported(&most, &error), PCO_ENOTSUP);
+        assert_non_null(strstr(error.message, "user_timeout"));
+    }
+    pco__system_network.close(NULL, first, false);
+    pco__system_network.close(NULL, sock, false);
+}
+
+static void off_ends_keep_alive_of_a_socket_that_has_it(void **state)
+{
+    (void)state;
+    static const pco__socket_options on = {.keep_alive = PCO_ON};
+    static const pco__socket_options off = {.keep_alive = PCO_OFF};
+    static const pco__socket_options default_ = {.keep_alive = PCO_DEFAULT};
+    pco_socket sock;
+    assert_int_equal(pco__system_network.open(NULL, PCO_AF_INET, 0, &sock, NULL), 0);
+    assert_int_equal(pco__system_network.prepare_connected(NULL, sock, &on, true), 0);
+    assert_int_equal(pco__system_network.prepare_connected(NULL, sock, &default_, true), 0);
+    assert_true(option_of(sock, SO_KEEPALIVE));
+    assert_int_equal(pco__system_network.prepare_connected(NULL, sock, &off, true), 0);
+    assert_false(option_of(sock, SO_KEEPALIVE));
+    pco__system_network.close(NULL, sock, false);
 }
 
 static void connecting_to_the_unspecified_address_reaches_this_machine(void **state)
@@ -445,6 +532,9 @@ int main(void)
         TEST(no_socket_is_inherited_by_child_processes),
         TEST(both_ends_know_their_names_and_can_be_shut_down),
         TEST(an_accepted_socket_is_non_blocking_and_sends_small_packets_at_once),
+        TEST(keep_alives_times_can_be_set_alone_and_together),
+        TEST(what_this_windows_lacks_is_refused_by_its_name),
+        TEST(off_ends_keep_alive_of_a_socket_that_has_it),
         TEST(connecting_to_the_unspecified_address_reaches_this_machine),
         TEST(a_refused_connect_to_this_machine_does_not_take_seconds),
         TEST(a_watch_hears_of_a_reset_while_nothing_is_unread),
