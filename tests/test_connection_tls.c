@@ -282,6 +282,46 @@ static void assert_refused_with(const pco_connection_options *options, const cha
     assert_non_null(strstr(error.message, words));
 }
 
+static void ends(pco_loop *loop, int port, int error)
+{
+    for (fake_socket *sock = fake_of(loop)->sockets; sock != NULL; sock = sock->next) {
+        if (fake_is_in_flight(sock, PCO__OP_CONNECT) &&
+            pco_address_port(sock->out.given.with.address) == port) {
+            assert_true(fake_decide(sock, PCO__OP_CONNECT, error, SIZE_MAX));
+        }
+    }
+}
+
+/* On the fake backend, since they have to end in the same turn. */
+static void one_that_fails_next_to_the_winner_begins_no_second_handshake(void **state)
+{
+    (void)state;
+    pco_loop *loop = fake_loop_new();
+    pco_address addresses[3];
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(pco_address_parse("127.0.0.1", 1 + i, &addresses[i]), 0);
+    }
+    pco_connection_options options = {.size = sizeof options,
+                                      .protocol_factory = make_record,
+                                      .addresses = addresses,
+                                      .addresses_count = 3,
+                                      .ssl = context,
+                                      .server_hostname = "localhost",
+                                      .progress = note_progress};
+    fake_of(loop)->manual = true;
+    assert_int_equal(pco_loop_create_connection(loop, &options, note_connected, NULL, NULL, NULL),
+                     0);
+    run_turns(loop, 2);
+    fake_advance(loop, 0.3);
+    run_turns(loop, 2);
+    ends(loop, 1, PCO_ECONNREFUSED);
+    ends(loop, 2, 0);
+    run_turns(loop, 3);
+    assert_int_equal(told.handshakes, 1);
+    assert_int_equal(pco_loop_free(loop), 0);
+    assert_int_equal(told.error.code, PCO_ECANCELED);
+}
+
 static void options_of_tls_that_make_no_sense_are_refused(void **state)
 {
     (void)state;
@@ -320,6 +360,7 @@ int main(void)
         TLS_TEST(a_ready_ssl_ctx_is_the_user_s),
         TLS_TEST(a_factory_that_refuses_ends_it),
         TLS_TEST(a_name_that_no_certificate_can_show_is_told_with_the_place),
+        TLS_TEST(one_that_fails_next_to_the_winner_begins_no_second_handshake),
         TLS_TEST(options_of_tls_that_make_no_sense_are_refused),
     };
 

@@ -556,6 +556,7 @@ void pco__opening_won(pco__opening *opening, pco__stream *stream)
     opening->stage = PCO__OPENING_MAKING;
     opening->winner = stream;
     pco__loop_stop_timer(opening->loop, &opening->delay);
+    pco__loop_unschedule(opening->loop, &opening->task); /* another may have failed just before */
     pco__attempts_abort(opening, stream);
     make_connection(opening);
 }
