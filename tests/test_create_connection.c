@@ -19,6 +19,7 @@ static struct {
     bool calling; /* inside a call of ours */
     bool inside;  /* the completion came inside of one */
     pco_transport *transport;
+    pco_protocol *expected; /* with which it is told */
     pco_error error;
     pco_lookup *lookup;
     char host[64];
@@ -51,7 +52,7 @@ static void connected(pco_transport *transport, pco_protocol *made, const pco_er
     }
     note("done:", error != NULL ? pco_error_name(error->code) : "OK");
     if ((transport != NULL) != (error == NULL) || (made != NULL) != (error == NULL) ||
-        (made != NULL && made != &protocol.protocol) || context != &seen) {
+        (made != NULL && made != seen.expected) || context != &seen) {
         note("WRONG", "");
     }
 }
@@ -160,6 +161,7 @@ static int set_up(void **state)
 {
     (void)state;
     memset(&seen, 0, sizeof seen);
+    seen.expected = &protocol.protocol;
     memory_watch();
     loop = fake_loop_new();
     if (loop == NULL || pco_loop_set_resolver(loop, keep_question, NULL) != 0) {
@@ -355,6 +357,30 @@ static void connection_made_may_end_the_connection(void **state)
     assert_string_equal(seen.log, "resolving >1.1.1.1 made done:OK");
     assert_string_equal(protocol.log, "made lost");
     assert_int_equal(count_open(), 0);
+}
+
+static recorder successor;
+
+static void hand_over(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    assert_int_equal(pco_transport_set_protocol(transport, &successor.protocol), 0);
+}
+
+/* The one that was made may be gone. */
+static void the_protocol_that_is_told_is_the_transport_s(void **state)
+{
+    (void)state;
+    recorder_init(&successor, false);
+    protocol.at[MADE] = hand_over;
+    seen.expected = &successor.protocol;
+    begin_with("1.1.1.1");
+    ends("1.1.1.1", 0);
+    assert_done(0);
+    pco_transport_abort(seen.transport);
+    run_turns(loop, 2);
+    assert_int_equal(successor.counts[LOST], 1);
+    recorder_free(&successor);
 }
 
 static void a_factory_that_refuses_is_an_error(void **state)
@@ -829,6 +855,7 @@ static void progress_may_cancel(void **state)
     for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++) {
         pco_request_release(seen.request);
         memset(&seen, 0, sizeof seen);
+        seen.expected = &protocol.protocol;
         seen.cancel_at = stages[i];
         assert_int_equal(begin(NULL), 0);
         run_turns(loop, 1);
@@ -917,6 +944,7 @@ static void the_loop_may_be_freed_at_each_step(void **state)
     for (unsigned step = 0; step < 5; step++) {
         if (loop == NULL) {
             memset(&seen, 0, sizeof seen);
+            seen.expected = &protocol.protocol;
             loop = fake_loop_new();
             assert_non_null(loop);
             fake_of(loop)->manual = true;
@@ -974,6 +1002,7 @@ static void every_allocation_may_fail(void **state)
         assert_true(nth < 100);
         pco_request_release(seen.request);
         memset(&seen, 0, sizeof seen);
+        seen.expected = &protocol.protocol;
         memory_fail(nth, false);
         int code = begin(NULL);
         for (unsigned turn = 0; code == 0 && turn < 5; turn++) {
@@ -1204,6 +1233,7 @@ static void live_once(uint64_t seed)
     static const char *const hosts[] = {"1.1.1.1", "2.2.2.2", "::3"};
     static const int errors[] = {0, PCO_ECONNREFUSED, PCO_ETIMEDOUT, PCO_ECANCELED};
     memset(&seen, 0, sizeof seen);
+    seen.expected = &protocol.protocol;
     fake_of(loop)->hold_cancels = chance(&dice, 2) != 0;
     fake_of(loop)->cancels_first = chance(&dice, 2) != 0;
     seen.refuses = chance(&dice, 8) == 0;
@@ -1267,6 +1297,7 @@ int main(void)
         TEST(addresses_need_no_look_up_and_are_copied),
         TEST(a_protocol_may_be_given_instead_of_a_factory),
         TEST(connection_made_may_end_the_connection),
+        TEST(the_protocol_that_is_told_is_the_transport_s),
         TEST(a_factory_that_refuses_is_an_error),
         TEST(families_alternate),
         TEST(so_many_of_the_first_family_come_first),

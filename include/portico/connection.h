@@ -22,11 +22,12 @@ extern "C" {
 
 /*
  * What create_connection calls when it is done, exactly once, on the loop's thread, never inside
- * the call that began or canceled it: directly after connection_made with the transport and its
- * protocol (connection_made may have closed it: connection_lost is then still to come); or, if
- * there is no connection, with NULL, NULL and the error, which is lent. Sockets of failed attempts
- * are closed by then, or soon: where the system still holds one (completion ports), as soon as that
- * lets go; after a failed TLS handshake, when the peer has had up to 2 s to read the alert.
+ * the call that began or canceled it: directly after connection_made with the transport and the
+ * protocol that it has now (connection_made may have closed it: connection_lost is then still to
+ * come); or, if there is no connection, with NULL, NULL and the error, which is lent. Sockets of
+ * failed attempts are closed by then, or soon: where the system still holds one (completion ports),
+ * as soon as that lets go; after a failed TLS handshake, when the peer has had up to 2 s to read
+ * the alert.
  */
 typedef void (*pco_connected)(pco_transport *transport, pco_protocol *protocol,
                               const pco_error *error, void *context);

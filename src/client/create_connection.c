@@ -442,7 +442,9 @@ static void complete(pco_request *request)
     const pco_error *error = opening->code != 0 ? &opening->error : NULL;
     opening->request->opening = NULL;
     opening->request = NULL;
-    opening->connected(opening->transport, opening->protocol, error, opening->context);
+    pco_transport *transport = opening->transport;
+    pco_protocol *protocol = transport != NULL ? pco_transport_get_protocol(transport) : NULL;
+    opening->connected(transport, protocol, error, opening->context);
     leave(opening);
 }
 
@@ -474,20 +476,20 @@ static pco_protocol *make_protocol(pco__connection_owner *owner)
     }
     opening->stage = PCO__OPENING_DECIDED;
     settle_down(opening);
-    opening->protocol = opening->options.protocol;
-    if (opening->protocol == NULL) {
-        opening->protocol = opening->options.protocol_factory(opening->options.context);
+    pco_protocol *protocol = opening->options.protocol;
+    if (protocol == NULL) {
+        protocol = opening->options.protocol_factory(opening->options.context);
     }
-    if (opening->protocol == NULL || !pco__protocol_is_valid(opening->protocol)) {
-        const char *sentence = opening->protocol == NULL
+    if (protocol == NULL || !pco__protocol_is_valid(protocol)) {
+        const char *sentence = protocol == NULL
                                    ? "protocol_factory returned no protocol"
                                    : "protocol_factory returned a protocol without a table of "
                                      "methods, or whose size is not sizeof(pco_protocol_methods)";
-        opening->protocol = NULL;
         opening->stage = PCO__OPENING_MAKING;
         fail_with(opening, PCO_EINVAL, sentence);
+        return NULL;
     }
-    return opening->protocol;
+    return protocol;
 }
 
 /* connection_made has returned: the stream is the opening's no longer. */

@@ -69,7 +69,6 @@ struct pco__opening {
     size_t streams;   /* its own that have not ended: until then the memory stays */
     pco__stream *winner;
     pco_transport *transport;
-    pco_protocol *protocol;
 
     pco__task task;
     pco__timer delay;
