@@ -190,7 +190,7 @@ static bool can_end(const fake_socket *sock, const fake_flight *flight)
     case PCO__OP_ACCEPT:
         return sock->clients != NULL;
     case PCO__OP_CONNECT:
-        return true;
+        return !sock->silent;
     case PCO__OP_RECV:
         return sock->input_length != 0 || sock->input_eof || sock->input_error != 0;
     case PCO__OP_WATCH:
@@ -503,6 +503,7 @@ static void poll_fake(pco__backend *backend, uint64_t timeout, bool *stop)
     bool worked = take_wake(fake, stop);
 
     fake->polls++;
+    fake->turns += backend->loop->now == 0;
     fake->timeout = timeout;
     fake->base.reported = 0;
     if (fake->cancels_first) {
@@ -604,6 +605,9 @@ static void fini(pco__backend *backend)
         if (sock->io != NULL) {
             die("fini: a socket is still attached");
         }
+        if (sock->opened && !sock->closed) {
+            die("fini: a socket that the library has opened is not closed");
+        }
         free_socket(sock);
     }
     pco__mutex_free(fake->mutex);
@@ -681,6 +685,8 @@ static void check_submit(const fake_socket *sock, const pco__op *op)
     }
 }
 
+void (*fake_connecting)(fake_socket *sock, const pco__op *op);
+
 static void submit(pco__backend *backend, pco__op *op)
 {
     fake_backend *fake = of(backend);
@@ -707,6 +713,9 @@ static void submit(pco__backend *backend, pco__op *op)
     if (op->kind == PCO__OP_SEND) {
         flight->length = chain_length(op->with.chain);
         flight->bytes = copy_chain(op->with.chain, flight->length);
+    }
+    if (op->kind == PCO__OP_CONNECT && fake_connecting != NULL) {
+        fake_connecting(sock, op);
     }
 }
 
@@ -866,7 +875,9 @@ static int open_socket(pco__backend *backend, int family, int proto, pco_socket 
     if (failure != 0) {
         return pco__error_describe(error, failure, FAKE_SYSTEM_CODE(failure), "open a socket");
     }
-    *sock = new_socket(fake)->number;
+    fake_socket *made = new_socket(fake);
+    made->opened = true;
+    *sock = made->number;
     return 0;
 }
 

@@ -91,6 +91,9 @@ struct fake_socket {
     int input_system_code;
     size_t input_cut; /* the most that one RECV brings; 0: no limit */
 
+    bool silent; /* whom it connects to does not answer: a CONNECT stays */
+    void *user;  /* yours */
+
     /* What the system would take. Yours to change at any time. */
     size_t room;     /* SIZE_MAX, as it is at first: no limit */
     size_t send_cut; /* the most that one call takes; 0: no limit */
@@ -104,7 +107,8 @@ struct fake_socket {
     unsigned sends; /* how many calls and operations sent something */
     bool shut_down;
     bool closed;
-    bool reset; /* it was closed so */
+    bool reset;  /* it was closed so */
+    bool opened; /* the library has, and so has to close it */
 
     fake_client *clients; /* of a listener, waiting to be accepted */
 };
@@ -116,6 +120,7 @@ typedef struct fake_backend {
     int next_port; /* for who binds to any */
     unsigned long order;
     unsigned long polls; /* how often poll() was called */
+    unsigned long turns; /* and how often to begin a turn, not to catch up within one */
     uint64_t timeout;    /* of the last poll() */
 
     pco__mutex *mutex; /* guards the next three */
@@ -151,6 +156,9 @@ extern int (*fake_resolve_service)(const char *service, int *port, pco_error *er
 
 /* Yours to set: the option of sockets that the system lacks. NULL: it has them all. */
 extern const char *fake_lacks;
+
+/* Also so: what is called when a CONNECT is submitted. It may say in *sock what becomes of it. */
+extern void (*fake_connecting)(fake_socket *sock, const pco__op *op);
 
 /* A loop on the fake, with default options; NULL if there was no memory. */
 pco_loop *fake_loop_new(void);

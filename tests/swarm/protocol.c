@@ -11,8 +11,13 @@
 
 /* ---- Bytes ---- */
 
+/* What one end of a pair sends is what the other receives. */
 unsigned char byte_of(const conn *of, bool out, uint64_t position)
 {
+    if (of->linked != NULL && of->linked->id < of->id) {
+        of = of->linked;
+        out = !out;
+    }
     uint64_t mixed = (position + of->id * 7919u + (out ? 104729u : 0)) * 2654435761u;
     return (unsigned char)(mixed >> 19);
 }
@@ -39,6 +44,21 @@ void check_bytes(world *at, const conn *of, bool out, uint64_t position, const u
 }
 
 /* ---- Connections ---- */
+
+conn *conn_new(world *at, fake_socket *socket, bool is_tls)
+{
+    conn *made = calloc(1, sizeof *made);
+    made->id = at->conns_count;
+    made->socket = socket;
+    made->is_tls = is_tls;
+    at->conns[at->conns_count++] = made;
+    return made;
+}
+
+bool has_own_peer(const conn *of)
+{
+    return of->socket != NULL && !of->socket->closed && of->linked == NULL;
+}
 
 bool is_attached(const conn *of)
 {
@@ -91,7 +111,7 @@ void mark_closed(conn *of, bool cut)
 
 void cause(conn *of, int error)
 {
-    of->causes |= (uint64_t)1 << -error;
+    of->causes |= cause_bit(error);
 }
 
 void look_at_sent(world *at, conn *of)
@@ -144,6 +164,12 @@ static conn *enter_input(pco_protocol *self, const pco_transport *transport, con
     return of;
 }
 
+/* Of TLS between two of ours, the plaintext; what the one failed to write may have left in part. */
+uint64_t fed_to(const conn *of)
+{
+    return of->linked != NULL && of->is_tls ? of->linked->written + of->linked->excess : of->fed;
+}
+
 static void take_input(world *at, conn *of, const void *data, size_t length)
 {
     if (length == 0) {
@@ -151,7 +177,7 @@ static void take_input(world *at, conn *of, const void *data, size_t length)
     }
     check_bytes(at, of, false, of->received, data, length);
     of->received += length;
-    if (of->received > of->fed) {
+    if (of->received > fed_to(of)) {
         broken(at, "more was received than was sent");
     }
 }
@@ -163,8 +189,12 @@ static void connection_made(pco_protocol *self, pco_transport *transport)
     proto *called = (proto *)self;
     world *at = called->at;
     conn *of = find_conn(at, pco_transport_get_socket(transport));
+    if (of == NULL && called->opening != NULL) {
+        of = opening_made(at, called, pco_transport_get_socket(transport));
+    }
+    opening *owed = called->opening;
     enter_callback(at, of, "connection_made", of != NULL ? of->id : 0);
-    if (called != at->promised) {
+    if (called != at->promised && (owed == NULL || owed->given != called)) {
         broken(at, "connection_made of a protocol that the factory did not just make");
     }
     if (of == NULL || of->state != COMING || of->failed_handshake || at->freeing) {
@@ -179,8 +209,13 @@ static void connection_made(pco_protocol *self, pco_transport *transport)
     if (pco_transport_get_protocol(transport) != self) {
         broken(at, "the transport has another protocol than connection_made");
     }
+    if (owed != NULL) {
+        owed->decided = true;
+        owed->given = NULL;
+    }
     act_in_callback(at);
     leave_callback(at, NULL);
+    at->owed = owed;
 }
 
 static void data_received(pco_protocol *self, pco_transport *transport, const void *data,
@@ -235,12 +270,15 @@ static bool eof_received(pco_protocol *self, pco_transport *transport)
 {
     world *at = ((proto *)self)->at;
     conn *of = enter_input(self, transport, "eof_received", 0);
-    if (of->is_tls ? !of->notified : !of->fed_eof) {
+    bool by_other = of->linked != NULL && of->is_tls;
+    bool ended = by_other ? of->linked->closed || of->linked->doomed
+                          : (of->is_tls ? of->notified : of->fed_eof);
+    if (!ended) {
         broken(at, "eof_received, and the peer has not ended");
     }
-    if (of->received != of->fed) {
+    if (of->received > fed_to(of) || of->received < (by_other ? of->linked->written : of->fed)) {
         broken(at, "eof_received before all input: connection %u has %" PRIu64 " of %" PRIu64,
-               of->id, of->received, of->fed);
+               of->id, of->received, fed_to(of));
     }
     of->eof = true;
     bool keep_open = pick(at, 2) == 1;
@@ -253,7 +291,7 @@ static bool eof_received(pco_protocol *self, pco_transport *transport)
 }
 
 /* Whether somebody has caused the error that connection_lost tells. */
-static bool is_justified(const world *at, const conn *of, int error)
+bool is_justified(const world *at, const conn *of, int error)
 {
     bool by_memory = error == PCO_ENOMEM || (error == PCO_ETLS && of->is_tls);
     return (of->causes >> -error & 1) != 0 || (by_memory && memory_was_short(at)) ||
@@ -300,6 +338,7 @@ static void connection_lost(pco_protocol *self, pco_transport *transport, const 
         check_complete(at, of);
     }
     of->state = LOST_CONN;
+    of->lost = code;
     of->proto = NULL;
     free(called);
     act_in_callback(at);
@@ -436,6 +475,7 @@ proto *proto_new(world *at)
     made->base.methods = kinds[pick(at, sizeof kinds / sizeof kinds[0])];
     made->at = at;
     made->of = NULL;
+    made->opening = NULL;
     return made;
 }
 

@@ -108,8 +108,8 @@ void check_between_turns(world *at)
     if (at->depth != 0 || at->calls != 0) {
         broken(at, "a callback never returned");
     }
-    if (at->promised != NULL) {
-        broken(at, "the factory was called, and connection_made was not");
+    if (at->promised != NULL || at->owed != NULL) {
+        broken(at, "the factory or connection_made was called, and not what follows it");
     }
     for (unsigned i = 0; i < at->conns_count; i++) {
         check_conn(at, at->conns[i]);
@@ -119,6 +119,8 @@ void check_between_turns(world *at)
             check_server(at, at->servers[i]);
         }
     }
+    meet_peers(at);
+    check_openings(at);
     check_calls(at);
     check_signals(at);
 }
@@ -133,6 +135,8 @@ static void end_troubles(world *at)
     fake->hold_cancels = false;
     memory_recover(at);
     end_lookups(at);
+    end_silence(at);
+    answer_all(at);
     for (fake_socket *each = fake->sockets; each != NULL; each = each->next) {
         each->room = SIZE_MAX;
         each->send_cut = 0;
@@ -152,10 +156,11 @@ static void end_troubles(world *at)
 static bool has_moved(world *at)
 {
     bool moved = false;
+    meet_peers(at);
     for (unsigned i = 0; i < at->conns_count; i++) {
         conn *of = at->conns[i];
         size_t seen = of->seen;
-        if (of->tls != NULL && tls_pump(at, of, SIZE_MAX)) {
+        if (peer_works(at, of, SIZE_MAX)) {
             moved = true;
         }
         look_at_sent(at, of);
@@ -209,7 +214,7 @@ static void check_handshake_at_rest(world *at, const conn *of)
 
 static void check_conn_at_rest(world *at, const conn *of)
 {
-    bool waits_for_peer = of->is_tls || of->server->lingers;
+    bool waits_for_peer = of->is_tls || (of->server != NULL && of->server->lingers);
     if (of->state == COMING) {
         check_handshake_at_rest(at, of);
     }
@@ -222,6 +227,7 @@ static void check_conn_at_rest(world *at, const conn *of)
     if (of->closed && !waits_for_peer) {
         broken(at, "connection_lost has not come for connection %u, which was closed", of->id);
     }
+    check_pair_at_rest(at, of);
     if (!is_well(of)) {
         return;
     }
@@ -276,4 +282,5 @@ void come_to_rest(world *at)
     for (unsigned i = 0; i < at->servers_count; i++) {
         check_server_at_rest(at, at->servers[i]);
     }
+    check_openings_at_rest(at);
 }

@@ -14,6 +14,8 @@
  *     swarm.h, world.c   the program's state, chance, steps, the end
  *     protocol.c         the callbacks of connections, and their grammar
  *     rules.c            what holds between turns, and at rest
+ *     openings.c         connections that are being opened: callbacks, and what they must tell
+ *     pairs.c            connections whose both ends are the library's
  *     posix/threads.c    other threads, in an order that a seed repeats
  *     verbs_*.c          the verbs: a new feature adds a file, and its table to verbs.c
  */
@@ -26,11 +28,17 @@
 
 #include <inttypes.h>
 
-#define CONNS_MOST 48
+#define CONNS_MOST 64
 #define SERVERS_MOST 6
 #define SERVER_SOCKETS 2
 /* Peers come from this port and those that follow. */
 #define FIRST_PORT 10000
+
+#define OPENINGS_MOST 16
+#define TARGETS_MOST 50
+#define QUESTIONS_MOST 64
+/* No more attempts are under way at once. */
+#define ATTEMPTS_MOST 8
 
 #define ADDRESSES                                                                                  \
     {                                                                                              \
@@ -44,6 +52,7 @@
 typedef struct world world;
 typedef struct conn conn;
 typedef struct served served;
+typedef struct opening opening;
 
 /*
  * ---- What a program was ----
@@ -71,14 +80,19 @@ static inline unsigned record_start(const record *of, unsigned step)
 typedef struct proto {
     pco_protocol base;
     world *at;
-    conn *of; /* NULL: not made yet */
+    conn *of;         /* NULL: not made yet */
+    opening *opening; /* for which it was made; NULL: for a server */
 } proto;
 
 typedef enum conn_state { COMING, MADE_CONN, LOST_CONN } conn_state;
 
 struct conn {
     unsigned id;
-    served *server;
+    int port;                 /* of the peer's */
+    served *server;           /* that has it; NULL: */
+    opening *opening;         /* of this */
+    conn *linked;             /* the other end, where that is the library's, too */
+    size_t relayed;           /* how much of socket->sent it was given */
     fake_socket *socket;      /* until the loop is freed */
     pco_transport *transport; /* from connection_made to connection_lost, or while retained */
     unsigned retained;
@@ -111,6 +125,7 @@ struct conn {
     bool doomed;     /* its server shuts down, and it was to hear of it */
     bool told;       /* it has */
     bool cut;        /* by us, at once: what was written may be lost */
+    int lost;        /* what connection_lost was told */
     uint64_t causes; /* a bit for each error that somebody has caused: cause() */
     void *tls;       /* the peer's OpenSSL; NULL: plain, or given up */
     bool is_tls;
@@ -148,6 +163,65 @@ typedef struct creation {
     bool told;
 } creation;
 
+/* What becomes of an attempt to connect. LATE: not before a verb says so. */
+typedef enum fate { ANSWERS, REFUSES, ANSWERS_LATE, REFUSES_LATE, MEETS_ITSELF, FATES } fate;
+
+/* Where an opening may connect to. */
+typedef struct target {
+    pco_address address;
+    fate fate;
+    int error;      /* with which it refuses */
+    served *server; /* which it is; NULL: none of ours */
+    unsigned begun; /* how often the opening has told that it connects there */
+    bool under_way; /* and that has not failed */
+    bool failed;
+} target;
+
+typedef enum shape { BY_ADDRESSES, BY_NAME, BY_LITERAL, BY_NOTHING, OF_SOCKET, ACCEPTED } shape;
+
+/* A connection that is being opened. */
+struct opening {
+    opening *next;
+    world *at;
+    unsigned id;
+    shape shape;
+    bool is_tls;
+    bool must_fail; /* its TLS */
+    bool tells;     /* its progress */
+    bool told;      /* the completion */
+    bool canceled;
+    bool late;    /* when it was canceled it had been decided */
+    bool refused; /* the factory has */
+    bool patient; /* no happy eyeballs */
+    bool expires; /* it has a connect_timeout */
+    bool has_local;
+    target targets[TARGETS_MOST];
+    size_t count;
+    size_t order[TARGETS_MOST]; /* in which they are tried */
+    size_t expected;            /* so many of them are */
+    size_t next_tried;
+    int stage; /* of its progress, the last; 0: none yet */
+    int last_failure;
+    double began; /* the last attempt */
+    bool may_go_on;
+    double delay;
+    uint64_t causes;
+    proto *given;                  /* the protocol, instead of a factory */
+    bool decided;                  /* the protocol has been asked for */
+    pco_request *request;          /* NULL: none, or released */
+    struct pco__opening *internal; /* the library's, until it is complete; NULL: unknown */
+    conn *conn;
+};
+
+/* A name that a loop's resolver was asked for. */
+typedef struct question {
+    pco_lookup *lookup; /* NULL: answered */
+    opening *of;
+    world *at;
+    bool hears; /* that it is canceled */
+    bool canceled;
+} question;
+
 /* A callback that the loop was asked for. */
 typedef struct call {
     struct call *next;
@@ -158,7 +232,7 @@ typedef struct call {
     bool ran;
     bool stops; /* it calls pco_loop_stop and nothing else */
     double when;
-    unsigned long made; /* in which poll() */
+    unsigned long made; /* in which turn */
     pco_handle *handle; /* NULL: none, or released */
     bool wants_dropped; /* pco_handle_set_dropped */
     bool dropped;       /* and that was called */
@@ -186,7 +260,7 @@ typedef struct handled {
     handler handlers[2];
     const handler *by;   /* NULL: nobody */
     unsigned untold;     /* how often it came and was not told */
-    unsigned long since; /* in which poll() it last came or was told */
+    unsigned long since; /* in which turn it last came or was told */
 } handled;
 
 typedef struct verb verb;
@@ -214,6 +288,7 @@ struct world {
     conn *current;   /* whose callback runs */
     conn *writing;   /* whose pause_writing may be called inside the running call */
     proto *promised; /* by the factory, and not yet made */
+    opening *owed;   /* connection_made has been called, and not yet the completion */
 
     conn *conns[CONNS_MOST];
     unsigned conns_count;
@@ -222,6 +297,13 @@ struct world {
     creation *creations;
     unsigned creations_count;
     unsigned lookups; /* creations that are not complete */
+    opening *openings;
+    unsigned openings_count;
+    question questions[QUESTIONS_MOST];
+    unsigned questions_count;
+    bool has_resolver;
+    bool open_failed;
+    bool bind_failed;
     call *scheduled;
     unsigned scheduled_count;
     handled signals[SIGNALS];
@@ -232,7 +314,8 @@ struct world {
     bool attach_failed;
     pco_ssl_context *context; /* NULL: not made yet */
     pco_ssl_context *other;   /* for names of SNI; NULL: not made yet */
-    bool names_failed;        /* they could not all be added */
+    pco_ssl_context *clients[4];
+    bool names_failed; /* they could not all be added */
 };
 
 /* Runs one program, from a seed, or from `given` if that is not NULL. It returns if all is well. */
@@ -276,6 +359,10 @@ void memory_recover(world *at);
 
 /* An error that the connection may end with from now on. */
 void cause(conn *of, int error);
+static inline uint64_t cause_bit(int error)
+{
+    return (uint64_t)1 << -error;
+}
 
 /* Everything that must hold while no callback runs. */
 void check_between_turns(world *at);
@@ -322,6 +409,19 @@ bool has_conn(const world *at, conn_state state);
 bool is_attached(const conn *of);
 conn *find_conn(const world *at, pco_socket sock);
 
+/* Whether there may be one more; and a new one. */
+bool may_have_conn(const world *at);
+conn *conn_new(world *at, fake_socket *socket, bool is_tls);
+
+/* Whether its peer may still act, and is no connection of ours. */
+bool has_own_peer(const conn *of);
+
+/* So much was sent to it: what it may receive. */
+uint64_t fed_to(const conn *of);
+
+/* Whether it is not what was said of its peer that ends it. */
+bool is_justified(const world *at, const conn *of, int error);
+
 /* We have closed it, or cut it off. */
 void mark_closed(conn *of, bool cut);
 
@@ -331,6 +431,57 @@ bool has_server(const world *at);
 
 /* pco_server_shutdown is about to be called. */
 void mark_all_shut_down(world *at, served *of, bool has_deadline);
+
+/* ---- Openings (openings.c) ---- */
+
+bool has_opening(const world *at, bool (*fits)(const opening *of));
+opening *pick_opening(world *at, bool (*fits)(const opening *of));
+
+/* Puts the targets in the order in which they must be tried. */
+void expect_order(opening *of, int interleave, int family);
+
+/* How many attempts of it are under way. */
+unsigned attempts_of(const world *at, const opening *of);
+
+/* The callbacks of its options, and its completion. */
+pco_protocol *opening_factory(void *context);
+void opening_progress(int stage, const pco_address *address, const pco_error *error, void *context);
+int opening_prepare(pco_socket sock, int family, void *context);
+void opening_done(pco_transport *transport, pco_protocol *protocol, const pco_error *error,
+                  void *context);
+
+/* The connection that a socket has become for it. */
+conn *opening_conn(world *at, opening *of, fake_socket *socket);
+conn *opening_made(world *at, const proto *made, pco_socket sock);
+
+void openings_begin(void); /* once per process */
+void meet_peers(world *at);
+void check_openings(world *at);
+void check_openings_at_rest(world *at);
+void check_openings_over(world *at);
+void free_openings(world *at);
+
+/* ---- Verbs of clients ---- */
+
+void clients_begin(void); /* once per process */
+
+/* All that are connecting are answered from now on, and all names (verbs_resolver.c). */
+void end_silence(world *at);
+void answer_all(world *at);
+
+/* ---- Pairs (pairs.c) ---- */
+
+/* Whether such a server takes clients. */
+bool is_open_to_clients(const served *of);
+conn *connect_to(world *at, served *of);
+void pair_up(world *at, conn *client, served *server);
+
+/* Moves at most so many bytes to the other end. Returns whether anything moved. */
+bool relay(world *at, conn *of, size_t most);
+void check_pair_at_rest(world *at, const conn *of);
+
+/* The peer does what it can: TLS, or the other end. */
+bool peer_works(world *at, conn *of, size_t most);
 
 /* ---- Creations (verbs_create.c) ---- */
 
@@ -377,6 +528,9 @@ void tls_end(void);
 void tls_world_begin(world *at);
 void tls_world_end(world *at);
 pco_ssl_context *tls_context_of(world *at); /* NULL: no memory */
+
+/* A client's context; one that verifies trusts the server's own certificate, of the name "own". */
+pco_ssl_context *tls_client_context_of(world *at, bool verifies, bool old);
 void tls_peer_new(world *at, conn *of);
 void tls_peer_drop(conn *of);
 
@@ -408,6 +562,9 @@ extern const verb verbs_loop[];
 extern const verb verbs_create[];
 extern const verb verbs_server[];
 extern const verb verbs_connection[];
+extern const verb verbs_client[];
+extern const verb verbs_resolver[];
+extern const verb verbs_pair[];
 extern const verb verbs_peer[];
 extern const verb verbs_trouble[];
 extern const verb verbs_signal[];

@@ -32,7 +32,8 @@ static const char *const common_names[CERTIFICATES] = {"own", "other"};
 #define NAME_OF_PATTERN "a.other.example"
 #define WRONG_NAME "a.b.other.example"
 
-typedef struct tls_client {
+typedef struct tls_peer {
+    bool serves;
     SSL *ssl;
     BIO *in;  /* to it */
     BIO *out; /* from it */
@@ -43,9 +44,14 @@ typedef struct tls_client {
     bool asks_for_other;
     bool knows; /* which it must be shown: nothing changed since it came */
     bool other; /* that */
-} tls_client;
+} tls_peer;
 
-static SSL_CTX *client_contexts[2]; /* of TLS 1.3, and of 1.2 at most */
+/* Of the peers, each of TLS 1.3, and of 1.2 at most. */
+static SSL_CTX *client_contexts[2];
+static SSL_CTX *server_contexts[2];
+
+/* Of the library's clients: the same two, and two that verify. */
+static SSL_CTX *own_clients[4];
 
 /* As PEM. */
 typedef struct identity {
@@ -119,6 +125,33 @@ static void make_identity(identity *of, const char *common_name)
     EVP_PKEY_free(key);
 }
 
+static SSL_CTX *new_ssl_ctx(const SSL_METHOD *method, bool old)
+{
+    SSL_CTX *made = SSL_CTX_new(method);
+    need(made != NULL && SSL_CTX_set_max_proto_version(made, old ? TLS1_2_VERSION : 0) == 1);
+    return made;
+}
+
+/* Shows a certificate, and trusts it. */
+static void use_identity(SSL_CTX *to, const identity *own, bool shows)
+{
+    BIO *certificate_text = BIO_new_mem_buf(own->certificate, (int)own->certificate_length);
+    BIO *key_text = BIO_new_mem_buf(own->key, (int)own->key_length);
+    X509 *certificate = PEM_read_bio_X509(certificate_text, NULL, NULL, NULL);
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(key_text, NULL, NULL, NULL);
+    need(certificate != NULL && key != NULL);
+    if (shows) {
+        need(SSL_CTX_use_certificate(to, certificate) == 1 && SSL_CTX_use_PrivateKey(to, key) == 1);
+    } else {
+        need(X509_STORE_add_cert(SSL_CTX_get_cert_store(to), certificate) == 1);
+        SSL_CTX_set_verify(to, SSL_VERIFY_PEER, NULL);
+    }
+    EVP_PKEY_free(key);
+    X509_free(certificate);
+    BIO_free(key_text);
+    BIO_free(certificate_text);
+}
+
 void tls_begin(void)
 {
     need(RAND_set_rand_method(&random_method) == 1);
@@ -127,9 +160,13 @@ void tls_begin(void)
         make_identity(&identities[i], common_names[i]);
     }
     for (int i = 0; i < 2; i++) {
-        client_contexts[i] = SSL_CTX_new(TLS_client_method());
-        need(client_contexts[i] != NULL);
-        SSL_CTX_set_max_proto_version(client_contexts[i], i == 0 ? 0 : TLS1_2_VERSION);
+        client_contexts[i] = new_ssl_ctx(TLS_client_method(), i == 1);
+        server_contexts[i] = new_ssl_ctx(TLS_server_method(), i == 1);
+        SSL_CTX_set_session_cache_mode(server_contexts[i], SSL_SESS_CACHE_OFF);
+        use_identity(server_contexts[i], &identities[OWN], true);
+        own_clients[i] = new_ssl_ctx(TLS_client_method(), i == 1);
+        own_clients[2 + i] = new_ssl_ctx(TLS_client_method(), i == 1);
+        use_identity(own_clients[2 + i], &identities[OWN], false);
     }
 }
 
@@ -137,6 +174,9 @@ void tls_end(void)
 {
     for (int i = 0; i < 2; i++) {
         SSL_CTX_free(client_contexts[i]);
+        SSL_CTX_free(server_contexts[i]);
+        SSL_CTX_free(own_clients[i]);
+        SSL_CTX_free(own_clients[2 + i]);
     }
     for (int i = 0; i < CERTIFICATES; i++) {
         free(identities[i].certificate);
@@ -156,6 +196,9 @@ void tls_world_end(world *at)
 {
     pco_ssl_context_release(at->context);
     pco_ssl_context_release(at->other);
+    for (int i = 0; i < 4; i++) {
+        pco_ssl_context_release(at->clients[i]);
+    }
 }
 
 static pco_ssl_context_options options_of(const identity *own)
@@ -186,9 +229,21 @@ pco_ssl_context *tls_context_of(world *at)
     return at->context;
 }
 
+pco_ssl_context *tls_client_context_of(world *at, bool verifies, bool old)
+{
+    int which = 2 * verifies + old;
+    if (at->clients[which] == NULL) {
+        int code = pco_ssl_context_from_ssl_ctx(own_clients[which], &at->clients[which], NULL);
+        if (code != 0 && !memory_was_short(at)) {
+            broken(at, "ssl_context_from_ssl_ctx returned %s", pco_error_name(code));
+        }
+    }
+    return at->clients[which];
+}
+
 /* ---- A peer ---- */
 
-static void choose_name(world *at, tls_client *peer)
+static void choose_name(world *at, tls_peer *peer)
 {
     static const char *const names[] = {NULL, NULL, NAME, NAME_OF_PATTERN, WRONG_NAME};
     const char *name = names[pick(at, sizeof names / sizeof names[0])];
@@ -198,23 +253,30 @@ static void choose_name(world *at, tls_client *peer)
     need(name == NULL || SSL_set_tlsext_host_name(peer->ssl, name) == 1);
 }
 
+/* Who opens a connection has a server as its peer; a server, and who has accepted, a client. */
 void tls_peer_new(world *at, conn *of)
 {
-    tls_client *made = calloc(1, sizeof *made);
-    made->ssl = SSL_new(client_contexts[pick(at, 3) == 1 ? 1 : 0]);
+    tls_peer *made = calloc(1, sizeof *made);
+    made->serves = of->opening != NULL && of->opening->shape != ACCEPTED;
+    made->ssl =
+        SSL_new((made->serves ? server_contexts : client_contexts)[pick(at, 3) == 1 ? 1 : 0]);
     made->in = BIO_new(BIO_s_mem());
     made->out = BIO_new(BIO_s_mem());
     need(made->ssl != NULL && made->in != NULL && made->out != NULL);
-    choose_name(at, made);
     BIO_set_mem_eof_return(made->in, -1);
     SSL_set_bio(made->ssl, made->in, made->out);
-    SSL_set_connect_state(made->ssl);
+    if (made->serves) {
+        SSL_set_accept_state(made->ssl);
+    } else {
+        choose_name(at, made);
+        SSL_set_connect_state(made->ssl);
+    }
     of->tls = made;
 }
 
 void tls_peer_drop(conn *of)
 {
-    tls_client *gone = of->tls;
+    tls_peer *gone = of->tls;
     if (gone != NULL) {
         SSL_free(gone->ssl);
         free(gone);
@@ -225,7 +287,7 @@ void tls_peer_drop(conn *of)
 /* More input would help, or the peer has heard the end; anything else must have been caused. */
 static void note_outcome(world *at, conn *of, int result)
 {
-    tls_client *peer = of->tls;
+    tls_peer *peer = of->tls;
     int outcome = SSL_get_error(peer->ssl, result);
     if (outcome == SSL_ERROR_ZERO_RETURN) {
         peer->ended = true;
@@ -241,7 +303,7 @@ static void note_outcome(world *at, conn *of, int result)
 static void read_all(world *at, conn *of)
 {
     static unsigned char data[16384];
-    tls_client *peer = of->tls;
+    tls_peer *peer = of->tls;
     int count;
     do {
         ERR_clear_error();
@@ -260,7 +322,7 @@ static void read_all(world *at, conn *of)
 
 static void say_goodbye(conn *of)
 {
-    tls_client *peer = of->tls;
+    tls_peer *peer = of->tls;
     ERR_clear_error();
     if (SSL_shutdown(peer->ssl) >= 0) {
         of->notified = true;
@@ -269,8 +331,11 @@ static void say_goodbye(conn *of)
 
 static void check_certificate(world *at, const conn *of)
 {
-    const tls_client *peer = of->tls;
+    const tls_peer *peer = of->tls;
     const char *wanted = common_names[peer->other ? OTHER : OWN];
+    if (peer->serves) {
+        return;
+    }
     X509 *shown = SSL_get0_peer_certificate(peer->ssl);
     char name[16] = "";
     X509_NAME_get_text_by_NID(X509_get_subject_name(shown), NID_commonName, name, sizeof name);
@@ -281,7 +346,7 @@ static void check_certificate(world *at, const conn *of)
 
 static void work(world *at, conn *of)
 {
-    tls_client *peer = of->tls;
+    tls_peer *peer = of->tls;
     if (peer->failed || peer->ended) {
         return;
     }
@@ -319,7 +384,7 @@ static void drop(BIO *bio, size_t length)
 
 bool tls_pump(world *at, conn *of, size_t most)
 {
-    tls_client *peer = of->tls;
+    tls_peer *peer = of->tls;
     char *data;
     if (peer == NULL || of->socket == NULL) {
         return false;
@@ -342,7 +407,7 @@ bool tls_pump(world *at, conn *of, size_t most)
 
 void tls_send(world *at, conn *of, size_t length)
 {
-    tls_client *peer = of->tls;
+    tls_peer *peer = of->tls;
     if (peer == NULL || !peer->established || peer->failed) {
         return;
     }
@@ -358,7 +423,7 @@ void tls_send(world *at, conn *of, size_t length)
 
 void tls_cut_off(conn *of)
 {
-    const tls_client *peer = of->tls;
+    const tls_peer *peer = of->tls;
     if (peer == NULL || !of->notified || BIO_ctrl_pending(peer->out) != 0) {
         cause(of, PCO_ETRUNCATED);
         cause(of, PCO_ECONNRESET);
@@ -404,7 +469,7 @@ static void pump(world *at)
 static void end_tls(world *at)
 {
     conn *of = pick_client(at);
-    const tls_client *peer = of->tls;
+    const tls_peer *peer = of->tls;
     if (peer->established && !peer->failed && !of->notified) {
         say(at, "TLS peer %u says goodbye", of->id);
         say_goodbye(of);
@@ -414,7 +479,7 @@ static void end_tls(world *at)
 static void update_keys(world *at)
 {
     conn *of = pick_client(at);
-    tls_client *peer = of->tls;
+    tls_peer *peer = of->tls;
     unsigned count = pick_rarely(at, 20) ? UPDATES_OF_FLOOD : 1 + pick(at, 3);
     if (!peer->established || peer->failed || of->notified ||
         SSL_version(peer->ssl) != TLS1_3_VERSION) {
@@ -484,7 +549,7 @@ static void reload(world *at)
 static void forget_what_is_shown(world *at)
 {
     for (unsigned i = 0; i < at->conns_count; i++) {
-        tls_client *peer = at->conns[i]->tls;
+        tls_peer *peer = at->conns[i]->tls;
         if (peer != NULL && peer->asks_for_other) {
             peer->knows = false;
         }

@@ -4,7 +4,7 @@
 
 const verb *const verb_tables[] = {
     verbs_loop,   verbs_create, verbs_server, verbs_connection, verbs_peer, verbs_trouble,
-    verbs_signal, verbs_tls,    NULL,
+    verbs_signal, verbs_tls,    verbs_client, verbs_resolver,   verbs_pair, NULL,
 };
 
 #define VERBS_MOST 200

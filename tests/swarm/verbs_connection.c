@@ -318,7 +318,7 @@ static void ask(world *at)
     pco_ssl_info info = {.size = sizeof info};
     enter_library(at, NULL);
     if (pco_transport_get_peername(of->transport, &peer) != 0 ||
-        pco_address_port(&peer) != (int)(FIRST_PORT + of->id)) {
+        pco_address_port(&peer) != of->port) {
         broken(at, "the peer's name is wrong");
     }
     int code = pco_transport_get_ssl_info(of->transport, &info);

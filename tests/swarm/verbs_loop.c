@@ -25,8 +25,9 @@ static void run_on(world *at)
     unsigned turns = 1 + pick(at, 12);
     say(at, "%u turns, all peers work", turns);
     for (unsigned i = 0; i < turns; i++) {
+        meet_peers(at);
         for (unsigned j = 0; j < at->conns_count; j++) {
-            tls_pump(at, at->conns[j], SIZE_MAX);
+            peer_works(at, at->conns[j], SIZE_MAX);
         }
         turn(at, 0);
     }
@@ -59,7 +60,7 @@ static void run_until(world *at)
 /* Callbacks of equal rank run in the order in which they were made. */
 static void check_order(world *at, const call *now)
 {
-    unsigned long turns = fake_of(at->loop)->polls;
+    unsigned long turns = fake_of(at->loop)->turns;
     for (const call *each = at->scheduled; each != NULL; each = each->next) {
         bool waits = !each->ran && !each->canceled;
         if (!waits || each->timed != now->timed || each->id >= now->id) {
@@ -101,7 +102,7 @@ static call *call_new(world *at, bool timed)
     made->at = at;
     made->id = at->scheduled_count++;
     made->timed = timed;
-    made->made = fake_of(at->loop)->polls;
+    made->made = fake_of(at->loop)->turns;
     return made;
 }
 
@@ -300,7 +301,7 @@ static void release_handle(world *at)
 /* What was made before the last turn began has run in it, unless that turn was the end of a run. */
 void check_calls(world *at)
 {
-    unsigned long turns = fake_of(at->loop)->polls;
+    unsigned long turns = fake_of(at->loop)->turns;
     for (const call *each = at->scheduled; each != NULL; each = each->next) {
         bool due = !each->timed && !each->ran && !each->canceled;
         if (due && turns > each->made + 2) {

@@ -5,17 +5,22 @@
  */
 #include "swarm.h"
 
+static bool has_socket(const conn *of)
+{
+    return of->socket != NULL && !of->socket->closed;
+}
+
 /* A connection whose peer may still act; NULL: none. */
 static conn *pick_peer(world *at)
 {
     unsigned count = 0;
     for (unsigned i = 0; i < at->conns_count; i++) {
-        count += at->conns[i]->socket != NULL && !at->conns[i]->socket->closed;
+        count += has_socket(at->conns[i]);
     }
     unsigned nth = pick(at, count);
     for (unsigned i = 0; i < at->conns_count; i++) {
         conn *each = at->conns[i];
-        if (each->socket != NULL && !each->socket->closed && nth-- == 0) {
+        if (has_socket(each) && nth-- == 0) {
             return each;
         }
     }
@@ -25,7 +30,7 @@ static conn *pick_peer(world *at)
 static bool has_peer(const world *at)
 {
     for (unsigned i = 0; i < at->conns_count; i++) {
-        if (at->conns[i]->socket != NULL && !at->conns[i]->socket->closed) {
+        if (has_socket(at->conns[i])) {
             return true;
         }
     }
@@ -39,7 +44,7 @@ static void send_bytes(world *at)
 {
     conn *of = pick_peer(at);
     size_t length = pick_length(at);
-    if (of->fed_eof || of->notified) {
+    if (of->fed_eof || of->notified || !has_own_peer(of)) {
         return;
     }
     say(at, "peer %u sends %zu bytes", of->id, length);
@@ -59,7 +64,7 @@ static void send_bytes(world *at)
 static void send_eof(world *at)
 {
     conn *of = pick_peer(at);
-    if (of->fed_eof) {
+    if (of->fed_eof || !has_own_peer(of)) {
         return;
     }
     say(at, "peer %u ends its side", of->id);

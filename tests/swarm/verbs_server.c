@@ -52,33 +52,46 @@ static void start_serving(world *at)
 
 /* ---- Clients ---- */
 
+/* Each opening may need two: its own, and the other end. */
+bool may_have_conn(const world *at)
+{
+    unsigned wanted = 1;
+    for (const opening *each = at->openings; each != NULL; each = each->next) {
+        wanted += each->told ? 0 : 2;
+    }
+    return at->conns_count + wanted <= CONNS_MOST;
+}
+
+bool is_open_to_clients(const served *of)
+{
+    return of->server != NULL && of->serving && !of->closed;
+}
+
 static bool may_connect(const world *at)
 {
     for (unsigned i = 0; i < at->servers_count; i++) {
-        const served *of = at->servers[i];
-        if (of->server != NULL && of->serving && !of->closed) {
-            return at->conns_count < CONNS_MOST && !at->freeing;
+        if (is_open_to_clients(at->servers[i])) {
+            return may_have_conn(at) && !at->freeing;
         }
     }
     return false;
 }
 
-static conn *connect_to(world *at, served *of)
+conn *connect_to(world *at, served *of)
 {
     size_t which = pick(at, (uint32_t)of->sockets);
     pco_socket listener = pco_server_get_socket(of->server, which);
-    conn *made = calloc(1, sizeof *made);
     pco_address peer;
-    made->id = at->conns_count;
-    made->server = of;
-    made->is_tls = of->tls;
     of->listeners[which] = fake_socket_of(at->loop, listener);
     if (pco_server_get_sockname(of->server, which, &peer) != 0) {
         broken(at, "a listener has no name");
     }
-    pco__address_set_port(&peer, (int)(FIRST_PORT + made->id));
-    made->socket = fake_socket_of(at->loop, fake_connect(at->loop, listener, &peer));
-    at->conns[at->conns_count++] = made;
+    int port = (int)(FIRST_PORT + at->conns_count);
+    pco__address_set_port(&peer, port);
+    conn *made =
+        conn_new(at, fake_socket_of(at->loop, fake_connect(at->loop, listener, &peer)), of->tls);
+    made->server = of;
+    made->port = port;
     of->connects++;
     return made;
 }
@@ -86,7 +99,7 @@ static conn *connect_to(world *at, served *of)
 static void connect_client(world *at)
 {
     served *of = pick_server(at);
-    if (!of->serving || of->closed) {
+    if (!is_open_to_clients(of)) {
         return;
     }
     conn *made = connect_to(at, of);

@@ -32,7 +32,7 @@ static void told(int number, void *context)
         broken(at, "a signal was told more often than it came");
     }
     of->untold--;
-    of->since = fake_of(at->loop)->polls;
+    of->since = fake_of(at->loop)->turns;
     act_in_callback(at);
     leave_callback(at, NULL);
 }
@@ -85,7 +85,7 @@ static void come(world *at)
             broken(at, "a signal was heard by nobody, or by who does not handle it");
         }
         if (heard && of->untold++ == 0) {
-            of->since = fake_of(at->loop)->polls;
+            of->since = fake_of(at->loop)->turns;
         }
     }
 }
@@ -94,7 +94,7 @@ void check_signals(world *at)
 {
     for (unsigned i = 0; i < SIGNALS; i++) {
         const handled *of = &at->signals[i];
-        if (of->untold != 0 && fake_of(at->loop)->polls > of->since + 2) {
+        if (of->untold != 0 && fake_of(at->loop)->turns > of->since + 2) {
             broken(at, "a signal was not told in the next turn");
         }
     }

@@ -185,6 +185,9 @@ void enter_callback(world *at, conn *inside, const char *name, uint64_t number)
     if (at->freed) {
         broken(at, "%s was called after the loop was freed", name);
     }
+    if (at->owed != NULL) {
+        broken(at, "%s came between connection_made and the completion", name);
+    }
     at->depth++;
     at->current = inside;
 }
@@ -324,10 +327,12 @@ static void end_politely(world *at)
         turn(at, 10);
     }
     for (unsigned i = 0; i < at->conns_count; i++) {
-        if (is_attached(at->conns[i]) && at->conns[i]->server->server != NULL) {
+        const conn *of = at->conns[i];
+        if (is_attached(of) && of->server != NULL && of->server->server != NULL) {
             broken(at, "a connection has outlived the shutdown of its server");
         }
     }
+    check_openings_over(at);
     come_to_rest(at);
 }
 
@@ -363,8 +368,8 @@ static void end(world *at, unsigned how)
         free_loop(at);
     }
     memory_recover(at);
-    if (at->promised != NULL) {
-        broken(at, "the factory was called, and connection_made never");
+    if (at->promised != NULL || at->owed != NULL) {
+        broken(at, "the factory or connection_made was called, and what follows it never");
     }
     for (unsigned i = 0; i < at->servers_count; i++) {
         free_server(at, at->servers[i]);
@@ -372,6 +377,8 @@ static void end(world *at, unsigned how)
     for (unsigned i = 0; i < at->conns_count; i++) {
         free_conn(at, at->conns[i]);
     }
+    answer_all(at);
+    free_openings(at);
     free_creations(at);
     free_calls(at);
     free_owned(at);
@@ -396,6 +403,8 @@ void swarm_begin(void)
 {
     tls_begin();
     gates_begin();
+    openings_begin();
+    clients_begin();
 }
 
 void swarm_end(void)

@@ -1,0 +1,525 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * openings.c: connections that are being opened: their callbacks, and the grammar of these:
+ *
+ *     [RESOLVING]? [CONNECTING [FAILED]?]* [HANDSHAKE]? [factory connection_made]? completion
+ */
+#include "swarm.h"
+
+#include "client/opening.h"
+
+/* ---- Which ---- */
+
+bool has_opening(const world *at, bool (*fits)(const opening *of))
+{
+    for (const opening *each = at->openings; each != NULL; each = each->next) {
+        if (fits(each)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+opening *pick_opening(world *at, bool (*fits)(const opening *of))
+{
+    unsigned count = 0;
+    for (opening *each = at->openings; each != NULL; each = each->next) {
+        count += fits(each);
+    }
+    unsigned nth = pick(at, count);
+    for (opening *each = at->openings; each != NULL; each = each->next) {
+        if (fits(each) && nth-- == 0) {
+            return each;
+        }
+    }
+    return NULL;
+}
+
+static target *find_target(opening *of, const pco_address *address)
+{
+    for (size_t i = 0; i < of->count; i++) {
+        if (pco_address_equal(&of->targets[i].address, address)) {
+            return &of->targets[i];
+        }
+    }
+    return NULL;
+}
+
+/* ---- The order of addresses ---- */
+
+/* The first from `from` on that is of the family, or is not; of->count if there is none. */
+static size_t find_family(const opening *of, const bool *taken, int family, bool wanted)
+{
+    size_t i = 0;
+    while (i < of->count &&
+           (taken[i] || (pco_address_family(&of->targets[i].address) == family) != wanted)) {
+        i++;
+    }
+    return i;
+}
+
+/* So many of the first family, then one of the others, one of the first, and so on. */
+void expect_order(opening *of, int interleave, int family)
+{
+    bool taken[TARGETS_MOST] = {false};
+    for (size_t i = 0; i < of->count; i++) {
+        int its = pco_address_family(&of->targets[i].address);
+        taken[i] = family != PCO_AF_UNSPEC && its != family;
+    }
+    size_t first = 0;
+    while (first < of->count && taken[first]) {
+        first++;
+    }
+    int leading = first < of->count ? pco_address_family(&of->targets[first].address) : 0;
+    int left = interleave == 0 ? 1 : interleave;
+    for (bool own = true;;) {
+        size_t next = find_family(of, taken, leading, own);
+        if (interleave < 0) {
+            for (next = 0; next < of->count && taken[next];) {
+                next++;
+            }
+        } else if (next == of->count) {
+            next = find_family(of, taken, leading, !own);
+        }
+        if (next == of->count) {
+            return;
+        }
+        taken[next] = true;
+        of->order[of->expected++] = next;
+        left--;
+        own = !own || left > 0;
+    }
+}
+
+/* ---- What becomes of an attempt ---- */
+
+static fake_flight *connecting(fake_socket *sock)
+{
+    fake_flight *flight = &sock->out;
+    return flight->op != NULL && flight->op->kind == PCO__OP_CONNECT ? flight : NULL;
+}
+
+unsigned attempts_of(const world *at, const opening *of)
+{
+    unsigned count = 0;
+    for (fake_socket *each = fake_of(at->loop)->sockets; each != NULL; each = each->next) {
+        const fake_flight *flight = each->user == of ? connecting(each) : NULL;
+        count += flight != NULL && !flight->op->canceled;
+    }
+    return count;
+}
+
+static opening *opening_of(const pco__op *op)
+{
+    const pco__stream *stream = PCO__CONTAINER(op, pco__stream, send);
+    const pco__opening *internal = PCO__CONTAINER(stream->owner, pco__opening, owner.base);
+    return internal->context;
+}
+
+/* The opening's fate with this address, and the names of both ends. */
+static void connect_begins(fake_socket *sock, const pco__op *op)
+{
+    opening *of = opening_of(op);
+    world *at = of->at;
+    const target *to = find_target(of, op->with.address);
+    if (to == NULL) {
+        broken(at, "opening %u connects to an address that is none of its own", of->id);
+    }
+    at->events++;
+    sock->user = of;
+    sock->peer = to->address;
+    if (to->fate == MEETS_ITSELF) {
+        sock->name = to->address;
+        of->causes |= cause_bit(PCO_ECONNREFUSED);
+    }
+    sock->silent = !at->calm && (to->fate == ANSWERS_LATE || to->fate == REFUSES_LATE);
+    if (to->fate == REFUSES || to->fate == REFUSES_LATE) {
+        sock->send_error = to->error;
+        sock->send_system_code = 111;
+        of->causes |= cause_bit(to->error);
+    }
+}
+
+void openings_begin(void)
+{
+    fake_connecting = connect_begins;
+}
+
+/* ---- The connection ---- */
+
+/* A peer of the model's may talk, or go, at once. */
+static void greet(world *at, conn *of)
+{
+    unsigned what = pick(at, 6);
+    if (what == 1) {
+        cause(of, PCO_ECONNRESET);
+        fake_feed_error(of->socket, PCO_ECONNRESET, 104);
+    } else if (what == 2 && !of->is_tls) {
+        of->fed_eof = true;
+        fake_feed_eof(of->socket);
+    }
+}
+
+conn *opening_conn(world *at, opening *of, fake_socket *socket)
+{
+    if (of->conn != NULL) {
+        return of->conn;
+    }
+    conn *made = conn_new(at, socket, of->is_tls);
+    const target *to = find_target(of, &socket->peer);
+    made->opening = of;
+    made->port = pco_address_port(&socket->peer);
+    of->conn = made;
+    if (of->must_fail) {
+        cause(made, PCO_ECERT);
+        cause(made, PCO_ETLS);
+    }
+    if (to != NULL && to->server != NULL && is_open_to_clients(to->server) && may_have_conn(at) &&
+        !at->freeing) {
+        pair_up(at, made, to->server);
+        return made;
+    }
+    if (made->is_tls) {
+        tls_peer_new(at, made);
+    }
+    greet(at, made);
+    return made;
+}
+
+static void check_stands(world *at, opening *of, fake_socket *socket)
+{
+    if (socket->user != of || socket->io == NULL || connecting(socket) != NULL) {
+        broken(at, "opening %u makes a connection of a socket that is not connected", of->id);
+    }
+    if (of->tells && of->is_tls && of->stage != PCO_CONNECTION_HANDSHAKE) {
+        broken(at, "opening %u has not told of its handshake", of->id);
+    }
+}
+
+conn *opening_made(world *at, const proto *made, pco_socket sock)
+{
+    opening *of = made->opening;
+    fake_socket *socket = fake_socket_of(at->loop, sock);
+    if (of == NULL || of->told || of->conn != NULL) {
+        broken(at, "connection_made of a socket that nobody has opened");
+    }
+    check_stands(at, of, socket);
+    return opening_conn(at, of, socket);
+}
+
+pco_protocol *opening_factory(void *context)
+{
+    opening *of = context;
+    world *at = of->at;
+    enter_callback(at, NULL, "the factory of an opening", of->id);
+    if (of->told || of->canceled || of->decided || at->freeing || at->promised != NULL) {
+        broken(at, "the factory of opening %u was called twice, or after its end", of->id);
+    }
+    if (of->internal != NULL) {
+        check_stands(at, of, fake_socket_of(at->loop, of->internal->winner->io.socket));
+    }
+    proto *made = pick(at, 12) != 1 ? proto_new(at) : NULL;
+    if (made != NULL) {
+        made->opening = of;
+    }
+    of->decided = true;
+    of->refused = made == NULL;
+    act_in_callback(at);
+    at->promised = made;
+    leave_callback(at, NULL);
+    return made != NULL ? &made->base : NULL;
+}
+
+int opening_prepare(pco_socket sock, int family, void *context)
+{
+    static const int codes[] = {0, 0, 0, 0, PCO_EACCES};
+    opening *of = context;
+    world *at = of->at;
+    enter_callback(at, NULL, "prepare_socket", of->id);
+    if (of->told || of->canceled || of->decided || at->freeing) {
+        broken(at, "a socket of opening %u is prepared after its end", of->id);
+    }
+    const fake_socket *socket = fake_socket_of(at->loop, sock);
+    if (socket->closed || socket->io != NULL || socket->name.length != 0 ||
+        (family != PCO_AF_INET && family != PCO_AF_INET6)) {
+        broken(at, "a socket is prepared too late, or of no family");
+    }
+    int code = codes[pick(at, sizeof codes / sizeof codes[0])];
+    of->causes |= code != 0 ? cause_bit(code) : 0;
+    act_in_callback(at);
+    leave_callback(at, NULL);
+    return code;
+}
+
+/* ---- Progress ---- */
+
+static bool is_caused(const world *at, const opening *of, int code)
+{
+    bool by_memory = code == PCO_ENOMEM || (code == PCO_ETLS && of->is_tls);
+    return (of->causes & cause_bit(code)) != 0 || (by_memory && memory_was_short(at)) ||
+           (code == PCO_EINVAL && of->refused) ||
+           (code == PCO_EMFILE && (at->attach_failed || at->open_failed)) ||
+           (code == PCO_EADDRINUSE && at->bind_failed && of->has_local) ||
+           (of->conn != NULL && is_justified(at, of->conn, code)) ||
+           (code == PCO_ETIMEDOUT && (of->is_tls || of->expires || of->expected > ATTEMPTS_MOST));
+}
+
+static void begins(world *at, opening *of, target *to)
+{
+    if (to->under_way) {
+        if (to->fate != MEETS_ITSELF) {
+            broken(at, "opening %u tries an address again", of->id);
+        }
+        to->begun++;
+        return;
+    }
+    if (to->failed || of->next_tried == of->expected ||
+        to != &of->targets[of->order[of->next_tried]]) {
+        broken(at, "opening %u tries an address out of turn", of->id);
+    }
+    unsigned others = attempts_of(at, of);
+    if (others >= ATTEMPTS_MOST) {
+        broken(at, "opening %u has %u attempts under way", of->id, others);
+    }
+    double now = pco_loop_time(at->loop);
+    if (!of->may_go_on && others != 0 && of->next_tried != 0 &&
+        (of->patient || now < of->began + of->delay - 1e-6)) {
+        broken(at, "opening %u tries another address before its delay is over", of->id);
+    }
+    of->next_tried++;
+    of->began = now;
+    of->may_go_on = false;
+    to->begun++;
+    to->under_way = true;
+}
+
+static void fails(world *at, opening *of, target *to, const pco_error *error)
+{
+    if (!to->under_way || error->code == 0 || error->message[0] == '\0') {
+        broken(at, "opening %u: an address failed that was not tried, or without an error", of->id);
+    }
+    if (!is_caused(at, of, error->code)) {
+        broken(at, "an address of opening %u failed with %s, which nobody caused", of->id,
+               pco_error_name(error->code));
+    }
+    to->under_way = false;
+    to->failed = true;
+    of->may_go_on = true;
+    if (to == &of->targets[of->order[of->expected - 1]]) {
+        of->last_failure = error->code;
+    }
+}
+
+static bool may_tell(const opening *of, int stage)
+{
+    switch (stage) {
+    case PCO_CONNECTION_RESOLVING:
+        return of->stage == 0 && of->shape != OF_SOCKET && of->shape != ACCEPTED &&
+               (of->shape != BY_ADDRESSES || of->has_local);
+    case PCO_CONNECTION_CONNECTING:
+    case PCO_CONNECTION_FAILED:
+        return of->stage != PCO_CONNECTION_HANDSHAKE &&
+               (of->stage != 0 || (of->shape == BY_ADDRESSES && !of->has_local));
+    case PCO_CONNECTION_HANDSHAKE:
+        return of->is_tls && of->stage != PCO_CONNECTION_HANDSHAKE;
+    default:
+        return false;
+    }
+}
+
+void opening_progress(int stage, const pco_address *address, const pco_error *error, void *context)
+{
+    opening *of = context;
+    world *at = of->at;
+    enter_callback(at, NULL, "progress", (uint64_t)stage);
+    if (of->told || of->canceled || of->decided || at->freeing || !may_tell(of, stage)) {
+        broken(at, "opening %u tells stage %d after %d, or after its end", of->id, stage,
+               of->stage);
+    }
+    bool is_of_address = stage == PCO_CONNECTION_CONNECTING || stage == PCO_CONNECTION_FAILED;
+    target *to = address != NULL ? find_target(of, address) : NULL;
+    if ((error != NULL) != (stage == PCO_CONNECTION_FAILED) || (is_of_address && to == NULL) ||
+        (stage == PCO_CONNECTION_RESOLVING && address != NULL)) {
+        broken(at, "opening %u tells stage %d with another address or error", of->id, stage);
+    }
+    of->stage = stage;
+    if (stage == PCO_CONNECTION_CONNECTING) {
+        begins(at, of, to);
+    } else if (stage == PCO_CONNECTION_FAILED) {
+        fails(at, of, to, error);
+    } else if (stage == PCO_CONNECTION_HANDSHAKE && of->count != 0 &&
+               (to == NULL || !to->under_way)) {
+        broken(at, "opening %u shakes hands with an address that was not tried", of->id);
+    }
+    act_in_callback(at);
+    leave_callback(at, NULL);
+}
+
+/* ---- The completion ---- */
+
+static bool all_have_failed(const opening *of)
+{
+    for (size_t i = 0; i < of->expected; i++) {
+        if (!of->targets[of->order[i]].failed) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Of one whose progress we have heard: it gives up when nothing is left, and says why. */
+static void check_failures(world *at, const opening *of, int code)
+{
+    if (!of->tells || of->next_tried == 0 || of->stage == PCO_CONNECTION_HANDSHAKE || of->refused ||
+        code == PCO_ECANCELED || code == PCO_ETIMEDOUT) {
+        return;
+    }
+    if (!all_have_failed(of)) {
+        broken(at, "opening %u gives up while an address is left", of->id);
+    }
+    if (code != of->last_failure) {
+        broken(at, "opening %u ends with %s, the last address has failed with %s", of->id,
+               pco_error_name(code), pco_error_name(of->last_failure));
+    }
+}
+
+static void check_outcome(world *at, const opening *of, int code)
+{
+    if (code == PCO_ECANCELED ? !of->canceled && !at->freeing
+                              : code == 0 && of->canceled && !of->late) {
+        broken(at, "opening %u ended with %s", of->id,
+               code != 0 ? pco_error_name(code) : "a connection");
+    }
+    if (code == 0 && of->must_fail) {
+        broken(at, "opening %u trusts a certificate that is none of its server's", of->id);
+    }
+    if (code != 0 && of->decided && !of->refused) {
+        broken(at, "opening %u failed after connection_made", of->id);
+    }
+    if (code != 0 && code != PCO_ECANCELED && !is_caused(at, of, code)) {
+        broken(at, "opening %u ended with %s, which nobody caused", of->id, pco_error_name(code));
+    }
+    if (code != 0) {
+        check_failures(at, of, code);
+    }
+}
+
+static void check_made(world *at, const opening *of, const pco_transport *transport,
+                       const pco_protocol *protocol)
+{
+    const conn *made = of->conn;
+    if (made == NULL || made->state != MADE_CONN || made->transport != transport ||
+        protocol != &made->proto->base) {
+        broken(at, "opening %u brings another connection than its own", of->id);
+    }
+}
+
+void opening_done(pco_transport *transport, pco_protocol *protocol, const pco_error *error,
+                  void *context)
+{
+    opening *of = context;
+    world *at = of->at;
+    int code = error != NULL ? error->code : 0;
+    if (code == 0 ? at->owed != of : at->owed != NULL) {
+        broken(at, "opening %u is not told directly after connection_made", of->id);
+    }
+    at->owed = NULL;
+    enter_callback(at, NULL, "the completion of an opening", of->id);
+    if (of->told) {
+        broken(at, "opening %u was completed twice", of->id);
+    }
+    if ((transport != NULL) != (code == 0) || (protocol != NULL) != (code == 0) ||
+        (error != NULL && error->message[0] == '\0')) {
+        broken(at, "opening %u brings a connection and an error, or neither", of->id);
+    }
+    if (error != NULL) {
+        say(at, "it failed: %s", error->message);
+    }
+    check_outcome(at, of, code);
+    of->told = true;
+    of->internal = NULL;
+    if (code == 0) {
+        check_made(at, of, transport, protocol);
+    } else {
+        free(of->given); /* it is ours still */
+        of->given = NULL;
+        if (of->conn != NULL) {
+            mark_closed(of->conn, true);
+        }
+    }
+    act_in_callback(at);
+    leave_callback(at, NULL);
+}
+
+/* ---- What holds between turns, and at rest ---- */
+
+void check_openings(world *at)
+{
+    for (opening *each = at->openings; each != NULL; each = each->next) {
+        unsigned attempts = attempts_of(at, each);
+        if (attempts > ATTEMPTS_MOST) {
+            broken(at, "opening %u has %u attempts under way", each->id, attempts);
+        }
+        if (each->told && attempts != 0) {
+            broken(at, "opening %u is over, and goes on", each->id);
+        }
+    }
+}
+
+/* TLS is at work: its peer must be, too, before the connection is made. */
+void meet_peers(world *at)
+{
+    for (opening *each = at->openings; each != NULL; each = each->next) {
+        const pco__opening *internal = each->internal;
+        if (internal != NULL && internal->stage == PCO__OPENING_MAKING && each->is_tls &&
+            internal->winner != NULL) {
+            opening_conn(at, each, fake_socket_of(at->loop, internal->winner->io.socket));
+        }
+    }
+}
+
+/* One that shakes hands may have to wait for its peer. */
+static bool may_wait(const opening *of)
+{
+    return of->is_tls && of->conn != NULL &&
+           (of->conn->linked != NULL || of->conn->tls == NULL || of->conn->causes != 0);
+}
+
+void check_openings_at_rest(world *at)
+{
+    for (const opening *each = at->openings; each != NULL; each = each->next) {
+        if (!each->told && !may_wait(each) && !memory_was_short(at)) {
+            broken(at, "opening %u does not come to its end", each->id);
+        }
+    }
+    for (const fake_socket *each = fake_of(at->loop)->sockets; each != NULL; each = each->next) {
+        const opening *of = each->user;
+        if (of != NULL && of->told && !each->closed &&
+            (of->conn == NULL || of->conn->socket != each || of->conn->state != MADE_CONN)) {
+            broken(at, "a socket of opening %u is not closed", of->id);
+        }
+    }
+}
+
+void check_openings_over(world *at)
+{
+    for (const opening *each = at->openings; each != NULL; each = each->next) {
+        if (!each->told) {
+            broken(at, "opening %u knows no end", each->id);
+        }
+    }
+}
+
+void free_openings(world *at)
+{
+    while (at->openings != NULL) {
+        opening *of = at->openings;
+        at->openings = of->next;
+        if (!of->told) {
+            broken(at, "opening %u was never completed", of->id);
+        }
+        pco_request_cancel(of->request);
+        pco_request_release(of->request);
+        free(of);
+    }
+}
