@@ -52,7 +52,7 @@ static void move(pco_address *addresses, size_t from, size_t to)
 
 void pco__attempts_order(pco_address *addresses, size_t count, int interleave)
 {
-    if (interleave < 0 || count == 0) {
+    if (interleave < 0 || count <= 1) {
         return;
     }
     int family = pco_address_family(&addresses[0]);
@@ -430,8 +430,10 @@ void pco__attempts_go_on(pco__opening *opening)
     while (may_begin(opening)) {
         opening->may_go_on = false;
         pco__loop_stop_timer(opening->loop, &opening->delay);
-        pco__loop_start_timer(opening->loop, &opening->delay,
-                              opening->options.happy_eyeballs_delay);
+        if (opening->next + 1 < opening->count) {
+            pco__loop_start_timer(opening->loop, &opening->delay,
+                                  opening->options.happy_eyeballs_delay);
+        }
         begin(opening, opening->next++);
     }
     if (opening->stage == PCO__OPENING_CONNECTING && opening->next == opening->count &&
