@@ -79,6 +79,13 @@ void peer_free(peer *self);
 #define PEER_BUFFER_SIZE (64 * 1024)
 void peer_shrink_buffers(pco_socket sock);
 
+/*
+ * The system's own calls on a socket that blocks, each once: how many bytes it took, or brought (0:
+ * the end). -1: it has failed.
+ */
+int socket_send(pco_socket sock, const void *data, size_t length);
+int socket_receive(pco_socket sock, void *memory, size_t size);
+
 /* ---- TLS, in behaviour_tls.c ---- */
 
 /* Whether the library and these tests have TLS. */

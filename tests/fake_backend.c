@@ -657,8 +657,8 @@ static void detach(pco__backend *backend, pco__io *io)
 {
     fake_socket *sock = owner_of(of(backend), io, "detach");
 
-    if (sock->role != PCO__IO_LISTENER || flights_of(sock) != 0) {
-        die("detach: not a listener of which nothing was submitted");
+    if (sock->closed || flights_of(sock) != 0) {
+        die("rule Drained: a socket was detached with an operation in flight");
     }
     sock->io = NULL;
     backend->attached--;

@@ -484,6 +484,31 @@ static void the_write_side_cannot_be_closed_alone(void **state)
     assert_log("made data:1");
 }
 
+static void note_detached(pco_socket sock, const void *data, size_t length, const pco_error *error,
+                          void *context)
+{
+    (void)sock;
+    (void)data;
+    (void)length;
+    (void)error;
+    ++*(unsigned *)context;
+}
+
+static void it_cannot_be_detached(void **state)
+{
+    unsigned calls = 0;
+    pco_error error = {0};
+    (void)state;
+    open_to_peer(0);
+    assert_int_equal(pco_transport_detach(server.transport, note_detached, &calls, NULL, &error),
+                     PCO_ENOTSUP);
+    assert_non_null(strstr(error.message, "keys"));
+    peer_writes("x");
+    tls_run(&peer, &server);
+    assert_log("made data:1");
+    assert_int_equal(calls, 0);
+}
+
 static void the_water_marks_pause_and_resume_writing_in_turns(void **state)
 {
     unsigned char *data = pattern_of(100000);
@@ -1439,6 +1464,7 @@ int main(void)
         TEST(large_and_small_buffers_make_full_records),
         TEST(memory_handed_over_is_released_once),
         TEST(the_write_side_cannot_be_closed_alone),
+        TEST(it_cannot_be_detached),
         TEST(the_water_marks_pause_and_resume_writing_in_turns),
         TEST(a_callback_that_writes_much_does_not_destroy_what_is_still_to_be_read),
         TEST(keys_are_updated_in_both_directions),

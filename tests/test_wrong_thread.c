@@ -42,6 +42,16 @@ static void closed(pco_server *of, void *context)
     (void)context;
 }
 
+static void detached(pco_socket sock, const void *data, size_t length, const pco_error *error,
+                     void *context)
+{
+    (void)sock;
+    (void)data;
+    (void)length;
+    (void)error;
+    (void)context;
+}
+
 static void signaled(int number, void *context)
 {
     (void)number;
@@ -155,6 +165,7 @@ static size_t low;
     X(write_eof, pco_transport_write_eof, (open_one))                                              \
     X(can_write_eof, pco_transport_can_write_eof, (open_one))                                      \
     X(close, pco_transport_close, (open_one))                                                      \
+    X(detach, pco_transport_detach, (open_one, detached, NULL, NULL, NULL))                        \
     X(abort, pco_transport_abort, (open_one))                                                      \
     X(abort_reset, pco_transport_abort_reset, (open_one))                                          \
     X(is_closing, pco_transport_is_closing, (open_one))                                            \

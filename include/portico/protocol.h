@@ -86,8 +86,8 @@ struct pco_protocol_methods {
     /*
      * The server shuts down (pco_server_shutdown): finish what you are at, then close the
      * transport; at the deadline it is aborted. Called at most once, soon after the call and never
-     * inside it, on an open connection. A connection whose protocol does not have it is closed
-     * politely, which flushes what was written.
+     * inside it, on a connection that is open or being detached. A connection whose protocol does
+     * not have it is closed politely, which flushes what was written.
      */
     void (*shutting_down)(pco_protocol *self, pco_transport *transport);
 };

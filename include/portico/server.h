@@ -265,7 +265,8 @@ PCO_API int pco_server_wait_closed(pco_server *server, pco_server_callback callb
  * inside this call, finishes what it is at, and closes itself. The others are closed at once,
  * politely: all that they have written is flushed, for as long as the peer reads, close_timeout
  * being for peers that do not. With lingering_close a connection that is closed still waits for its
- * peer to close, and the shutdown for all of them, up to the deadline.
+ * peer to close, and the shutdown for all of them, up to the deadline. A connection that is being
+ * detached is told or closed like the others.
  * pco_server_wait_closed tells when it is over. Called again, the new time counts. PCO_EINVAL: NaN
  * or negative. PCO_ECLOSED: the loop is gone.
  */

@@ -80,7 +80,46 @@ PCO_API void pco_transport_abort(pco_transport *transport);
 /* As abort, and the peer sees a reset (SO_LINGER with a time of 0). */
 PCO_API void pco_transport_abort_reset(pco_transport *transport);
 
-/* Whether the transport is closing or closed: true after connection_lost. */
+/*
+ * Detaching: the socket leaves the loop, and the connection goes on elsewhere: on another loop
+ * (pco_loop_connect_accepted_socket), in another process, in code that blocks.
+ *
+ * `detached` is called once, on the loop's thread, never inside the call that began or canceled it.
+ * Either `error` is NULL, and the socket is yours: non-blocking, not inheritable, with the options
+ * it had. What was written has been handed to the system, by pco_transport_write_eof the write side
+ * closed. `data`, lent, is the input that had arrived and that no protocol was given; it comes
+ * before what the socket still holds (the peer's end, too: a read of 0). connection_lost(NULL)
+ * follows directly; the names of the socket are PCO_ECLOSED by then. Or `sock` is PCO_NO_SOCKET,
+ * `data` NULL, and the error says why nothing came of it:
+ *
+ *   PCO_ECANCELED   by pco_request_cancel: the transport has gone on since that call, as if nothing
+ *                   had been. Or it was closed or aborted meanwhile, by you, its server or the
+ *                   loop's end, and connection_lost is to come.
+ *   another error   the connection has failed, and connection_lost is to come with the same error.
+ */
+typedef void (*pco_detached)(pco_socket sock, const void *data, size_t length,
+                             const pco_error *error, void *context);
+
+/*
+ * Detaches the transport. From now on it counts as closing: writing and reading are PCO_ECLOSED,
+ * and of the protocol's callbacks only connection_lost and shutting_down come (a server that shuts
+ * down closes it if there is no shutting_down). Bytes that a data_received or buffer was given are
+ * the protocol's, used or not; so where the rest of such a piece belongs to the connection, pass it
+ * on with what `detached` brings. The flush has no time limit: a peer that does not read is yours
+ * to give up on. Any callback, connection_made included; eof_received then returns true, since
+ * false closes. If `request` is not NULL it receives the request, which is yours to release
+ * (portico/request.h).
+ *
+ * On Windows the socket leaves its completion port (Wine 8 lets none leave: there it can join no
+ * other loop). An OVERLAPPED of yours needs an event of its own: the socket itself is not signaled.
+ *
+ * PCO_EINVAL: no `detached`. PCO_ENOTSUP: TLS, whose keys would stay behind. PCO_EBUSY: it is being
+ * detached already. PCO_ECLOSED. PCO_ENOMEM.
+ */
+PCO_API int pco_transport_detach(pco_transport *transport, pco_detached detached, void *context,
+                                 pco_request **request, pco_error *error);
+
+/* Whether the transport is closing, closed, or being detached: true after connection_lost. */
 PCO_API bool pco_transport_is_closing(const pco_transport *transport);
 
 /*
@@ -128,8 +167,9 @@ PCO_API pco_loop *pco_transport_get_loop(const pco_transport *transport);
 
 /*
  * Extra information (asyncio: get_extra_info). The socket is the transport's: look, do not close.
- * PCO_NO_SOCKET and PCO_ECLOSED after connection_lost. The peer's name stays known after the peer
- * has gone; PCO_ENOTCONN where the system never told it. What is known of TLS: portico/ssl.h.
+ * PCO_NO_SOCKET and PCO_ECLOSED after connection_lost, and once the transport is detached. The
+ * peer's name stays known after the peer has gone; PCO_ENOTCONN where the system never told it.
+ * What is known of TLS: portico/ssl.h.
  */
 PCO_API pco_socket pco_transport_get_socket(const pco_transport *transport);
 PCO_API int pco_transport_get_sockname(const pco_transport *transport, pco_address *address);

@@ -111,11 +111,11 @@ static int add(pco__reactor *reactor, pco__io *io, pco_error *error)
     return 0;
 }
 
-static void remove_socket(pco__reactor *reactor, pco__io *io)
+static void remove_socket(pco__reactor *reactor, pco__io *io, bool closes)
 {
     struct epoll_event unused = {0};
 
-    if (io->private_.reactor.role == PCO__IO_LISTENER) {
+    if (!closes || io->private_.reactor.role == PCO__IO_LISTENER) {
         epoll_ctl(epoll_of(reactor)->set, EPOLL_CTL_DEL, (int)io->socket, &unused);
     }
 }

@@ -258,11 +258,11 @@ static int add(pco__reactor *reactor, pco__io *io, pco_error *error)
 }
 
 /* A failure means that there is nothing to remove. */
-static void remove_socket(pco__reactor *reactor, pco__io *io)
+static void remove_socket(pco__reactor *reactor, pco__io *io, bool closes)
 {
     struct kevent changes[2];
 
-    if (!IS_SYSTEM_CALL) {
+    if (!closes || !IS_SYSTEM_CALL) {
         change(poller_of(reactor), changes, list_changes(changes, io, true));
     }
 }

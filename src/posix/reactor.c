@@ -282,13 +282,28 @@ int pco__reactor_attach(pco__backend *backend, pco__io *io, pco__io_role role, p
     return code;
 }
 
+/* The socket is not the reactor's any more. */
+static void forget(pco__reactor *reactor, pco__io *io)
+{
+    if (reactor->current == io) {
+        reactor->current = NULL;
+    }
+    reactor->sockets[io->socket] = NULL;
+    reactor->base.attached--;
+}
+
+/* A listener is not registered before its first ACCEPT. */
 void pco__reactor_detach(pco__backend *backend, pco__io *io)
 {
     pco__reactor *reactor = reactor_of(backend);
 
-    assert(io->private_.reactor.role == PCO__IO_LISTENER && !io->private_.reactor.registered);
-    reactor->sockets[io->socket] = NULL;
-    reactor->base.attached--;
+    assert(io->private_.reactor.in == NULL && io->private_.reactor.out == NULL);
+    assert(io->private_.reactor.role != PCO__IO_LISTENER || !io->private_.reactor.registered);
+    if (io->private_.reactor.role != PCO__IO_LISTENER) {
+        pco__reactor_poller(reactor)->remove(reactor, io, false);
+    }
+    pco__list_remove(&io->private_.reactor.link);
+    forget(reactor, io);
 }
 
 /* What an operation waits for, which also tells its direction. */
@@ -382,14 +397,10 @@ void pco__reactor_close(pco__backend *backend, pco__io *io, bool reset)
     } else {
         pco__list_remove(&io->private_.reactor.link);
     }
-    if (reactor->current == io) {
-        reactor->current = NULL;
-    }
-    reactor->sockets[io->socket] = NULL;
-    pco__reactor_poller(reactor)->remove(reactor, io);
+    pco__reactor_poller(reactor)->remove(reactor, io, true);
+    forget(reactor, io);
     pco__socket_close(io->socket, reset);
     io->socket = PCO_NO_SOCKET;
-    reactor->base.attached--;
 }
 
 /* ---- This system's backends ---- */

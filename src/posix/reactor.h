@@ -107,8 +107,11 @@ typedef struct pco__poller {
      */
     int (*add)(pco__reactor *reactor, pco__io *io, pco_error *error);
 
-    /* The socket will be closed directly after this, and what is reported of it has no meaning. */
-    void (*remove)(pco__reactor *reactor, pco__io *io);
+    /*
+     * Nothing shall be reported of the socket any more. `closes`: it will be closed directly after
+     * this, which may be enough; otherwise it lives on, with an owner of its own.
+     */
+    void (*remove)(pco__reactor *reactor, pco__io *io, bool closes);
 } pco__poller;
 
 /*

@@ -406,8 +406,9 @@ static void tell_of_shutdown(pco_server *server)
     server->untold = false;
     for (pco__link *link = server->owner.base.streams.next; link != &server->owner.base.streams;
          link = link->next) {
-        pco_transport *transport = PCO__CONTAINER(link, pco__stream, base.link)->top;
-        if (pco_transport_is_closing(transport)) {
+        const pco__stream *stream = PCO__CONTAINER(link, pco__stream, base.link);
+        pco_transport *transport = stream->top;
+        if (pco_transport_is_closing(transport) && stream->state != PCO__STREAM_DETACHING) {
             continue;
         }
         if (hears_of_shutdown(transport)) {

@@ -215,8 +215,9 @@ typedef struct pco__backend_class {
     int (*attach)(pco__backend *backend, pco__io *io, pco__io_role role, pco_error *error);
 
     /*
-     * Gives a listener back of which nothing was ever submitted: the socket is the caller's, as if
-     * it had not been attached (but that Wine 8 lets none leave a completion port).
+     * Gives a socket back that has nothing in flight, a listener only if nothing was ever submitted
+     * of it: it is the caller's, as if it had not been attached (but that Wine 8 lets none leave a
+     * completion port). What a done() was not given waits in it still.
      */
     void (*detach)(pco__backend *backend, pco__io *io);
 

@@ -91,6 +91,10 @@ typedef struct pco__transport_class {
 
     struct ssl_st *(*get_ssl_object)(const pco_transport *transport);
 
+    /* As pco_transport_detach, whose `detached` is not NULL. NULL: PCO_ENOTSUP. */
+    int (*detach)(pco_transport *transport, pco_detached detached, void *context,
+                  pco_request **request, pco_error *error);
+
     /*
      * ---- As the lower end of a layer above it (TLS), which is its protocol ----
      *

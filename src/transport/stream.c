@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * stream.c: a connection over a socket: its life, reading, and closing. Writing is in
- * stream_write.c.
+ * stream_write.c, giving the socket away in stream_detach.c.
  *
- * The one hard idea is the end of a connection. Its state only moves forward, in set_state():
+ * The one hard idea is the end of a connection. Its state only moves forward, as
+ * pco__stream_set_state asserts:
  *
  *     CONNECTING         if it was not made of a connected socket
  *          -> OPEN
@@ -12,7 +13,9 @@
  *          -> CLOSED     finish(), a task of its own: connection_lost, the socket is closed
  *
  * abort and failures skip CLOSING, and so does the close of what is not connected. Only finish()
- * ends a stream, and no callback is running then.
+ * ends a stream, and no callback is running then. (Where the socket is given away it is
+ * pco__stream_hand_over, a task as well: OPEN -> DETACHING -> CLOSED. Anything else that happens
+ * while DETACHING finds the stream OPEN again.)
  * terminate() queues it at once, so that connection_lost has its place before what the user
  * schedules later. Where an operation is not back by then, it is the last done() that queues it.
  */
@@ -34,17 +37,20 @@ static pco__stream *of(const pco_transport *transport)
 
 /*
  * Something about reading has changed: the state, the protocol, a pause, what is kept. The next
- * data goes the long way; update_reading(), which follows sooner or later, finds the short one.
+ * data goes the long way; pco__stream_update_reading, which follows sooner or later, finds the
+ * short one.
  */
 static void look_at_reading(pco__stream *stream)
 {
     stream->reads_plainly = false;
 }
 
-static void set_state(pco__stream *stream, pco__stream_state state)
+void pco__stream_set_state(pco__stream *stream, pco__stream_state state)
 {
-    assert(state > stream->state);
-    assert(state != PCO__STREAM_CLOSED || stream->state == PCO__STREAM_DRAINING);
+    assert(state > stream->state ||
+           (state == PCO__STREAM_OPEN && stream->state == PCO__STREAM_DETACHING));
+    assert(state != PCO__STREAM_CLOSED || stream->state == PCO__STREAM_DRAINING ||
+           stream->state == PCO__STREAM_DETACHING);
     if (stream->state == PCO__STREAM_OPEN) {
         pco__free(stream->of_state.kept);
     }
@@ -67,19 +73,19 @@ static const pco_error *reason(const pco__stream *stream, pco_error *error)
     return error;
 }
 
-static void finish(pco__stream *stream)
+void pco__stream_tell_lost(pco__stream *stream)
 {
-    pco__transports *home = stream->base.home;
-    set_state(stream, PCO__STREAM_CLOSED);
     if (stream->made && stream->base.protocol->methods->connection_lost != NULL) {
         pco_error error;
         pco_protocol *protocol = stream->base.protocol;
         protocol->methods->connection_lost(protocol, &stream->base, reason(stream, &error));
     }
-    home->backend->class_->close(home->backend, &stream->io, stream->reset);
-    stream->io.socket = PCO_NO_SOCKET;
-    home->count--;
+}
+
+void pco__stream_leave(pco__stream *stream)
+{
     pco__owner *owner = stream->owner;
+    stream->base.home->count--;
     stream->owner = NULL;
     pco__transport_end(&stream->base);
     if (owner != NULL) {
@@ -87,15 +93,25 @@ static void finish(pco__stream *stream)
     }
 }
 
+static void finish(pco__stream *stream)
+{
+    pco__backend *backend = stream->base.home->backend;
+    pco__stream_set_state(stream, PCO__STREAM_CLOSED);
+    pco__stream_tell_lost(stream);
+    backend->class_->close(backend, &stream->io, stream->reset);
+    stream->io.socket = PCO_NO_SOCKET;
+    pco__stream_leave(stream);
+}
+
 static bool is_drained(const pco__stream *stream)
 {
     return !stream->receive.in_flight && !stream->send.in_flight;
 }
 
-/* Queues finish() where the operations were not all back when its turn had come. */
+/* Queues the end where the operations were not all back when its turn had come. */
 void pco__stream_join(pco__stream *stream)
 {
-    assert(stream->state == PCO__STREAM_DRAINING);
+    assert(stream->state == PCO__STREAM_DRAINING || stream->state == PCO__STREAM_DETACHING);
     if (is_drained(stream)) {
         pco__loop_schedule(stream->base.home->loop, &stream->task);
     }
@@ -104,7 +120,7 @@ void pco__stream_join(pco__stream *stream)
 static void terminate(pco__stream *stream)
 {
     pco__backend *backend = stream->base.home->backend;
-    set_state(stream, PCO__STREAM_DRAINING);
+    pco__stream_set_state(stream, PCO__STREAM_DRAINING);
     pco__loop_stop_timer(stream->base.home->loop, &stream->timer);
     if (stream->receive.in_flight) {
         backend->class_->cancel(backend, &stream->receive);
@@ -122,10 +138,21 @@ void pco__stream_fail(pco__stream *stream, int code, int system_code, const char
     if (stream->state >= PCO__STREAM_DRAINING) {
         return;
     }
+    if (stream->state == PCO__STREAM_DETACHING) {
+        pco__stream_recall(stream, code, system_code, sentence);
+    }
     terminate(stream);
     stream->error = (int16_t)code;
     stream->system_code = system_code;
     stream->of_state.sentence = sentence;
+}
+
+/* What is closed is not given away. */
+static void recall_for_close(pco__stream *stream)
+{
+    if (stream->state == PCO__STREAM_DETACHING) {
+        pco__stream_recall(stream, PCO_ECANCELED, 0, "detaching ended with the connection");
+    }
 }
 
 void pco__stream_abort(pco__stream *stream, bool reset)
@@ -133,6 +160,7 @@ void pco__stream_abort(pco__stream *stream, bool reset)
     if (stream->state >= PCO__STREAM_DRAINING) {
         return;
     }
+    recall_for_close(stream);
     stream->reset = reset;
     terminate(stream);
 }
@@ -143,8 +171,6 @@ static bool may_deliver(const pco_transport *transport)
 {
     return of(transport)->state == PCO__STREAM_OPEN && !transport->reading_paused;
 }
-
-static void update_reading(pco__stream *stream);
 
 /*
  * The system has something to read and the protocol has memory of its own for it. Otherwise, after
@@ -178,7 +204,7 @@ static void ask_for_buffer(pco__op *op, void **buffer, size_t *length)
         stream->bad_buffer = true;
         *length = 0;
     }
-    update_reading(stream);
+    pco__stream_update_reading(stream);
     if (began != 0) {
         pco__loop_report_slow(loop, began);
     }
@@ -204,8 +230,7 @@ static int wanted_operation(const pco__stream *stream)
     return wants_input ? PCO__OP_RECV : PCO__OP_WATCH;
 }
 
-/* Brings the operation in flight in line with what the stream wants. */
-static void update_reading(pco__stream *stream)
+void pco__stream_update_reading(pco__stream *stream)
 {
     pco__backend *backend = stream->base.home->backend;
     pco__op *op = &stream->receive;
@@ -236,7 +261,10 @@ int pco__stream_keep(pco__stream *stream, const void *data, size_t length)
     if (length == 0) {
         return 0;
     }
-    pco__kept *old = stream->of_state.kept;
+    pco__kept **place = stream->state == PCO__STREAM_DETACHING
+                            ? pco__detaching_kept(stream->of_state.detaching)
+                            : &stream->of_state.kept;
+    pco__kept *old = *place;
     size_t old_length = old != NULL ? old->length - old->offset : 0;
     pco__kept *kept = pco__malloc(sizeof *kept + length + old_length);
     if (kept == NULL) {
@@ -249,9 +277,15 @@ int pco__stream_keep(pco__stream *stream, const void *data, size_t length)
         memcpy(kept->data + length, old->data + old->offset, old_length);
         pco__free(old);
     }
-    stream->of_state.kept = kept;
+    *place = kept;
     look_at_reading(stream);
     return 0;
+}
+
+/* Whether input that is not delivered is kept; otherwise nobody wants it any more. */
+static bool keeps_input(const pco__stream *stream)
+{
+    return stream->state == PCO__STREAM_OPEN || stream->state == PCO__STREAM_DETACHING;
 }
 
 /* Delivers input, and keeps what the protocol does not want now. */
@@ -264,7 +298,7 @@ static void deliver(pco__stream *stream, const void *data, size_t length)
     }
     if (broken) {
         pco__stream_fail(stream, PCO_EINVAL, 0, "get_buffer returned an empty buffer");
-    } else if (stream->state == PCO__STREAM_OPEN && used < length &&
+    } else if (keeps_input(stream) && used < length &&
                pco__stream_keep(stream, (const unsigned char *)data + used, length - used) != 0) {
         pco__stream_fail(stream, PCO_ENOMEM, 0, NULL);
     }
@@ -296,14 +330,14 @@ static void deliver_kept(pco__stream *stream)
     if (stream->eof_seen) {
         deliver_eof(stream);
     }
-    update_reading(stream);
+    pco__stream_update_reading(stream);
 }
 
 /* Input that came into memory of the protocol's, for which it was asked just now. */
 static void buffer_updated(pco__stream *stream, const pco__result *result)
 {
     pco_protocol *protocol = stream->base.protocol;
-    if (stream->base.reading_paused) {
+    if (!may_deliver(&stream->base)) {
         if (pco__stream_keep(stream, result->data, result->length) != 0) {
             pco__stream_fail(stream, PCO_ENOMEM, 0, NULL);
         }
@@ -345,14 +379,17 @@ static PCO__COLD void received_otherwise(pco__stream *stream, const pco__result 
         } else {
             deliver_eof(stream);
         }
-    } else if (stream->state == PCO__STREAM_OPEN) {
+    } else if (keeps_input(stream)) {
         if (stream->receive.with.get_buffer != NULL) {
             buffer_updated(stream, result);
         } else {
             deliver(stream, result->data, result->length);
         }
     }
-    update_reading(stream);
+    if (stream->state == PCO__STREAM_DETACHING) {
+        pco__stream_join(stream);
+    }
+    pco__stream_update_reading(stream);
 }
 
 static bool received(pco__op *op, const pco__result *result)
@@ -365,7 +402,7 @@ static bool received(pco__op *op, const pco__result *result)
     pco_protocol *protocol = stream->base.protocol;
     protocol->methods->data_received(protocol, &stream->base, result->data, result->length);
     if (!stream->reads_plainly) {
-        update_reading(stream);
+        pco__stream_update_reading(stream);
         return false;
     }
     return true;
@@ -380,7 +417,7 @@ static void reading_changed(pco_transport *transport)
     if (waiting) {
         pco__loop_schedule(transport->home->loop, &stream->task);
     }
-    update_reading(stream);
+    pco__stream_update_reading(stream);
 }
 
 static void protocol_changed(pco_transport *transport)
@@ -388,13 +425,17 @@ static void protocol_changed(pco_transport *transport)
     look_at_reading(of(transport));
 }
 
-/* The stream's task: it is either over, or has something kept to deliver. */
+/* The stream's task: it is over, or its socket is, or it has something kept to deliver. */
 static void run_task(pco__task *task)
 {
     pco__stream *stream = PCO__CONTAINER(task, pco__stream, task);
     if (stream->state == PCO__STREAM_DRAINING) {
         if (is_drained(stream)) {
             finish(stream);
+        }
+    } else if (stream->state == PCO__STREAM_DETACHING) {
+        if (is_drained(stream)) {
+            pco__stream_hand_over(stream);
         }
     } else if (stream->state == PCO__STREAM_OPEN) {
         deliver_kept(stream);
@@ -454,9 +495,12 @@ static void send_eof(pco__stream *stream)
 
 void pco__stream_flushed(pco__stream *stream)
 {
-    if (stream->state == PCO__STREAM_OPEN) {
+    if (keeps_input(stream)) {
         if (stream->eof_asked) {
             send_eof(stream);
+        }
+        if (stream->state == PCO__STREAM_DETACHING) {
+            pco__stream_join(stream);
         }
         return;
     }
@@ -465,7 +509,7 @@ void pco__stream_flushed(pco__stream *stream)
     }
     if (stream->linger && !stream->eof_seen) {
         send_eof(stream);
-        update_reading(stream);
+        pco__stream_update_reading(stream);
     } else {
         terminate(stream);
     }
@@ -476,11 +520,12 @@ void pco__stream_close(pco__stream *stream)
     if (stream->state == PCO__STREAM_CONNECTING) {
         terminate(stream);
     }
+    recall_for_close(stream);
     if (stream->state != PCO__STREAM_OPEN) {
         return;
     }
     pco_loop *loop = stream->base.home->loop;
-    set_state(stream, PCO__STREAM_CLOSING);
+    pco__stream_set_state(stream, PCO__STREAM_CLOSING);
     pco__stream_flush_cork(stream);
     if (stream->state != PCO__STREAM_CLOSING) {
         return;
@@ -488,7 +533,7 @@ void pco__stream_close(pco__stream *stream)
     if (stream->queue.head == NULL) {
         pco__stream_flushed(stream);
     } else {
-        update_reading(stream);
+        pco__stream_update_reading(stream);
     }
     if (stream->state == PCO__STREAM_CLOSING && !isinf(stream->close_timeout)) {
         limit_begins(&stream->base, 0, &stream->of_state.left);
@@ -565,7 +610,7 @@ int pco__stream_new(pco_loop *loop, pco_socket sock, const pco__stream_options *
     int code = make(loop, sock, PCO__IO_CONNECTED, options, stream, error);
     if (code == 0) {
         begin_sending(*stream);
-        set_state(*stream, PCO__STREAM_OPEN);
+        pco__stream_set_state(*stream, PCO__STREAM_OPEN);
     }
     return code;
 }
@@ -581,7 +626,7 @@ static bool connected(pco__op *op, const pco__result *result)
     } else if (result->error != 0) {
         pco__stream_fail(stream, result->error, result->system_code, NULL);
     } else {
-        set_state(stream, PCO__STREAM_OPEN);
+        pco__stream_set_state(stream, PCO__STREAM_OPEN);
     }
     stream->owner->class_->connected(stream->owner, stream, result);
     return false;
@@ -609,7 +654,7 @@ void pco__stream_start(pco__stream *stream, pco_protocol *protocol)
     if (protocol->methods->connection_made != NULL) {
         protocol->methods->connection_made(protocol, &stream->base);
     }
-    update_reading(stream);
+    pco__stream_update_reading(stream);
 }
 
 void pco__stream_disown(pco__stream *stream)
@@ -654,6 +699,12 @@ static int class_append(pco_transport *transport, const void *data, size_t lengt
 static size_t class_pending(const pco_transport *transport)
 {
     return pco__stream_pending(transport->stream);
+}
+
+static int class_detach(pco_transport *transport, pco_detached detached, void *context,
+                        pco_request **request, pco_error *error)
+{
+    return pco__stream_detach(of(transport), detached, context, request, error);
 }
 
 static bool class_await_room(pco_transport *transport, size_t size)
@@ -731,6 +782,7 @@ static const pco__transport_class stream_class = {
     .protocol_changed = protocol_changed,
     .get_ssl_info = no_ssl_info,
     .get_ssl_object = no_ssl_object,
+    .detach = class_detach,
     .append = class_append,
     .pending = class_pending,
     .await_room = class_await_room,

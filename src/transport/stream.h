@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * stream.h: a connection over a socket, and whom it belongs to. stream.c is its life, reading and
- * closing; stream_write.c is its way out.
+ * closing; stream_write.c is its way out; stream_detach.c gives its socket away.
  */
 #ifndef PCO_STREAM_H
 #define PCO_STREAM_H
@@ -10,13 +10,17 @@
 
 #include <string.h>
 
-/* CONNECTING -> OPEN -> CLOSING -> DRAINING -> CLOSED; abort and failures go to DRAINING. */
+/*
+ * CONNECTING -> OPEN -> CLOSING -> DRAINING -> CLOSED; abort and failures go to DRAINING. Or OPEN
+ * -> DETACHING -> CLOSED, which is taken back to OPEN by all else that happens meanwhile.
+ */
 typedef enum pco__stream_state {
     PCO__STREAM_CONNECTING, /* CONNECT is in flight, and the owner waits for it */
     PCO__STREAM_OPEN,       /* reading and writing */
+    PCO__STREAM_DETACHING,  /* detach() was called: flushing, and no operation shall be left */
     PCO__STREAM_CLOSING,    /* close() was called: flushing, then perhaps lingering */
     PCO__STREAM_DRAINING,   /* operations are canceled, waiting for each one's done() */
-    PCO__STREAM_CLOSED      /* connection_lost has been called and the socket is closed */
+    PCO__STREAM_CLOSED      /* the socket is given away, or connection_lost called and it closed */
 } pco__stream_state;
 
 /* What a kept piece of input is: bytes that arrived while reading was paused. */
@@ -26,6 +30,8 @@ typedef struct pco__kept {
     unsigned char data[];
 } pco__kept;
 
+typedef struct pco__detaching pco__detaching;
+
 /*
  * Whom a stream belongs to: a server, for instance. It is asked for its functions on the stream's
  * thread; an owner that lives on another has them post what they have to tell.
@@ -33,7 +39,7 @@ typedef struct pco__kept {
 typedef struct pco__owner pco__owner;
 
 typedef struct pco__owner_class {
-    /* A stream of this list has ended: connection_lost has returned and its socket is closed. */
+    /* A stream of this list has ended: connection_lost has returned, and it has no socket. */
     void (*ended)(pco__owner *owner);
 
     /*
@@ -84,13 +90,14 @@ struct pco__stream {
     size_t high;
     size_t low;
     union {
-        pco__kept *kept;      /* OPEN */
-        size_t left;          /* CLOSING: not sent at the last look of the limit: limit_begins */
+        pco__kept *kept;           /* OPEN */
+        pco__detaching *detaching; /* DETACHING */
+        size_t left;               /* CLOSING: not sent at the limit's last look: limit_begins */
         const char *sentence; /* DRAINING, if there is an error: static; NULL: the error's own */
     } of_state;
     pco__owner *owner;  /* NULL: none */
     pco_transport *top; /* what the user sees: this stream's base, or TLS above it */
-    pco__task task;     /* deliver what was kept, or finish */
+    pco__task task;     /* deliver what was kept, finish, or give the socket away */
     pco__timer timer;   /* limits CLOSING */
     double close_timeout;
 };
@@ -134,7 +141,8 @@ void pco__stream_fail(pco__stream *stream, int code, int system_code, const char
 
 /*
  * Keeps input of an open stream for later: what its protocol, having paused reading, could not use.
- * It is delivered again on resume_reading, first of all. PCO_ENOMEM.
+ * It is delivered again on resume_reading, first of all; or goes with the socket, where that is
+ * being given away. PCO_ENOMEM.
  */
 int pco__stream_keep(pco__stream *stream, const void *data, size_t length);
 
@@ -206,12 +214,42 @@ void pco__stream_drop_output(pco__stream *stream);
 /* done() of the stream's SEND. */
 bool pco__stream_sent(pco__op *op, const pco__result *result);
 
-/* ---- Between the two files of the stream ---- */
+/* ---- Giving the socket away (stream_detach.c) ---- */
+
+/* The class's detach() of the stream: see there. */
+int pco__stream_detach(pco__stream *stream, pco_detached detached, void *context,
+                       pco_request **request, pco_error *error);
+
+/*
+ * DETACHING -> OPEN: the socket stays, as if nothing had been, and `detached` will hear why, in a
+ * task of its own that comes before the stream's. `sentence`: static; NULL: the error's own.
+ */
+void pco__stream_recall(pco__stream *stream, int code, int system_code, const char *sentence);
+
+/* DETACHING -> CLOSED, from the stream's task when nothing is in flight: the stream is gone. */
+void pco__stream_hand_over(pco__stream *stream);
+
+/* Where what is kept is kept while DETACHING. */
+pco__kept **pco__detaching_kept(pco__detaching *detaching);
+
+/* ---- Between the files of the stream ---- */
+
+void pco__stream_set_state(pco__stream *stream, pco__stream_state state);
 
 /* Everything written has left: closes the write side or ends the stream if that was asked for. */
 void pco__stream_flushed(pco__stream *stream);
 
-/* An operation has come back while DRAINING. */
+/* Calls resume_writing where that is due. */
+void pco__stream_resume_if_under(pco__stream *stream);
+
+/* Brings the operation in flight in line with what the stream wants. */
+void pco__stream_update_reading(pco__stream *stream);
+
+/* An operation has come back while DRAINING or DETACHING. */
 void pco__stream_join(pco__stream *stream);
+
+/* The end of a CLOSED stream: calls connection_lost; then, when it has no socket, it is gone. */
+void pco__stream_tell_lost(pco__stream *stream);
+void pco__stream_leave(pco__stream *stream);
 
 #endif

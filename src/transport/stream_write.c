@@ -139,7 +139,7 @@ void pco__stream_drop_output(pco__stream *stream)
     pco__queue_clear(&stream->queue);
 }
 
-static void resume_if_under(pco__stream *stream)
+void pco__stream_resume_if_under(pco__stream *stream)
 {
     if (stream->writing_paused && stream->queue.size <= stream->low &&
         stream->state == PCO__STREAM_OPEN) {
@@ -176,7 +176,7 @@ bool pco__stream_sent(pco__op *op, const pco__result *result)
         if (stream->queue.head == NULL) {
             pco__stream_flushed(stream);
         }
-        resume_if_under(stream);
+        pco__stream_resume_if_under(stream);
     }
     return false;
 }

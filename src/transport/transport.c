@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "support/error.h"
 #include "support/options.h"
 #include "system/network.h"
 #include "transport/stream.h"
@@ -168,6 +169,25 @@ bool pco_transport_is_closing(const pco_transport *transport)
     return !is_alive(transport) || transport->class_->is_closing(transport);
 }
 
+/* ---- Giving the socket away ---- */
+
+int pco_transport_detach(pco_transport *transport, pco_detached detached, void *context,
+                         pco_request **request, pco_error *error)
+{
+    bool alive = is_alive(transport);
+    if (detached == NULL) {
+        return pco__error_set(error, PCO_EINVAL, 0, "a callback is required");
+    }
+    if (transport->class_->detach == NULL) {
+        return pco__error_set(error, PCO_ENOTSUP, 0,
+                              "a TLS transport cannot be detached: its keys would stay behind");
+    }
+    if (!alive) {
+        return pco__error_set(error, PCO_ECLOSED, 0, "the transport is closed");
+    }
+    return transport->class_->detach(transport, detached, context, request, error);
+}
+
 /* ---- Reading ---- */
 
 static int set_reading_paused(pco_transport *transport, bool paused)
@@ -274,11 +294,11 @@ pco_socket pco_transport_get_socket(const pco_transport *transport)
 
 int pco_transport_get_sockname(const pco_transport *transport, pco_address *address)
 {
-    if (!is_alive(transport)) {
+    pco_socket sock = pco_transport_get_socket(transport);
+    if (sock == PCO_NO_SOCKET) {
         return PCO_ECLOSED;
     }
     pco__backend *backend = transport->home->backend;
-    pco_socket sock = transport->stream->io.socket;
     return backend->class_->network->sockname(backend, sock, address);
 }
 
@@ -288,6 +308,9 @@ int pco_transport_get_peername(const pco_transport *transport, pco_address *addr
         return PCO_ECLOSED;
     }
     const pco__stream *stream = transport->stream;
+    if (stream->peer_length == 0 && stream->io.socket == PCO_NO_SOCKET) {
+        return PCO_ECLOSED;
+    }
     if (stream->peer_length == 0) {
         pco__backend *backend = transport->home->backend;
         return backend->class_->network->peername(backend, stream->io.socket, address);

@@ -458,7 +458,7 @@ static void leave_port(HANDLE handle)
 
 static void iocp_detach(pco__backend *backend, pco__io *io)
 {
-    assert(io->private_.iocp.accepts != NULL && io->private_.iocp.in_flight == 0);
+    assert(io->private_.iocp.in_flight == 0 && !pco__io_is_closed(io));
     leave_port((HANDLE)io->socket);
     forget(pco__iocp_of(backend), io);
 }

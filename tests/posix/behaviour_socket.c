@@ -11,3 +11,13 @@ void peer_shrink_buffers(pco_socket sock)
     setsockopt((int)sock, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     setsockopt((int)sock, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
 }
+
+int socket_send(pco_socket sock, const void *data, size_t length)
+{
+    return (int)send((int)sock, data, length, 0);
+}
+
+int socket_receive(pco_socket sock, void *memory, size_t size)
+{
+    return (int)recv((int)sock, memory, size, 0);
+}

@@ -11,3 +11,13 @@ void peer_shrink_buffers(pco_socket sock)
     setsockopt((SOCKET)sock, SOL_SOCKET, SO_SNDBUF, (const char *)&size, sizeof size);
     setsockopt((SOCKET)sock, SOL_SOCKET, SO_RCVBUF, (const char *)&size, sizeof size);
 }
+
+int socket_send(pco_socket sock, const void *data, size_t length)
+{
+    return send((SOCKET)sock, data, (int)length, 0);
+}
+
+int socket_receive(pco_socket sock, void *memory, size_t size)
+{
+    return recv((SOCKET)sock, memory, (int)size, 0);
+}
