@@ -245,6 +245,59 @@ static void a_ready_ssl_ctx_is_the_user_s(void **state)
     pco_ssl_context_release(ready);
 }
 
+static void a_ready_ssl_ctx_of_the_other_end_is_refused(void **state)
+{
+    (void)state;
+    SSL_CTX *servers = SSL_CTX_new(TLS_server_method());
+    SSL_CTX *clients = SSL_CTX_new(TLS_client_method());
+    pco_ssl_context *of_servers = NULL;
+    pco_ssl_context *of_clients = NULL;
+    pco_server *server = NULL;
+    pco_error error;
+    assert_int_equal(pco_ssl_context_from_ssl_ctx(servers, &of_servers, NULL), 0);
+    assert_int_equal(pco_ssl_context_from_ssl_ctx(clients, &of_clients, NULL), 0);
+    serve();
+    pco_connection_options options = options_to_server();
+    options.ssl = of_servers;
+    assert_int_equal(
+        pco_loop_create_connection(at.loop, &options, note_connected, NULL, NULL, &error),
+        PCO_EINVAL);
+    assert_string_equal(error.message, "the ssl context is one for servers");
+    pco_server_options serving = server_options();
+    serving.ssl = of_clients;
+    assert_int_equal(pco_loop_create_server(at.loop, &serving, &server, &error), PCO_EINVAL);
+    assert_string_equal(error.message, "the ssl context is one for clients");
+    serving.ssl = context;
+    assert_int_equal(pco_loop_create_server(at.loop, &serving, &server, &error), PCO_EINVAL);
+    pco_ssl_context_release(of_servers);
+    pco_ssl_context_release(of_clients);
+    SSL_CTX_free(servers);
+    SSL_CTX_free(clients);
+}
+
+static void the_sentence_says_with_whom_the_handshake_failed(void **state)
+{
+    (void)state;
+    char text[PCO_ADDRESS_TEXT_SIZE + sizeof ":65535"];
+    char beginning[sizeof text + sizeof "connect: : TLS handshake: "];
+    at.tls = false;
+    at.echoes = true;
+    serve();
+    pco_address address = address_of(at.server, 0);
+    pco_connection_options options = options_to(&address);
+    options.host = NULL;
+    options.port = 0;
+    options.addresses = &address;
+    options.addresses_count = 1;
+    options.server_hostname = "localhost";
+    connect_with(&options);
+    assert_true(reaches(&told.calls, 1));
+    assert_int_equal(pco_address_format(&address, text, sizeof text), 0);
+    snprintf(beginning, sizeof beginning, "connect: %s: TLS handshake: ", text);
+    assert_memory_equal(told.error.message, beginning, strlen(beginning));
+    assert_true(all_are_lost());
+}
+
 static void a_factory_that_refuses_ends_it(void **state)
 {
     (void)state;
@@ -358,6 +411,8 @@ int main(void)
         TLS_TEST(progress_may_cancel_before_the_handshake),
         TLS_TEST(the_loop_may_be_freed_in_the_handshake),
         TLS_TEST(a_ready_ssl_ctx_is_the_user_s),
+        TLS_TEST(a_ready_ssl_ctx_of_the_other_end_is_refused),
+        TLS_TEST(the_sentence_says_with_whom_the_handshake_failed),
         TLS_TEST(a_factory_that_refuses_ends_it),
         TLS_TEST(a_name_that_no_certificate_can_show_is_told_with_the_place),
         TLS_TEST(one_that_fails_next_to_the_winner_begins_no_second_handshake),

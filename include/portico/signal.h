@@ -45,7 +45,8 @@ typedef void (*pco_signal_callback)(int signal_number, void *context);
  * Calls `callback` for each time that the process gets the signal, on the loop's thread, as
  * pco_loop_call_soon would: it may call whatever callbacks may. Any number of loops, on any
  * threads, may handle the same signal: each is told. Called again for the same loop and signal, it
- * replaces the callback and the context, also for what has come and was not told yet.
+ * replaces the callback and the context, also for what has come and was not told yet; and puts the
+ * library's handler in place again, if the program has put one of its own there meanwhile.
  *
  * Signals are told in the order in which they came; of one that came several times before the first
  * was told, one is told per turn of the loop. How often a process gets a signal is the system's

@@ -183,8 +183,7 @@ static void add_one_by_one(text *to, const pco__opening *opening)
     }
 }
 
-/* Whether the purpose says it all: a literal address. */
-static bool is_obvious(const pco__opening *opening)
+bool pco__attempts_are_obvious(const pco__opening *opening)
 {
     char host[PCO_ADDRESS_TEXT_SIZE];
     return opening->count == 1 && opening->options.host != NULL &&
@@ -197,7 +196,7 @@ static void all_failed(pco__opening *opening)
     const pco__attempt *last = &opening->attempts[opening->count - 1];
     pco__purpose purpose = pco__opening_purpose(opening);
     text reasons = {.length = 0};
-    if (is_obvious(opening)) {
+    if (pco__attempts_are_obvious(opening)) {
         add_reason(&reasons, last);
     } else if (opening->options.all_errors == PCO_ON) {
         add_one_by_one(&reasons, opening);

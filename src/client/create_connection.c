@@ -180,11 +180,7 @@ static int check_ssl(pco_connection_options *options, bool is_client, pco_error 
         return pco__error_set(error, PCO_EINVAL, 0,
                               "server_hostname is required where ssl is given without a host");
     }
-    if (!pco__ssl_context_fits(options->ssl, is_client)) {
-        return pco__error_set(error, PCO_EINVAL, 0, "the ssl context is one for %s",
-                              is_client ? "servers" : "clients");
-    }
-    return 0;
+    return pco__check_context(options->ssl, is_client, error);
 }
 
 static int check_numbers(pco_connection_options *options, pco_error *error)
@@ -214,13 +210,25 @@ static int check_numbers(pco_connection_options *options, pco_error *error)
 /* What only makes sense for who connects. */
 static int check_accepted(const pco_connection_options *options, pco_error *error)
 {
-    bool connects = options->server_hostname != NULL || options->family != PCO_AF_UNSPEC ||
-                    options->proto != 0 || options->flags != 0 || options->interleave != 0 ||
-                    options->all_errors != PCO_DEFAULT || options->prepare_socket != NULL ||
-                    options->connect_timeout > 0 || options->happy_eyeballs_delay > 0;
-    return connects ? pco__error_set(error, PCO_EINVAL, 0,
-                                     "an option is only meaningful for who connects")
-                    : 0;
+    const struct {
+        bool given;
+        const char *name;
+    } connecting[] = {{options->server_hostname != NULL, "server_hostname"},
+                      {options->family != PCO_AF_UNSPEC, "family"},
+                      {options->proto != 0, "proto"},
+                      {options->flags != 0, "flags"},
+                      {options->interleave != 0, "interleave"},
+                      {options->all_errors != PCO_DEFAULT, "all_errors"},
+                      {options->prepare_socket != NULL, "prepare_socket"},
+                      {options->connect_timeout > 0, "connect_timeout"},
+                      {options->happy_eyeballs_delay > 0, "happy_eyeballs_delay"}};
+    for (size_t i = 0; i < sizeof connecting / sizeof connecting[0]; i++) {
+        if (connecting[i].given) {
+            return pco__error_set(error, PCO_EINVAL, 0, "%s is only meaningful for who connects",
+                                  connecting[i].name);
+        }
+    }
+    return 0;
 }
 
 /* What is zero becomes the default. */
@@ -504,13 +512,26 @@ static void made(pco__connection_owner *owner, pco_transport *transport)
     pco__request_complete(&opening->request->base);
 }
 
+/* Whose handshake it is, unless the purpose says so already; or "". */
+static const char *peer_of_winner(const pco__opening *opening, char *text, size_t size)
+{
+    pco_address peer;
+    bool known = opening->winner != NULL && !pco__attempts_are_obvious(opening) &&
+                 pco_transport_get_peername(&opening->winner->base, &peer) == 0 &&
+                 pco_address_format(&peer, text, size) == 0;
+    return known ? text : "";
+}
+
 /* TLS has failed. The stream ends by itself, once the peer has read the alert if there is one. */
 static void fail_by_tls(pco__opening *opening, const pco_error *error)
 {
     pco__purpose purpose = pco__opening_purpose(opening);
+    char text[PCO_ADDRESS_TEXT_SIZE + sizeof "[]:65535"];
+    const char *peer = peer_of_winner(opening, text, sizeof text);
     pco_error whole;
     opening->winner = NULL;
-    pco__error_set(&whole, error->code, error->system_code, "%s: %s", purpose.text, error->message);
+    pco__error_set(&whole, error->code, error->system_code, "%s: %s%s%s", purpose.text, peer,
+                   peer[0] != '\0' ? ": " : "", error->message);
     pco__opening_fail(opening, &whole);
 }
 
@@ -611,7 +632,9 @@ static void found_local(void *context, pco_address *addresses, size_t count, con
     pco__opening *opening = context;
     opening->lookup = NULL;
     if (error != NULL) {
-        pco__opening_fail(opening, error);
+        pco_error whole;
+        pco__error_set(&whole, error->code, error->system_code, "local_host: %s", error->message);
+        pco__opening_fail(opening, &whole);
         return;
     }
     opening->local = addresses;

@@ -107,6 +107,9 @@ void pco__attempts_order(pco_address *addresses, size_t count, int interleave);
 /* Goes on: begins what may begin, or fails if there is nothing left. */
 void pco__attempts_go_on(pco__opening *opening);
 
+/* Whether the purpose says already which address it is: a literal one. */
+bool pco__attempts_are_obvious(const pco__opening *opening);
+
 /* Gives up those that are connecting, but `kept`. */
 void pco__attempts_abort(pco__opening *opening, const pco__stream *kept);
 

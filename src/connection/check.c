@@ -11,6 +11,7 @@
 
 #include "support/error.h"
 #include "support/options.h"
+#include "tls/tls.h"
 
 #define HANDSHAKE_TIMEOUT 60.0
 #define SHUTDOWN_TIMEOUT 30.0
@@ -28,6 +29,15 @@ int pco__check_sock(pco_socket sock, int has_sock, pco_error *error)
         code = pco__error_set(error, PCO_EINVAL, 0, "sock is given, and has_sock is PCO_OFF");
     }
     return code;
+}
+
+int pco__check_context(pco_ssl_context *ssl, bool is_client, pco_error *error)
+{
+    if (ssl == NULL || pco__ssl_context_fits(ssl, is_client)) {
+        return 0;
+    }
+    return pco__error_set(error, PCO_EINVAL, 0, "the ssl context is one for %s",
+                          is_client ? "servers" : "clients");
 }
 
 /* Checks a time limit of TLS and puts its default in place. */

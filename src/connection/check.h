@@ -4,6 +4,7 @@
 #define PCO_CHECK_H
 
 #include <portico/base.h>
+#include <portico/ssl.h>
 
 #include "system/network.h"
 
@@ -15,6 +16,9 @@ static inline bool pco__is_sock(pco_socket sock, int has_sock)
 
 /* A sock that is given although has_sock says that there is none: PCO_EINVAL. */
 int pco__check_sock(pco_socket sock, int has_sock, pco_error *error);
+
+/* The context of TLS, which may be NULL: one that is for the other end is PCO_EINVAL. */
+int pco__check_context(pco_ssl_context *ssl, bool is_client, pco_error *error);
 
 /* The time limits of a connection; those of TLS are given with TLS only. Puts defaults in place. */
 int pco__check_times(bool has_tls, double *handshake, double *shutdown, double *close,

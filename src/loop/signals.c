@@ -169,9 +169,12 @@ int pco_loop_add_signal_handler(pco_loop *loop, int signal_number, pco_signal_ca
     if (there == NULL) {
         return add(loop, signal_number, callback, context, error);
     }
-    there->callback = callback;
-    there->context = context;
-    return 0;
+    int code = pco__watch_renew(&there->on_signal.watch, error);
+    if (code == 0) {
+        there->callback = callback;
+        there->context = context;
+    }
+    return code;
 }
 
 bool pco_loop_remove_signal_handler(pco_loop *loop, int signal_number)

@@ -211,6 +211,16 @@ static void drop(pco__watch *watch)
     }
 }
 
+static int renew(const pco__watch *watch, pco_error *error)
+{
+    if (put_in_place(watch->number) == 0) {
+        return 0;
+    }
+    int code = errno;
+    return pco__error_describe(error, pco__error_from_system(code), code, "handle signal %d",
+                               watch->number);
+}
+
 int pco__watch_begin(pco__watch *watch, pco_error *error)
 {
     int code = check(watch->number, error);
@@ -221,12 +231,18 @@ int pco__watch_begin(pco__watch *watch, pco_error *error)
     lock();
     watch->next = NULL;
     __atomic_store_n(find(watch->number, NULL), watch, __ATOMIC_SEQ_CST);
-    if (put_in_place(watch->number) != 0) {
-        int system_code = errno;
+    code = renew(watch, error);
+    if (code != 0) {
         drop(watch);
-        code = pco__error_describe(error, pco__error_from_system(system_code), system_code,
-                                   "handle signal %d", watch->number);
     }
+    unlock();
+    return code;
+}
+
+int pco__watch_renew(pco__watch *watch, pco_error *error)
+{
+    lock();
+    int code = renew(watch, error);
     unlock();
     return code;
 }

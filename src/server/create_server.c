@@ -57,10 +57,13 @@ static int check_switches(const pco_server_options *options, pco_error *error)
     return code;
 }
 
-static int check_times(pco_server_options *options, pco_error *error)
+static int check_tls(pco_server_options *options, pco_error *error)
 {
-    return pco__check_times(options->ssl != NULL, &options->ssl_handshake_timeout,
-                            &options->ssl_shutdown_timeout, &options->close_timeout, error);
+    int code = pco__check_context(options->ssl, false, error);
+    return code != 0
+               ? code
+               : pco__check_times(options->ssl != NULL, &options->ssl_handshake_timeout,
+                                  &options->ssl_shutdown_timeout, &options->close_timeout, error);
 }
 
 static int check_hosts(const pco_server_options *options, pco_error *error)
@@ -160,7 +163,7 @@ static int check_options(const pco__network *network, const pco_server_options *
     if (options->protocol_factory == NULL) {
         return pco__error_set(error, PCO_EINVAL, 0, "protocol_factory is required");
     }
-    code = check_times(options, error);
+    code = check_tls(options, error);
     if (code == 0) {
         code = check_place(options, error);
     }

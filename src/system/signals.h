@@ -34,6 +34,12 @@ struct pco__watch {
 int pco__watch_begin(pco__watch *watch, pco_error *error);
 
 /*
+ * Puts the library's handler in place again, where the program has put one of its own there since.
+ * As pco__watch_begin.
+ */
+int pco__watch_renew(pco__watch *watch, pco_error *error);
+
+/*
  * Ends. When it returns, raised() is not running on any thread and will not be called any more.
  * Any thread, but no signal handler; not from raised().
  */

@@ -151,8 +151,10 @@ bool pco__ssl_context_fits(pco_ssl_context *context, bool client)
 {
     pco__ssl_setup *setup = pco__ssl_context_take(context);
     bool ready = setup->ready;
+    const SSL_METHOD *others = client ? TLS_server_method() : TLS_client_method();
+    bool is_the_others = SSL_CTX_get_ssl_method(setup->ctx) == others;
     pco__ssl_context_give(context, setup);
-    return ready || context->client == client;
+    return ready ? !is_the_others : context->client == client;
 }
 
 int pco_ssl_context_new(const pco_ssl_context_options *options, pco_ssl_context **context,

@@ -294,13 +294,14 @@ static int set_server_name(SSL *engine, const char *name, pco_error *error)
         return set_server_address(engine, &address, error);
     }
     if (code == PCO_ENOMEM) {
-        return pco__error_describe(error, code, 0, "server_name '%.80s'", name);
+        return pco__error_describe(error, code, 0, "server_hostname '%.80s'", name);
     }
     if (length != 0 && name[length - 1] == '.') {
         length--;
     }
     if (length == 0 || length >= sizeof host) {
-        return pco__error_set(error, PCO_EINVAL, 0, "server_name '%.80s' is no host name", name);
+        return pco__error_set(error, PCO_EINVAL, 0, "server_hostname '%.80s' is no host name",
+                              name);
     }
     memcpy(host, name, length);
     host[length] = '\0';

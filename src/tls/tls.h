@@ -19,7 +19,7 @@
 int pco__ssl_context_new_client(const pco_ssl_context_options *options, pco_ssl_context **context,
                                 pco_error *error);
 
-/* Whether a context is made for this end; a ready SSL_CTX is the user's, and fits both. */
+/* Whether a context is made for this end; a ready SSL_CTX is, unless its method is the other's. */
 bool pco__ssl_context_fits(pco_ssl_context *context, bool client);
 
 typedef struct pco__ssl_options {

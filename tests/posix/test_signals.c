@@ -328,6 +328,22 @@ static void what_the_program_puts_there_meanwhile_stays(void **state)
     set_action(SIGUSR1, SIG_DFL, 0);
 }
 
+static void who_is_added_again_is_told_again(void **state)
+{
+    (void)state;
+    own_calls = 0;
+    handle(SIGUSR1, &counters[0]);
+    set_action(SIGUSR1, own_handler, 0);
+    handle(SIGUSR1, &counters[1]);
+    raise(SIGUSR1);
+    assert_true(reaches(loop, &counters[1].count, 1));
+    assert_int_equal(own_calls, 0);
+    assert_int_equal(counters[0].count, 0);
+    assert_true(pco_loop_remove_signal_handler(loop, SIGUSR1));
+    assert_ptr_equal(action_of(SIGUSR1).sa_handler, own_handler);
+    set_action(SIGUSR1, SIG_DFL, 0);
+}
+
 static void system_calls_that_can_go_on_do(void **state)
 {
     char byte = 0;
@@ -561,6 +577,7 @@ int main(void)
         TEST(what_was_there_is_put_back),
         TEST(it_is_put_back_by_the_last_loop_only),
         TEST(what_the_program_puts_there_meanwhile_stays),
+        TEST(who_is_added_again_is_told_again),
         TEST(system_calls_that_can_go_on_do),
         TEST(a_child_ends_by_a_signal_and_the_parent_hears_nothing),
         TEST(a_child_may_have_handlers_of_its_own),
