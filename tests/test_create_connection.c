@@ -1073,7 +1073,7 @@ static void options_that_make_no_sense_are_refused(void **state)
     assert_refused("65536");
     options.port = 0;
     options.service = "0";
-    assert_refused("port or service is required");
+    assert_refused("service is 0, not from 1 to 65535");
     options.sock = 5;
     assert_refused("at the same time");
     options.addresses = addresses;

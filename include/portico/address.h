@@ -28,8 +28,11 @@ struct pco_address {
 
 /*
  * Makes an address of a literal host ("127.0.0.1", "::1", "fe80::1%eth0") and a port. No name is
- * looked up and nothing blocks. PCO_EINVAL: the host is no literal address, its scope is none of
- * this machine, or the port is not from 0 to 65535. PCO_ENOMEM. *address is untouched then.
+ * looked up and nothing blocks. What is literal is the system's getaddrinfo's matter: "127.1" and
+ * "1" are, as inet_aton has them, and a part that begins with 0 is octal. PCO_EINVAL: the host is
+ * no literal address, its scope is the name of no interface of this machine or makes no sense for
+ * the address (a number is taken as it is), or the port is not from 0 to 65535. PCO_ENOMEM.
+ * *address is untouched then.
  */
 PCO_API int pco_address_parse(const char *host, int port, pco_address *address);
 

@@ -25,9 +25,9 @@ extern "C" {
  * the call that began or canceled it: directly after connection_made with the transport and the
  * protocol that it has now (connection_made may have closed it: connection_lost is then still to
  * come); or, if there is no connection, with NULL, NULL and the error, which is lent. Sockets of
- * failed attempts are closed by then, or soon: where the system still holds one (completion ports),
- * as soon as that lets go; after a failed TLS handshake, when the peer has had up to 2 s to read
- * the alert.
+ * attempts that failed, or lost, are closed by then or in the loop's next turn; where the system
+ * still holds one (completion ports), as soon as that lets go; after a failed TLS handshake, when
+ * the peer has had up to 2 s to read the alert.
  */
 typedef void (*pco_connected)(pco_transport *transport, pco_protocol *protocol,
                               const pco_error *error, void *context);
@@ -68,7 +68,10 @@ typedef struct pco_connection_options {
     const pco_address *addresses;
     size_t addresses_count;
 
-    /* PCO_AF_INET or PCO_AF_INET6 to use only those addresses; PCO_AF_UNSPEC: both. */
+    /*
+     * PCO_AF_INET or PCO_AF_INET6 to use only those of a name's addresses; PCO_AF_UNSPEC: both.
+     * `addresses` that are given must be of it.
+     */
     int family;
 
     /* The sockets' protocol, as in socket(); 0: TCP. (Linux has 262, MPTCP.) */
@@ -80,7 +83,7 @@ typedef struct pco_connection_options {
     /*
      * Or an existing stream socket, connected already. It is the library's once the call has
      * returned 0, whatever comes of the connection; if the call fails it is yours still. 0 and
-     * PCO_NO_SOCKET: none; to pass descriptor 0, set has_sock (as in pco_server_options).
+     * PCO_NO_SOCKET: none; to pass descriptor 0, set has_sock to PCO_ON (as in pco_server_options).
      */
     pco_socket sock;
     int has_sock;
@@ -99,7 +102,8 @@ typedef struct pco_connection_options {
      * The name that the server's certificate must show, sent as SNI unless it is a literal address,
      * which the certificate must show as such, without its scope ("127.1" is 127.0.0.1, as it is
      * for `host`). NULL: `host`. Required with `addresses` or `sock` and ssl. "" is PCO_EINVAL:
-     * asyncio takes it for "do not check".
+     * asyncio takes it for "do not check". Whether anything is verified is the SSL_CTX's matter:
+     * without SSL_VERIFY_PEER, as OpenSSL makes one, whatever the server shows is accepted.
      */
     const char *server_hostname;
 
@@ -170,7 +174,8 @@ typedef struct pco_connection_options {
  * Returned: PCO_EINVAL: no `connected`; not just one of protocol_factory and protocol (whose table
  * of methods has no size); not just one of host with port or service, addresses, and sock;
  * local_host or local_port with sock; server_hostname or TLS times without ssl, ssl without a name;
- * a context for servers; times or number of keep-alive without it; a number out of range or NaN; a
+ * a context for servers; addresses that have no port or are of another family; a sock where
+ * has_sock is PCO_OFF; times or number of keep-alive without it; a number out of range or NaN; a
  * sock that is no stream socket. PCO_ENOTSUP: a time or number of keep-alive, or user_timeout, that
  * the system, or the kind of `sock`, lacks. PCO_ENOTSOCK; PCO_ENOTCONN: a sock that is not
  * connected. PCO_ENOMEM. PCO_ECLOSED: the loop is being freed.
@@ -179,10 +184,11 @@ typedef struct pco_connection_options {
  * not resolve, or could not be looked up; or what the resolver has answered. If every address
  * failed, the error of the one that was tried last: PCO_ECONNREFUSED, PCO_ETIMEDOUT,
  * PCO_ENETUNREACH, PCO_EHOSTUNREACH, PCO_EADDRNOTAVAIL, PCO_EADDRINUSE, PCO_EACCES,
- * PCO_EAFNOSUPPORT, PCO_EMFILE, PCO_ECONNRESET, ... ; a connection to itself, three times over, is
- * PCO_ECONNREFUSED: nobody listens there. PCO_ETIMEDOUT: connect_timeout, or ssl_handshake_timeout.
- * PCO_ETLS, PCO_ECERT: the handshake failed. PCO_EINVAL: the factory returned no usable protocol,
- * or no certificate can show the server's name (too long). PCO_ECANCELED. PCO_ENOMEM.
+ * PCO_EAFNOSUPPORT, PCO_EMFILE, PCO_ECONNRESET, ... ; a connection to itself, three times over and
+ * not by a local_port, is PCO_ECONNREFUSED: nobody listens there. PCO_ETIMEDOUT: connect_timeout,
+ * or ssl_handshake_timeout. PCO_ETLS, PCO_ECERT: the handshake failed. PCO_EINVAL: the factory
+ * returned no usable protocol, or no certificate can show the server's name (too long).
+ * PCO_ECANCELED. PCO_ENOMEM.
  */
 PCO_API int pco_loop_create_connection(pco_loop *loop, const pco_connection_options *options,
                                        pco_connected connected, void *context,

@@ -35,7 +35,7 @@ typedef struct pco_lookup_question {
     size_t size;
     const char *host;
     int family; /* PCO_AF_INET, PCO_AF_INET6, or PCO_AF_UNSPEC for both */
-    int flags;  /* PCO_AI_*, as the user gave them */
+    int flags;  /* PCO_AI_*, as the user gave them, but never PCO_AI_NONE or PCO_AI_PASSIVE */
 } pco_lookup_question;
 
 /*

@@ -121,7 +121,8 @@ typedef struct pco_server_options {
 
     /*
      * PCO_ON: `sock` is a socket, whatever its number: a descriptor that is passed on (by inetd, as
-     * 0) cannot be taken for none. PCO_OFF: there is none. Default: by its number, as said there.
+     * 0) cannot be taken for none. PCO_OFF: there is none, and a `sock` that is given all the same
+     * is PCO_EINVAL. Default: by its number, as said there.
      */
     int has_sock;
 

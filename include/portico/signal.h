@@ -15,10 +15,11 @@
  * the program's. `raise` and `signal` of the C library there have nothing to do with any of this.
  *
  * A process has one handler for each signal, so this is state of the process (portico/base.h).
- * While some loop handles a signal, the library's handler is in place; it only wakes the loops, and
- * whatever interrupted system calls may go on does so (SA_RESTART). When the last one ends, what
- * was there before is put back, be it SIG_IGN or a function of yours, unless the program itself has
- * changed it meanwhile: then that stays. No other signal is touched, and no thread's mask.
+ * While some loop handles a signal, the library's handler is in place, unless the program itself
+ * puts another there; it only wakes the loops, and whatever interrupted system calls may go on does
+ * so (SA_RESTART). When the last one ends, what was there before is put back, be it SIG_IGN or a
+ * function of yours, but not where the program has changed it meanwhile: then that stays. No other
+ * signal is touched, and no thread's mask.
  *
  * A process made by fork handles no signal, whatever its parent does. If one comes that the parent
  * handles, it does what it would have done without the library, and the parent hears nothing. Of a

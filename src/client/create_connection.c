@@ -150,7 +150,7 @@ static int check_place(pco_connection_options *options, bool is_client, pco_erro
     }
     code = check_addresses(options, error);
     if (code == 0) {
-        code = pco__check_port(&options->port, &options->service, error);
+        code = pco__check_port(&options->port, &options->service, 1, error);
     }
     if (code == 0 && !has_sock(options) && options->addresses == NULL && options->port == 0 &&
         options->service == NULL) {

@@ -121,10 +121,11 @@ int pco__check_socket_options(const pco__network *network, const pco__socket_opt
     return code == 0 ? network->socket_options_supported(options, error) : code;
 }
 
-int pco__check_port(int *port, const char **service, pco_error *error)
+int pco__check_port(int *port, const char **service, int least, pco_error *error)
 {
     if (*port < 0 || *port > 65535) {
-        return pco__error_set(error, PCO_EINVAL, 0, "port is %d, not from 0 to 65535", *port);
+        return pco__error_set(error, PCO_EINVAL, 0, "port is %d, not from %d to 65535", *port,
+                              least);
     }
     if (*service == NULL) {
         return 0;
@@ -139,9 +140,9 @@ int pco__check_port(int *port, const char **service, pco_error *error)
     }
     size_t zeros = strspn(*service, "0");
     long number = digits - zeros <= 5 ? strtol(*service + zeros, NULL, 10) : LONG_MAX;
-    if (number > 65535) {
-        return pco__error_set(error, PCO_EINVAL, 0, "service is %.40s, not from 0 to 65535",
-                              *service);
+    if (number < least || number > 65535) {
+        return pco__error_set(error, PCO_EINVAL, 0, "service is %.40s, not from %d to 65535",
+                              *service, least);
     }
     *port = (int)number;
     *service = NULL;

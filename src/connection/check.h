@@ -36,8 +36,11 @@ int pco__check_times(bool has_tls, double *handshake, double *shutdown, double *
 int pco__check_socket_options(const pco__network *network, const pco__socket_options *options,
                               pco_error *error);
 
-/* A port, 0 allowed, or else a service; puts a service that is a number in the port's place. */
-int pco__check_port(int *port, const char **service, pco_error *error);
+/*
+ * A port, 0 if none is given, or else a service; puts a service that is a number, from `least` on,
+ * in the port's place.
+ */
+int pco__check_port(int *port, const char **service, int least, pco_error *error);
 
 /* What a look-up is restricted to: a family, and PCO_AI_*. */
 int pco__check_lookup(int family, int flags, pco_error *error);

@@ -107,7 +107,7 @@ static int check_place(pco_server_options *options, pco_error *error)
         code = check_hosts(options, error);
     }
     if (code == 0) {
-        code = pco__check_port(&options->port, &options->service, error);
+        code = pco__check_port(&options->port, &options->service, 0, error);
     }
     if (code != 0) {
         return code;
