@@ -204,6 +204,19 @@ PCO_API int pco_loop_connect_accepted_socket(pco_loop *loop, const pco_connectio
                                              pco_connected connected, void *context,
                                              pco_request **request, pco_error *error);
 
+/*
+ * Makes two stream sockets that are connected to each other, for tests, and for threads: each end
+ * goes to connect_accepted_socket, or to create_connection as its sock, on a loop of its own. Until
+ * then they are yours: blocking, not inherited by programs that are started, and none is descriptor
+ * 0, 1 or 2.
+ *
+ * POSIX: Unix sockets without names, so that pco_transport_get_sockname and _get_peername tell an
+ * address of PCO_AF_UNIX whose host is "". Windows: TCP over the loopback interface. Any thread. On
+ * failure `pair` is untouched. PCO_EMFILE, PCO_ENOBUFS, PCO_ENOMEM; on Windows also what TCP says,
+ * and PCO_ECONNREFUSED: too many others connect there.
+ */
+PCO_API int pco_socket_pair(pco_socket pair[2], pco_error *error);
+
 #ifdef __cplusplus
 }
 #endif

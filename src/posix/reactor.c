@@ -231,8 +231,8 @@ uint64_t pco__reactor_now(pco__backend *backend)
 
 /*
  * A read from a socket of AF_UNIX ends where the peer passed descriptors along (unix(7)), so that
- * a short one does not mean that nothing is left. Connected sockets are asked for their family
- * only where a listener of AF_UNIX exists from which they could come.
+ * a short one does not mean that nothing is left. Accepted sockets are asked for their family only
+ * where a listener of AF_UNIX exists from which they could come.
  */
 static bool is_unix(pco__reactor *reactor, const pco__io *io, pco__io_role role)
 {
@@ -267,7 +267,7 @@ int pco__reactor_attach(pco__backend *backend, pco__io *io, pco__io_role role, p
     if (is_unix(reactor, io, role)) {
         io->private_.reactor.short_reads = PCO__SHORT_READ_PROVES_NOTHING;
     }
-    if (role == PCO__IO_CONNECTED) {
+    if (role == PCO__IO_CONNECTED || role == PCO__IO_GIVEN) {
         io->private_.reactor.ready |= PCO__READY_OUT; /* or the first attempt to send will tell */
     }
     if (role == PCO__IO_LISTENER) {

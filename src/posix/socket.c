@@ -14,6 +14,7 @@
 #include "system/network.h"
 #include "system/platform.h"
 
+#include <portico/connection.h>
 #include <portico/server.h>
 
 #include <errno.h>
@@ -168,6 +169,41 @@ static int open_stream(sa_family_t family, int proto)
         set_no_delay(descriptor);
     }
     return descriptor;
+}
+
+static int open_pair(int ends[2])
+{
+#if defined(SOCK_CLOEXEC)
+    return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends);
+#else
+    int status = socketpair(AF_UNIX, SOCK_STREAM, 0, ends);
+    for (size_t i = 0; status == 0 && i < 2; i++) {
+        fcntl(ends[i], F_SETFD, FD_CLOEXEC); /* cannot fail on what is open */
+    }
+    return status;
+#endif
+}
+
+int pco_socket_pair(pco_socket pair[2], pco_error *error)
+{
+    int ends[2] = {-1, -1};
+    int code = open_pair(ends) == 0 ? 0 : errno;
+
+    for (size_t i = 0; i < 2 && code == 0; i++) {
+        ends[i] = pco__descriptor_raise(ends[i]);
+        code = ends[i] >= 0 ? 0 : errno;
+    }
+    for (size_t i = 0; i < 2; i++) {
+        if (code == 0) {
+            suppress_sigpipe(ends[i]);
+            pair[i] = ends[i];
+        } else if (ends[i] >= 0) {
+            close(ends[i]);
+        }
+    }
+    return code == 0 ? 0
+                     : pco__error_describe(error, pco__error_from_system(code), code,
+                                           "make a pair of sockets");
 }
 
 int pco__socket_accept(int listener, pco_address *peer)

@@ -157,7 +157,12 @@ static inline size_t pco__most_of(const pco__op *op, size_t size)
 }
 
 /* What a socket is when it is attached. */
-typedef enum pco__io_role { PCO__IO_LISTENER, PCO__IO_CONNECTED, PCO__IO_UNCONNECTED } pco__io_role;
+typedef enum pco__io_role {
+    PCO__IO_LISTENER,
+    PCO__IO_CONNECTED,   /* accepted from such a listener */
+    PCO__IO_UNCONNECTED, /* its CONNECT is to come */
+    PCO__IO_GIVEN        /* connected elsewhere: of whatever family */
+} pco__io_role;
 
 /* What try_send() has done; small enough to be returned in registers. */
 typedef struct pco__sent {

@@ -607,7 +607,8 @@ static void begin_sending(pco__stream *stream)
 int pco__stream_new(pco_loop *loop, pco_socket sock, const pco__stream_options *options,
                     pco__stream **stream, pco_error *error)
 {
-    int code = make(loop, sock, PCO__IO_CONNECTED, options, stream, error);
+    pco__io_role role = options->peer != NULL ? PCO__IO_CONNECTED : PCO__IO_GIVEN;
+    int code = make(loop, sock, role, options, stream, error);
     if (code == 0) {
         begin_sending(*stream);
         pco__stream_set_state(*stream, PCO__STREAM_OPEN);

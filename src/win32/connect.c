@@ -44,6 +44,18 @@ static void refuse_at_once(const pco__iocp *self, SOCKET sock)
              NULL);
 }
 
+/*
+ * Where a router says that there is no way, Windows goes on trying, unless it is told that the
+ * answer counts: TCP_FAIL_CONNECT_ON_ICMP_ERROR, since build 19041, which older SDKs lack.
+ */
+#define FAIL_ON_ICMP_ERROR 18
+
+static void believe_routers(SOCKET sock)
+{
+    DWORD on = 1;
+    setsockopt(sock, IPPROTO_TCP, FAIL_ON_ICMP_ERROR, (const char *)&on, sizeof on);
+}
+
 int pco__iocp_start_connect(pco__iocp *self, pco__op *op, int *system_code)
 {
     SOCKET sock = pco__io_socket(op->io);
@@ -56,6 +68,8 @@ int pco__iocp_start_connect(pco__iocp *self, pco__op *op, int *system_code)
     make_specific(&remote);
     if (is_loopback(&remote)) {
         refuse_at_once(self, sock);
+    } else {
+        believe_routers(sock);
     }
 
     /* ConnectEx wants a bound socket. WSAEINVAL: it is bound already. */

@@ -416,7 +416,7 @@ static int iocp_attach(pco__backend *backend, pco__io *io, pco__io_role role, pc
 {
     pco__iocp *self = pco__iocp_of(backend);
     io->private_.iocp = (pco__iocp_io){.family = AF_UNSPEC};
-    if (role != PCO__IO_CONNECTED) {
+    if (role == PCO__IO_LISTENER || role == PCO__IO_UNCONNECTED) {
         int system_code;
         int err = prepare(self, io, &system_code);
         if (err != 0) {

@@ -9,6 +9,7 @@
 #include "behaviour.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -89,9 +90,64 @@ static void without_descriptors_a_name_does_not_count_as_unknown(void **state)
     serve_with(&options);
 }
 
+/* ---- Pairs ---- */
+
+static void a_pair_is_made_of_new_sockets(void **state)
+{
+    (void)state;
+    pco_socket pair[2];
+    assert_int_equal(pco_socket_pair(pair, NULL), 0);
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(pair[i] > STDERR_FILENO);
+        assert_int_not_equal(fcntl((int)pair[i], F_GETFD) & FD_CLOEXEC, 0);
+        assert_int_equal(fcntl((int)pair[i], F_GETFL) & O_NONBLOCK, 0);
+        close((int)pair[i]);
+    }
+}
+
+/* Nothing is printed while descriptor 0 is closed. */
+static void a_pair_never_is_a_standard_descriptor(void **state)
+{
+    (void)state;
+    pco_socket pair[2] = {PCO_NO_SOCKET, PCO_NO_SOCKET};
+    int kept = dup(STDIN_FILENO);
+    assert_true(kept > STDERR_FILENO);
+    close(STDIN_FILENO);
+    int code = pco_socket_pair(pair, NULL);
+    bool is_free = fcntl(STDIN_FILENO, F_GETFD) == -1;
+    assert_int_equal(dup2(kept, STDIN_FILENO), STDIN_FILENO);
+    close(kept);
+    assert_int_equal(code, 0);
+    assert_true(is_free);
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(pair[i] > STDERR_FILENO);
+        assert_int_not_equal(fcntl((int)pair[i], F_GETFD) & FD_CLOEXEC, 0);
+        close((int)pair[i]);
+    }
+}
+
+static void without_descriptors_there_is_no_pair_nor_half_of_one(void **state)
+{
+    (void)state;
+    pco_socket pair[2] = {77, 78};
+    pco_error error = {0};
+    unsigned sockets = count_sockets();
+    struct rlimit before = use_up_descriptors();
+    int code = pco_socket_pair(pair, &error);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(code, PCO_EMFILE);
+    assert_string_equal(error.message, "make a pair of sockets: too many open files or sockets");
+    assert_int_equal(pair[0], 77);
+    assert_int_equal(pair[1], 78);
+    assert_int_equal(count_sockets(), sockets);
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(without_descriptors_a_name_does_not_count_as_unknown),
     TEST(without_descriptors_clients_are_turned_away_and_the_server_lives_on),
+    TEST(a_pair_is_made_of_new_sockets),
+    TEST(a_pair_never_is_a_standard_descriptor),
+    TEST(without_descriptors_there_is_no_pair_nor_half_of_one),
 };
 
 int main(void)

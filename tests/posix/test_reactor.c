@@ -445,6 +445,27 @@ static void unix_connections_are_read_beyond_passed_descriptors(void **state)
     remove_unix_listener(&place);
 }
 
+/* Of a socket that was connected elsewhere nothing else tells that it is one of these. */
+static void so_are_those_that_the_user_brings(void **state)
+{
+    static unsigned char kept[16];
+    end reader;
+    int pair[2];
+
+    (void)state;
+    memset(&reader, 0, sizeof reader);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    reader.io.socket = pair[0];
+    attach(&reader.io, PCO__IO_GIVEN);
+    send_with_descriptor(pair[1]);
+    exchange_a_message_elsewhere();
+    start_reading(&reader, kept, sizeof kept);
+    assert_true(receives(&reader, 6));
+    assert_memory_equal(kept, "onetwo", 6);
+    close_end(&reader);
+    close(pair[1]);
+}
+
 static void a_unix_connect_without_a_listener_is_refused(void **state)
 {
     unix_place place;
@@ -657,6 +678,7 @@ static const struct CMUnitTest tests[] = {
     TEST(what_is_no_socket_cannot_be_attached),
     TEST(data_behind_urgent_data_is_read),
     TEST(unix_connections_are_read_beyond_passed_descriptors),
+    TEST(so_are_those_that_the_user_brings),
     TEST(a_unix_connect_without_a_listener_is_refused),
     TEST(a_signal_handler_may_stop_and_errno_stays),
     TEST(a_stop_in_a_forked_child_is_not_the_parents),

@@ -10,6 +10,8 @@
 
 #include "backend_probe.h"
 
+#include <portico/connection.h>
+
 static bool option_of(pco_socket sock, int name)
 {
     int value = -1;
@@ -118,6 +120,26 @@ static void no_socket_is_inherited_by_child_processes(void **state)
     pco__system_network.close(NULL, accepted, false);
     close_end(&client);
     close_listener(&from);
+}
+
+static void a_pair_is_blocking_and_not_inherited(void **state)
+{
+    (void)state;
+    pco_socket pair[2];
+    char byte = 0;
+    pco_error error = {0};
+    assert_int_equal(pco_socket_pair(pair, &error), 0);
+    for (size_t i = 0; i < 2; ++i) {
+        assert_false(is_inheritable(pair[i]));
+        assert_true(no_delay_of(pair[i]));
+    }
+    assert_int_equal(send((SOCKET)pair[0], "x", 1, 0), 1);
+    assert_int_equal(recv((SOCKET)pair[1], &byte, 1, MSG_WAITALL), 1);
+    assert_int_equal(send((SOCKET)pair[1], "y", 1, 0), 1);
+    assert_int_equal(recv((SOCKET)pair[0], &byte, 1, MSG_WAITALL), 1);
+    assert_int_equal(byte, 'y');
+    closesocket((SOCKET)pair[0]);
+    closesocket((SOCKET)pair[1]);
 }
 
 /* Without SO_UPDATE_ACCEPT_CONTEXT and SO_UPDATE_CONNECT_CONTEXT both would not know each other. */
@@ -285,6 +307,30 @@ static void a_refused_connect_to_this_machine_does_not_take_seconds(void **state
     assert_true(completes(&client.out));
     assert_int_equal(client.out.error, PCO_ECONNREFUSED);
     assert_true(now() - began < SECOND);
+    close_end(&client);
+}
+
+/* To another machine, be it one that nobody has: nothing waits for the answer. */
+static void what_routers_answer_ends_a_connect_where_windows_can_do_that(void **state)
+{
+    (void)state;
+    enum { FAIL_ON_ICMP_ERROR = 18 };
+    end client;
+    pco_address nobody;
+    pco_socket first;
+    assert_int_equal(pco_address_parse("192.0.2.1", 9, &nobody), 0);
+    assert_int_equal(pco__system_network.open(NULL, PCO_AF_INET, 0, &first, NULL), 0);
+    bool can = takes(first, FAIL_ON_ICMP_ERROR, 1);
+    pco__system_network.close(NULL, first, false);
+    start_connecting(&client, &nobody);
+    if (can) {
+        assert_int_equal(tcp_option_of(client.io.socket, FAIL_ON_ICMP_ERROR), 1);
+    } else {
+        print_message("no TCP_FAIL_CONNECT_ON_ICMP_ERROR here\n");
+    }
+    at.backend->class_->cancel(at.backend, &client.out.op);
+    assert_true(completes(&client.out));
+    assert_int_not_equal(client.out.error, 0);
     close_end(&client);
 }
 
@@ -530,6 +576,7 @@ int main(void)
         TEST(reuse_address_on_shares_and_off_excludes),
         TEST(an_address_in_use_is_refused_when_it_is_bound),
         TEST(no_socket_is_inherited_by_child_processes),
+        TEST(a_pair_is_blocking_and_not_inherited),
         TEST(both_ends_know_their_names_and_can_be_shut_down),
         TEST(an_accepted_socket_is_non_blocking_and_sends_small_packets_at_once),
         TEST(keep_alives_times_can_be_set_alone_and_together),
@@ -537,6 +584,7 @@ int main(void)
         TEST(off_ends_keep_alive_of_a_socket_that_has_it),
         TEST(connecting_to_the_unspecified_address_reaches_this_machine),
         TEST(a_refused_connect_to_this_machine_does_not_take_seconds),
+        TEST(what_routers_answer_ends_a_connect_where_windows_can_do_that),
         TEST(a_watch_hears_of_a_reset_while_nothing_is_unread),
         TEST(a_socket_that_is_not_overlapped_is_refused),
         TEST(a_socket_of_another_completion_port_is_refused),
