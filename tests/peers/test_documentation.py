@@ -4,6 +4,7 @@
 PORTICO_DOCUMENTATION is the folder of these programs, PORTICO_GUIDE the page docs/guide.md.
 """
 
+import asyncio
 import os
 import pathlib
 import re
@@ -128,6 +129,26 @@ class OpeningConnections(ProgramTest):
             server.start()
             code, said = support.output(self.NAME, "127.0.0.1", str(listener.getsockname()[1]))
             server.join()
+        self.assertEqual((code, said, asked), (0, "good day", [b"hello\n"]))
+
+    def test_a_server_of_asyncio_found_by_its_name(self):
+        asked = []
+
+        async def answer(reader, writer):
+            asked.append(await reader.read())
+            writer.write(b"good day")
+            await writer.drain()
+            writer.close()
+
+        async def ask():
+            server = await asyncio.start_server(answer, "127.0.0.1", 0)
+            async with server:
+                port = server.sockets[0].getsockname()[1]
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(None, support.output, self.NAME, "localhost",
+                                                  str(port))
+
+        code, said = asyncio.run(asyncio.wait_for(ask(), PATIENCE))
         self.assertEqual((code, said, asked), (0, "good day", [b"hello\n"]))
 
     def test_it_says_why_there_is_no_connection(self):
