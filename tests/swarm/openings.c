@@ -289,6 +289,7 @@ static void begins(world *at, opening *of, target *to)
     of->next_tried++;
     of->began = now;
     of->may_go_on = false;
+    of->ripe = 0;
     to->begun++;
     to->under_way = true;
 }
@@ -453,6 +454,30 @@ void opening_done(pco_transport *transport, pco_protocol *protocol, const pco_er
 
 /* ---- What holds between turns, and at rest ---- */
 
+/* Whether another address is due: the last has failed, or its delay is over. */
+static bool is_ripe(const world *at, const opening *of)
+{
+    bool connects = of->stage == PCO_CONNECTION_CONNECTING || of->stage == PCO_CONNECTION_FAILED;
+    unsigned flights = 0;
+    if (!connects || of->told || of->canceled || of->decided || of->next_tried == of->expected) {
+        return false;
+    }
+    for (fake_socket *each = fake_of(at->loop)->sockets; each != NULL; each = each->next) {
+        flights += each->user == of && connecting(each) != NULL;
+    }
+    bool is_over = !of->patient && pco_loop_time(at->loop) >= of->began + of->delay;
+    return flights < ATTEMPTS_MOST && (of->may_go_on || is_over);
+}
+
+static void check_ripe(world *at, opening *of)
+{
+    unsigned long now = fake_of(at->loop)->turns;
+    of->ripe = !is_ripe(at, of) ? 0 : of->ripe == 0 ? now : of->ripe;
+    if (of->ripe != 0 && now > of->ripe + 1) {
+        broken(at, "opening %u does not go on with the next address", of->id);
+    }
+}
+
 void check_openings(world *at)
 {
     for (opening *each = at->openings; each != NULL; each = each->next) {
@@ -463,6 +488,7 @@ void check_openings(world *at)
         if (each->told && attempts != 0) {
             broken(at, "opening %u is over, and goes on", each->id);
         }
+        check_ripe(at, each);
     }
 }
 

@@ -204,6 +204,7 @@ struct opening {
     int last_failure;
     double began; /* the last attempt */
     bool may_go_on;
+    unsigned long ripe; /* the turn in which the next was seen to be due; 0: it is not */
     double delay;
     uint64_t causes;
     proto *given;                  /* the protocol, instead of a factory */
@@ -315,7 +316,9 @@ struct world {
     pco_ssl_context *context; /* NULL: not made yet */
     pco_ssl_context *other;   /* for names of SNI; NULL: not made yet */
     pco_ssl_context *clients[4];
-    bool names_failed; /* they could not all be added */
+    bool names_failed;    /* they could not all be added */
+    served *serving;      /* until a signal */
+    bool is_asked_to_end; /* that came, and the loop may not have told it yet */
 };
 
 /* Runs one program, from a seed, or from `given` if that is not NULL. It returns if all is well. */
@@ -513,6 +516,8 @@ void wait_for_threads(void);
 
 /* ---- Calls of the loop (verbs_loop.c) ---- */
 
+bool may_call(const world *at);
+bool start_timer(world *at, double delay, bool stops, bool wants_handle);
 void check_calls(world *at);
 void free_calls(world *at);
 

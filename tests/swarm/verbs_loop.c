@@ -124,7 +124,7 @@ static bool call_taken(world *at, call *made, int code)
     return false;
 }
 
-static bool may_call(const world *at)
+bool may_call(const world *at)
 {
     return at->scheduled_count < 200;
 }
@@ -175,7 +175,7 @@ static void call_from_a_thread(world *at)
     call_taken(at, made, what.code);
 }
 
-static bool start_timer(world *at, double delay, bool stops, bool wants_handle)
+bool start_timer(world *at, double delay, bool stops, bool wants_handle)
 {
     call *made = call_new(at, true);
     made->when = pco_loop_time(at->loop) + delay;

@@ -39,6 +39,9 @@ static bool may_fail(const world *at, int code, int attach_error)
 static void start_serving(world *at)
 {
     served *of = pick_server(at);
+    if (of == at->serving && at->is_asked_to_end) {
+        return; /* nobody knows whether it is closed */
+    }
     int attach_error = fake_of(at->loop)->attach_error;
     enter_library(at, NULL);
     int code = pco_server_start_serving(of->server, NULL);
@@ -48,6 +51,41 @@ static void start_serving(world *at)
         broken(at, "start_serving returned %s", pco_error_name(code));
     }
     of->serving = of->serving || code == 0;
+}
+
+static bool may_serve(const world *at)
+{
+    return has_server(at) && may_call(at);
+}
+
+/* A timer sees to it that it ends. A server that is freed meanwhile is not looked at any more. */
+static void serve(world *at)
+{
+    static const double graces[] = {0, 1, INFINITY};
+    served *of = pick_server(at);
+    bool until_signal = pick(at, 2) == 1;
+    bool served_before = of->serving;
+    int attach_error = fake_of(at->loop)->attach_error;
+    if (!start_timer(at, pick(at, 5), true, false)) {
+        return;
+    }
+    say(at, "serve%s, server %u", until_signal ? " until a signal" : "", of->id);
+    bool was_closed = of->closed;
+    of->serving = true;
+    at->serving = until_signal ? of : NULL;
+    int code = until_signal
+                   ? pco_server_serve_until_signal(
+                         of->server, graces[pick(at, sizeof graces / sizeof graces[0])], NULL)
+                   : pco_server_serve_forever(of->server, NULL);
+    of->serving = code == 0 || served_before;
+    if (at->is_asked_to_end && of->server != NULL && pco_server_get_socket_count(of->server) != 0) {
+        of->closed = false; /* the timer came first */
+    }
+    at->serving = NULL;
+    at->is_asked_to_end = false;
+    if (was_closed ? code != PCO_ECLOSED : code != 0 && !may_fail(at, code, attach_error)) {
+        broken(at, "serving returned %s", code != 0 ? pco_error_name(code) : "0");
+    }
 }
 
 /* ---- Clients ---- */
@@ -241,6 +279,7 @@ static void free_a_server(world *at)
 
 const verb verbs_server[] = {
     {"start_serving", 4, ANYWHERE, has_server, start_serving},
+    {"serve", 3, OUTSIDE, may_serve, serve},
     {"connect", 40, ANYWHERE, may_connect, connect_client},
     {"close server", 2, ANYWHERE, has_server, close_server},
     {"close_clients", 2, ANYWHERE, has_server, close_clients},

@@ -71,20 +71,53 @@ static void remove_handler(world *at)
     of->untold = 0;
 }
 
+/*
+ * Whether a signal may come to who serves until one does: it closes the server, and its connections
+ * in a turn of its own, when there may be others than now; so there must be none.
+ */
+static bool may_end(const world *at)
+{
+    const served *of = at->serving;
+    if (of->server == NULL) {
+        return false;
+    }
+    for (unsigned i = 0; i < at->conns_count; i++) {
+        const conn *each = at->conns[i];
+        if (each->server == of && (is_attached(each) || each->state == COMING)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool ends_server(world *at, int number)
+{
+    if (at->serving == NULL || number != PCO_SIGTERM || at->freeing) {
+        return false;
+    }
+    at->is_asked_to_end = true;
+    at->serving->closed = true;
+    return true;
+}
+
 static void come(world *at)
 {
     int number;
     handled *of = pick_signal(at, &number);
+    if (at->serving != NULL && number == PCO_SIGTERM && !may_end(at)) {
+        return;
+    }
+    bool ends = ends_server(at, number);
     unsigned times = 1 + pick(at, 3);
     say(at, "signal %d comes, %u times", number, times);
     for (unsigned i = 0; i < times; i++) {
         enter_library(at, NULL);
         bool heard = pco__watch_tell(number);
         leave_library(at);
-        if (heard != is_handled(at, of)) {
+        if (heard != (is_handled(at, of) || ends)) {
             broken(at, "a signal was heard by nobody, or by who does not handle it");
         }
-        if (heard && of->untold++ == 0) {
+        if (is_handled(at, of) && of->untold++ == 0) {
             of->since = fake_of(at->loop)->turns;
         }
     }
