@@ -12,9 +12,10 @@
 
 #include <portico/connection.h>
 
+/* Some of them Windows tells in one byte, others in four. */
 static bool option_of(pco_socket sock, int name)
 {
-    int value = -1;
+    int value = 0;
     int length = sizeof value;
     assert_int_equal(getsockopt((SOCKET)sock, SOL_SOCKET, name, (char *)&value, &length), 0);
     return value != 0;
