@@ -156,6 +156,42 @@ static void what_arrives_during_a_long_callback_comes_before_the_timers(void **s
     connection_free(&other);
 }
 
+static void post(recorder *self, pco_transport *transport)
+{
+    (void)self;
+    (void)transport;
+    tell("d");
+    pco_loop_call_soon_threadsafe(loop, tell, "p", NULL);
+}
+
+static void fire_in_silence(pco__timer *timer)
+{
+    (void)timer;
+    tell("t");
+}
+
+static void what_is_posted_while_the_news_come_before_the_timers_runs_in_that_turn(void **state)
+{
+    connection other;
+    pco__timer timer = {.fire = fire_in_silence};
+
+    (void)state;
+    connection_init(&other, false);
+    other.protocol.at[DATA] = post;
+    connection_open(&a, loop);
+    connection_open(&other, loop);
+    fake_of(loop)->batch = 1;
+    pco__loop_start_timer(loop, &timer, 1);
+    fake_feed(a.socket, "x", 1);
+    fake_feed(other.socket, "x", 1);
+    fake_advance(loop, 5);
+    run_turns(loop, 1);
+    assert_string_equal(story, "dtp");
+    pco_transport_abort(other.transport);
+    run_turns(loop, 2);
+    connection_free(&other);
+}
+
 static void feed_again(recorder *self, pco_transport *transport)
 {
     (void)self;
@@ -933,6 +969,7 @@ int main(void)
         TEST(input_and_output_come_before_callbacks_and_timers),
         TEST(what_waited_while_the_clock_jumped_comes_before_the_timers),
         TEST(what_arrives_during_a_long_callback_comes_before_the_timers),
+        TEST(what_is_posted_while_the_news_come_before_the_timers_runs_in_that_turn),
         TEST(a_peer_that_sends_without_end_does_not_hold_up_timers),
         TEST(callbacks_without_end_do_not_starve_the_network),
         TEST(a_hundred_thousand_callbacks_and_timers_run),

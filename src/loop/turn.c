@@ -148,6 +148,7 @@ static void catch_up(pco_loop *loop)
     for (; polls != 0 && backend->reported > 0; polls--) {
         backend->class_->poll(backend, 0, &loop->stopped);
     }
+    let_posted_in(loop);
 }
 
 /* There is a timer. */
