@@ -76,7 +76,8 @@ PCO_API const char *pco_version(void);
  * Replaces the functions through which Portico allocates its own memory (OpenSSL's is OpenSSL's:
  * see CRYPTO_set_mem_functions). They have the meaning of C's malloc, realloc and free, and must
  * be callable from every thread that uses the library. All three, or PCO_EINVAL; three NULLs
- * bring the standard ones back. Call it before anything else of the library, and again only when
+ * bring the standard ones back. With functions of yours, what has ended is freed at once: nothing
+ * is kept for the next connection. Call it before anything else of the library, and again only when
  * nothing of the library exists. It is one of two pieces of state that the library has for the
  * whole process; the other is who handles signals (portico/signal.h), since a process has one
  * handler for each.

@@ -132,28 +132,13 @@ void pco__loop_move_out(pco__resident *resident)
     pco__list_remove(&resident->link);
 }
 
-static pco__resident *resident_of(pco__link *link)
-{
-    return PCO__CONTAINER(link, pco__resident, link);
-}
-
-pco__resident *pco__loop_find(pco_loop *loop, const pco__resident_class *class_)
-{
-    for (pco__link *link = loop->residents.next; link != &loop->residents; link = link->next) {
-        if (resident_of(link)->class_ == class_) {
-            return resident_of(link);
-        }
-    }
-    return NULL;
-}
-
 /* Has all of them begin to end, whatever moves out meanwhile. */
 static void end_residents(pco_loop *loop)
 {
     pco__link ending;
     pco__list_init(&ending);
     while (!pco__list_is_empty(&loop->residents)) {
-        pco__resident *resident = resident_of(loop->residents.next);
+        pco__resident *resident = pco__resident_of(loop->residents.next);
         pco__list_remove(&resident->link);
         pco__list_append(&ending, &resident->link);
         if (resident->class_->end != NULL) {
@@ -166,7 +151,7 @@ static void end_residents(pco_loop *loop)
 static bool residents_have_ended(const pco_loop *loop)
 {
     for (pco__link *link = loop->residents.next; link != &loop->residents; link = link->next) {
-        pco__resident *resident = resident_of(link);
+        pco__resident *resident = pco__resident_of(link);
         if (resident->class_->has_ended != NULL && !resident->class_->has_ended(resident)) {
             return false;
         }
@@ -177,7 +162,7 @@ static bool residents_have_ended(const pco_loop *loop)
 static void let_residents_leave(pco_loop *loop)
 {
     while (!pco__list_is_empty(&loop->residents)) {
-        pco__resident *resident = resident_of(loop->residents.previous);
+        pco__resident *resident = pco__resident_of(loop->residents.previous);
         pco__list_remove(&resident->link);
         resident->class_->leave(resident);
     }

@@ -90,6 +90,17 @@ static inline void pco__loop_after_callback(pco_loop *loop)
     }
 }
 
+/* The first resident of this class, or NULL. */
+static inline pco__resident *pco__loop_find(pco_loop *loop, const pco__resident_class *class_)
+{
+    for (pco__link *link = loop->residents.next; link != &loop->residents; link = link->next) {
+        if (pco__resident_of(link)->class_ == class_) {
+            return pco__resident_of(link);
+        }
+    }
+    return NULL;
+}
+
 /* Reports trouble to the exception handler. Any pointer may be NULL but the message. */
 void pco__loop_report(pco_loop *loop, const char *message, const pco_error *error,
                       pco_transport *transport, pco_protocol *protocol, pco_server *server);

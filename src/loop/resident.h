@@ -38,11 +38,14 @@ void pco__loop_move_out(pco__resident *resident);
 
 /*
  * What there is once per loop (what all transports share, for instance) is a resident, too, made
- * when first needed. It moves in at the head of the list: found quickly, and the last to leave.
+ * when first needed. It moves in at the head of the list: found quickly, by pco__loop_find, and the
+ * last to leave.
  */
 void pco__loop_move_in_first(pco_loop *loop, pco__resident *resident);
 
-/* The first resident of this class, or NULL. */
-pco__resident *pco__loop_find(pco_loop *loop, const pco__resident_class *class_);
+static inline pco__resident *pco__resident_of(pco__link *link)
+{
+    return PCO__CONTAINER(link, pco__resident, link);
+}
 
 #endif

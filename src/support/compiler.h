@@ -30,6 +30,20 @@ void *_InterlockedCompareExchangePointer(void *volatile *target, void *value, vo
 #define PCO__NOINLINE
 #endif
 
+/* Whether a sanitizer watches over what is done with memory. */
+#if defined(__has_feature)
+#define PCO__HAS_FEATURE(name) __has_feature(name)
+#else
+#define PCO__HAS_FEATURE(name) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) ||                               \
+    PCO__HAS_FEATURE(address_sanitizer) || PCO__HAS_FEATURE(thread_sanitizer) ||                   \
+    PCO__HAS_FEATURE(memory_sanitizer)
+#define PCO__SANITIZED true
+#else
+#define PCO__SANITIZED false
+#endif
+
 /*
  * A flag that one thread raises and another looks at without a lock. Who sees it raised sees what
  * was written before that. (C11's atomics are not there with every compiler.)

@@ -12,13 +12,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "support/compiler.h"
+
 #define PAGE_BYTES ((uintptr_t)4096)
 
 static struct {
     void *(*allocate)(size_t size);
     void *(*reallocate)(void *memory, size_t size);
     void (*deallocate)(void *memory);
-} hook = {malloc, realloc, free};
+    bool given; /* by the user */
+} hook = {malloc, realloc, free, false};
 
 int pco_set_allocator(void *(*allocate)(size_t size),
                       void *(*reallocate)(void *memory, size_t size),
@@ -32,6 +35,7 @@ int pco_set_allocator(void *(*allocate)(size_t size),
     hook.allocate = given ? allocate : malloc;
     hook.reallocate = given ? reallocate : realloc;
     hook.deallocate = given ? deallocate : free;
+    hook.given = given;
     return 0;
 }
 
@@ -61,6 +65,11 @@ void pco__free(void *memory)
     if (memory != NULL) {
         hook.deallocate(memory);
     }
+}
+
+bool pco__memory_may_be_kept(void)
+{
+    return !PCO__SANITIZED && !hook.given;
 }
 
 char *pco__strdup(const char *text)

@@ -10,25 +10,16 @@
 
 #include "support/options.h"
 
-void pco__transport_init(pco_transport *transport, const pco__transport_class *class_,
-                         pco__transports *home, pco_protocol *protocol, pco__stream *stream)
-{
-    transport->class_ = class_;
-    transport->home = home;
-    transport->protocol = protocol;
-    transport->stream = stream;
-    transport->references = 1;
-}
-
 void pco__transport_end(pco_transport *transport)
 {
     pco__list_remove(&transport->link);
     transport->stream = NULL;
     transport->protocol = NULL;
-    if (transport->references > 1) {
+    if (--transport->references == 0) {
+        transport->class_->destroy(transport);
+    } else {
         pco__list_append(&transport->home->shells, &transport->link);
     }
-    pco_transport_release(transport);
 }
 
 void pco__transport_check_thread(const pco_transport *transport)
@@ -75,10 +66,9 @@ static const pco__field method_fields[] = {
 static const pco__layout method_layout =
     PCO__LAYOUT(pco_protocol_methods, METHODS_LEAST, method_fields);
 
-bool pco__protocol_is_valid(const pco_protocol *protocol)
+bool pco__methods_are_valid(const pco_protocol_methods *methods)
 {
-    return protocol != NULL && protocol->methods != NULL &&
-           pco__size_check(&method_layout, protocol->methods->size, NULL) == 0;
+    return pco__size_check(&method_layout, methods->size, NULL) == 0;
 }
 
 bool pco__protocol_hears_of_shutdown(const pco_protocol *protocol)

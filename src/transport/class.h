@@ -39,6 +39,9 @@ typedef struct pco__cork {
 #define PCO__CORK_SIZE ((size_t)128 * 1024)
 #define PCO__CORKS 16
 
+/* How many pieces of memory of streams a loop keeps at most. */
+#define PCO__SPARES 64
+
 /* What the transports of a loop share: a resident of the loop, made with the first of them. */
 struct pco__transports {
     pco__resident resident;
@@ -51,6 +54,11 @@ struct pco__transports {
     pco__cork corks[PCO__CORKS];
     pco__link streams; /* pco_transport.link of streams without an owner */
     pco__link shells;  /* pco_transport.link of dead transports that somebody retains */
+
+    /* Memory of streams that have ended, for the next ones. */
+    unsigned spares;
+    unsigned spares_most; /* PCO__SPARES, or 0: see pco__memory_may_be_kept */
+    pco__stream *spare[PCO__SPARES];
 };
 
 /* The loop's, made when first asked for: `send_corks` is its hook. NULL: out of memory. */
@@ -170,8 +178,13 @@ struct pco_transport {
     uint16_t corkable;
 };
 
-void pco__transport_init(pco_transport *transport, const pco__transport_class *class_,
-                         pco__transports *home, pco_protocol *protocol, pco__stream *stream);
+static inline void pco__transport_init(pco_transport *transport, const pco__transport_class *class_,
+                                       pco__transports *home, pco_protocol *protocol,
+                                       pco__stream *stream)
+{
+    *transport = (pco_transport){
+        .class_ = class_, .home = home, .protocol = protocol, .stream = stream, .references = 1};
+}
 
 /*
  * The transport has ended, its connection_lost has returned: its stream and its protocol, which the
@@ -182,8 +195,16 @@ void pco__transport_end(pco_transport *transport);
 /* In debug mode. A shell whose loop is gone belongs to no thread. */
 void pco__transport_check_thread(const pco_transport *transport);
 
+/* Whether a table of methods, which may be of another version's size, can be used. */
+bool pco__methods_are_valid(const pco_protocol_methods *methods);
+
 /* Whether a protocol's table of methods can be used. */
-bool pco__protocol_is_valid(const pco_protocol *protocol);
+static inline bool pco__protocol_is_valid(const pco_protocol *protocol)
+{
+    return protocol != NULL && protocol->methods != NULL &&
+           (protocol->methods->size == sizeof(pco_protocol_methods) ||
+            pco__methods_are_valid(protocol->methods));
+}
 
 /* Whether its table, which may be an older one, has shutting_down. */
 bool pco__protocol_hears_of_shutdown(const pco_protocol *protocol);

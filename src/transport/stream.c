@@ -51,7 +51,7 @@ void pco__stream_set_state(pco__stream *stream, pco__stream_state state)
            (state == PCO__STREAM_OPEN && stream->state == PCO__STREAM_DETACHING));
     assert(state != PCO__STREAM_CLOSED || stream->state == PCO__STREAM_DRAINING ||
            stream->state == PCO__STREAM_DETACHING);
-    if (stream->state == PCO__STREAM_OPEN) {
+    if (stream->state == PCO__STREAM_OPEN && stream->of_state.kept != NULL) {
         pco__free(stream->of_state.kept);
     }
     stream->state = (uint8_t)state;
@@ -73,12 +73,17 @@ static const pco_error *reason(const pco__stream *stream, pco_error *error)
     return error;
 }
 
+static PCO__NOINLINE void tell_lost(pco__stream *stream)
+{
+    pco_protocol *protocol = stream->base.protocol;
+    pco_error error;
+    protocol->methods->connection_lost(protocol, &stream->base, reason(stream, &error));
+}
+
 void pco__stream_tell_lost(pco__stream *stream)
 {
     if (stream->made && stream->base.protocol->methods->connection_lost != NULL) {
-        pco_error error;
-        pco_protocol *protocol = stream->base.protocol;
-        protocol->methods->connection_lost(protocol, &stream->base, reason(stream, &error));
+        tell_lost(stream);
     }
 }
 
@@ -121,7 +126,9 @@ static void terminate(pco__stream *stream)
 {
     pco__backend *backend = stream->base.home->backend;
     pco__stream_set_state(stream, PCO__STREAM_DRAINING);
-    pco__loop_stop_timer(stream->base.home->loop, &stream->timer);
+    if (pco__timer_is_running(&stream->timer)) {
+        pco__loop_stop_timer(stream->base.home->loop, &stream->timer);
+    }
     if (stream->receive.in_flight) {
         backend->class_->cancel(backend, &stream->receive);
     }
@@ -245,14 +252,15 @@ void pco__stream_update_reading(pco__stream *stream)
         return;
     }
     op->kind = (uint8_t)wanted;
-    op->with.get_buffer = NULL;
-    stream->reads_plainly = false;
+    bool asks = false;
+    bool plainly = false;
     if (stream->state == PCO__STREAM_OPEN) { /* which lingers may have no protocol yet */
         const pco_protocol_methods *methods = stream->base.protocol->methods;
-        op->with.get_buffer = methods->get_buffer != NULL ? ask_for_buffer : NULL;
-        stream->reads_plainly =
-            wanted == PCO__OP_RECV && methods->get_buffer == NULL && methods->data_received != NULL;
+        asks = methods->get_buffer != NULL;
+        plainly = wanted == PCO__OP_RECV && !asks && methods->data_received != NULL;
     }
+    op->with.get_buffer = asks ? ask_for_buffer : NULL;
+    stream->reads_plainly = plainly;
     backend->class_->submit(backend, op);
 }
 
@@ -364,7 +372,7 @@ static void received_nothing(pco__stream *stream, const pco__result *result)
     }
 }
 
-static PCO__COLD void received_otherwise(pco__stream *stream, const pco__result *result)
+static PCO__NOINLINE void received_otherwise(pco__stream *stream, const pco__result *result)
 {
     if (stream->state == PCO__STREAM_DRAINING) {
         pco__stream_join(stream);
@@ -389,7 +397,9 @@ static PCO__COLD void received_otherwise(pco__stream *stream, const pco__result 
     if (stream->state == PCO__STREAM_DETACHING) {
         pco__stream_join(stream);
     }
-    pco__stream_update_reading(stream);
+    if (stream->state < PCO__STREAM_DRAINING) {
+        pco__stream_update_reading(stream);
+    }
 }
 
 static bool received(pco__op *op, const pco__result *result)
@@ -524,9 +534,10 @@ void pco__stream_close(pco__stream *stream)
     if (stream->state != PCO__STREAM_OPEN) {
         return;
     }
-    pco_loop *loop = stream->base.home->loop;
     pco__stream_set_state(stream, PCO__STREAM_CLOSING);
-    pco__stream_flush_cork(stream);
+    if (stream->cork != 0) {
+        pco__stream_flush_cork(stream);
+    }
     if (stream->state != PCO__STREAM_CLOSING) {
         return;
     }
@@ -537,7 +548,7 @@ void pco__stream_close(pco__stream *stream)
     }
     if (stream->state == PCO__STREAM_CLOSING && !isinf(stream->close_timeout)) {
         limit_begins(&stream->base, 0, &stream->of_state.left);
-        pco__loop_start_timer(loop, &stream->timer, stream->close_timeout);
+        pco__loop_start_timer(stream->base.home->loop, &stream->timer, stream->close_timeout);
     }
 }
 
@@ -560,36 +571,81 @@ static int write_eof(pco_transport *transport)
 
 /* ---- Making ---- */
 
+/*
+ * Memory for a stream: that of the one that ended last, if it was kept. In debug mode none is, so
+ * that valgrind, for instance, sees who uses a connection after its end.
+ */
+static pco__stream *take_memory(pco__transports *home)
+{
+    return home->spares != 0 ? home->spare[--home->spares] : pco__malloc(sizeof(pco__stream));
+}
+
+static void give_memory_back(pco__transports *home, pco__stream *stream)
+{
+    if (home != NULL && home->spares < home->spares_most && !home->loop->debug) {
+        home->spare[home->spares++] = stream;
+    } else {
+        pco__free(stream);
+    }
+}
+
+/*
+ * Sets every field of a stream, one by one, since its memory may hold what another one has left:
+ * but for what attach(), submit() and whoever reads set, and what no flag says is there.
+ */
+static void init(pco__stream *stream, pco__transports *home, pco__stream_state state,
+                 const pco__stream_options *options)
+{
+    const pco_address *peer = options->peer;
+    bool fits = peer != NULL && peer->length <= sizeof stream->peer;
+    pco__transport_init(&stream->base, &stream_class, home, NULL, stream);
+    stream->receive = (pco__op){.io = &stream->io, .done = received};
+    stream->send = (pco__op){.io = &stream->io, .kind = PCO__OP_SEND, .done = pco__stream_sent};
+    stream->queue = (pco__queue){.head = NULL};
+    stream->state = (uint8_t)state;
+    stream->eof_asked = false;
+    stream->made = false;
+    stream->writing_paused = false;
+    stream->eof_seen = false;
+    stream->eof_delivered = false;
+    stream->eof_sent = false;
+    stream->linger = options->linger;
+    stream->reset = false;
+    stream->bad_buffer = false;
+    stream->asking = false;
+    stream->reads_plainly = false;
+    stream->peer_length = fits ? peer->length & 0x1f : 0;
+    stream->cork = 0;
+    stream->error = 0;
+    if (fits) {
+        memcpy(stream->peer, peer->storage, sizeof stream->peer);
+    }
+    stream->of_state.kept = NULL;
+    stream->owner = options->owner;
+    stream->top = &stream->base;
+    stream->task = (pco__task){.run = run_task};
+    stream->timer = (pco__timer){.fire = close_timed_out};
+    stream->close_timeout = options->close_timeout;
+    pco__stream_set_limits(stream, PCO__HIGH_WATER, PCO__LOW_WATER);
+}
+
 /* Makes a stream that does nothing yet. */
 static int make(pco_loop *loop, pco_socket sock, pco__io_role role,
                 const pco__stream_options *options, pco__stream **stream, pco_error *error)
 {
     pco__transports *home = pco__transports_of(loop, pco__stream_send_corks);
-    pco__stream *made = home != NULL ? pco__calloc(sizeof *made) : NULL;
+    pco__stream *made = home != NULL ? take_memory(home) : NULL;
     if (made == NULL) {
         return pco__error_describe(error, PCO_ENOMEM, 0, "make a transport");
     }
     made->io.socket = sock;
-    int code = loop->backend->class_->attach(loop->backend, &made->io, role, error);
+    int code = home->backend->class_->attach(home->backend, &made->io, role, error);
     if (code != 0) {
-        pco__free(made);
+        give_memory_back(home, made);
         return code;
     }
-    pco__transport_init(&made->base, &stream_class, home, NULL, made);
-    made->receive.io = &made->io;
-    made->receive.done = received;
-    made->send.io = &made->io;
-    made->top = &made->base;
-    pco__stream_set_limits(made, PCO__HIGH_WATER, PCO__LOW_WATER);
-    made->task.run = run_task;
-    made->timer.fire = close_timed_out;
-    made->owner = options->owner;
-    made->close_timeout = options->close_timeout;
-    made->linger = options->linger;
-    if (options->peer != NULL && options->peer->length <= sizeof made->peer) {
-        made->peer_length = options->peer->length & 0x1f;
-        memcpy(made->peer, options->peer->storage, made->peer_length);
-    }
+    bool is_open = role != PCO__IO_UNCONNECTED;
+    init(made, home, is_open ? PCO__STREAM_OPEN : PCO__STREAM_CONNECTING, options);
     pco__list_append(made->owner != NULL ? &made->owner->streams : &home->streams,
                      &made->base.link);
     home->count++;
@@ -597,30 +653,19 @@ static int make(pco_loop *loop, pco_socket sock, pco__io_role role,
     return 0;
 }
 
-/* From now on its `send` is for sending. */
-static void begin_sending(pco__stream *stream)
-{
-    stream->send.kind = PCO__OP_SEND;
-    stream->send.done = pco__stream_sent;
-}
-
 int pco__stream_new(pco_loop *loop, pco_socket sock, const pco__stream_options *options,
                     pco__stream **stream, pco_error *error)
 {
     pco__io_role role = options->peer != NULL ? PCO__IO_CONNECTED : PCO__IO_GIVEN;
-    int code = make(loop, sock, role, options, stream, error);
-    if (code == 0) {
-        begin_sending(*stream);
-        pco__stream_set_state(*stream, PCO__STREAM_OPEN);
-    }
-    return code;
+    return make(loop, sock, role, options, stream, error);
 }
 
 static bool connected(pco__op *op, const pco__result *result)
 {
     pco__stream *stream = PCO__CONTAINER(op, pco__stream, send);
     pco__result canceled = {.error = PCO_ECANCELED, .socket = PCO_NO_SOCKET};
-    begin_sending(stream);
+    op->kind = PCO__OP_SEND; /* from now on */
+    op->done = pco__stream_sent;
     if (stream->state == PCO__STREAM_DRAINING) {
         pco__stream_join(stream);
         result = &canceled;
@@ -768,7 +813,7 @@ static struct ssl_st *no_ssl_object(const pco_transport *transport)
 
 static void destroy(pco_transport *transport)
 {
-    pco__free(of(transport));
+    give_memory_back(transport->home, of(transport));
 }
 
 static const pco__transport_class stream_class = {

@@ -199,8 +199,17 @@ int pco__stream_append(pco__stream *stream, const void *data, size_t length, boo
 /* Sends at once what is over the high-water mark, and calls pause_writing if too much is left. */
 void pco__stream_check_high_water(pco__stream *stream);
 
+/* A single write from this size on is not copied into the cork but tried at once. */
+#define PCO__LARGE_WRITE ((size_t)4 * 1024)
+
 /* low <= high. Follow it with pco__stream_check_high_water. */
-void pco__stream_set_limits(pco__stream *stream, size_t high, size_t low);
+static inline void pco__stream_set_limits(pco__stream *stream, size_t high, size_t low)
+{
+    stream->high = high;
+    stream->low = low;
+    stream->small = (uint16_t)(high < PCO__LARGE_WRITE ? high : PCO__LARGE_WRITE - 1);
+    pco__stream_look_at_writing(stream);
+}
 
 /* The class's await_room(). */
 bool pco__stream_await_room(pco__stream *stream, size_t size);

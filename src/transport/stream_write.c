@@ -17,9 +17,6 @@
 #include "support/memory.h"
 #include "transport/stream.h"
 
-/* A single write from this size on is not copied into the cork but tried at once. */
-#define LARGE_WRITE ((size_t)4 * 1024)
-
 static void send_corked(pco__stream *stream);
 
 /* ---- The corks ---- */
@@ -136,7 +133,9 @@ void pco__stream_drop_output(pco__stream *stream)
     if (stream->cork != 0) {
         take_cork(stream);
     }
-    pco__queue_clear(&stream->queue);
+    if (stream->queue.head != NULL) {
+        pco__queue_clear(&stream->queue);
+    }
 }
 
 void pco__stream_resume_if_under(pco__stream *stream)
@@ -329,14 +328,6 @@ static void pause_if_over(pco__stream *stream)
     }
 }
 
-void pco__stream_set_limits(pco__stream *stream, size_t high, size_t low)
-{
-    stream->high = high;
-    stream->low = low;
-    stream->small = (uint16_t)(high < LARGE_WRITE ? high : LARGE_WRITE - 1);
-    pco__stream_look_at_writing(stream);
-}
-
 void pco__stream_check_high_water(pco__stream *stream)
 {
     if (stream->state == PCO__STREAM_OPEN && pco__stream_pending(stream) > stream->high) {
@@ -398,7 +389,7 @@ int pco__stream_append(pco__stream *stream, const void *data, size_t length, boo
     if (stream->state >= PCO__STREAM_DRAINING) {
         return PCO_ECLOSED;
     }
-    if (!(ends && length >= LARGE_WRITE) && fits_cork(stream, length)) {
+    if (!(ends && length >= PCO__LARGE_WRITE) && fits_cork(stream, length)) {
         if (pco__has_corks(stream->base.home)) {
             append_to_cork(stream, &buffer, 1);
         } else {
@@ -415,7 +406,7 @@ int pco__stream_write_owned(pco__stream *stream, const pco_buffer *buffer, pco__
     size_t sent = 0;
     int code = check_writable(stream);
     bool queue = false;
-    if (code == 0 && buffer->length < LARGE_WRITE) {
+    if (code == 0 && buffer->length < PCO__LARGE_WRITE) {
         code = pco__stream_writelines(stream, buffer, 1);
     } else if (code == 0) {
         sent = send_now(stream, buffer, 1);

@@ -52,6 +52,9 @@ static void leave(pco__resident *resident)
     for (unsigned i = 0; i < PCO__CORKS; i++) {
         pco__free_pages(home->corks[i].memory);
     }
+    while (home->spares != 0) {
+        pco__free(home->spare[--home->spares]);
+    }
     pco__free(home);
 }
 
@@ -77,6 +80,7 @@ pco__transports *pco__transports_of(pco_loop *loop, void (*send_corks)(pco__hook
     made->loop = loop;
     made->backend = loop->backend;
     made->flush.run = send_corks;
+    made->spares_most = pco__memory_may_be_kept() ? PCO__SPARES : 0;
     pco__list_init(&made->streams);
     pco__list_init(&made->shells);
     pco__loop_move_in_first(loop, &made->resident);

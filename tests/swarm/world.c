@@ -210,6 +210,21 @@ static void hear_of_trouble(pco_loop *loop, const pco_exception_context *what, v
     }
 }
 
+/*
+ * The memory of streams is used again, which it would not be with an allocator that is not the C
+ * library's.
+ */
+static void keep_streams(world *at)
+{
+    pco__transports *home = pco__transports_of(at->loop, pco__stream_send_corks);
+    if (home == NULL) {
+        broken(at, "there is no memory for what transports share");
+        return;
+    }
+    say(at, "streams are kept");
+    home->spares_most = PCO__SPARES;
+}
+
 static void begin(world *at)
 {
     const pco__backend_class *kind =
@@ -220,6 +235,9 @@ static void begin(world *at)
         broken(at, "there is no loop");
     }
     pco_loop_set_exception_handler(at->loop, hear_of_trouble, at);
+    if (pick_rarely(at, 4)) {
+        keep_streams(at);
+    }
 }
 
 /* ---- The end ---- */
