@@ -158,6 +158,7 @@ GOALS = [
     ("ratio", "stream", 1.0),
     ("ratio", "connect", 1.0),
     ("calls", "echo-50", 2.02),
+    ("instructions", "connect", 1200),
     ("calls", "connect", 7),
     ("instructions", "tls-echo", 13000),
     ("ratio", "tls-echo", 0.95),

@@ -248,6 +248,44 @@ static void clients_that_wait_are_accepted_by_a_later_operation(void **state)
     close_listener(&from);
 }
 
+/* Closes who has come, and wants the next. */
+static bool turn_away(pco__op *op, const pco__result *result)
+{
+    done(op, result);
+    if (result->error == 0) {
+        tested->network->close(at.backend, result->socket, false);
+    }
+    return result->error == 0;
+}
+
+static void an_accept_goes_on_as_long_as_its_done_says_so(void **state)
+{
+    listener from;
+    end clients[6];
+    enum { CLIENTS = sizeof clients / sizeof clients[0] };
+
+    (void)state;
+    open_listener(&from);
+    from.accept.op = (pco__op){.io = &from.io, .kind = PCO__OP_ACCEPT, .done = turn_away};
+    at.backend->class_->submit(at.backend, &from.accept.op);
+    for (unsigned i = 0; i < CLIENTS; i++) { /* one by one, and then several */
+        start_connecting(&clients[i], &from.address);
+        assert_true(i > 2 || reaches(&from.accept.count, i + 1));
+    }
+    assert_true(reaches(&from.accept.count, CLIENTS));
+    assert_int_equal(from.accept.error, 0);
+    assert_true(from.accept.op.in_flight);
+    cancel(&from.accept);
+    assert_true(reaches(&from.accept.count, CLIENTS + 1));
+    assert_int_equal(from.accept.error, PCO_ECANCELED);
+    assert_false(from.accept.op.in_flight);
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        assert_true(completes(&clients[i].out));
+        close_end(&clients[i]);
+    }
+    close_listener(&from);
+}
+
 /* ---- Reading ---- */
 
 static void a_lent_read_brings_the_data_in_memory_of_the_backend(void **state)
@@ -1542,6 +1580,7 @@ static const struct CMUnitTest tests[] = {
     TEST(a_socket_that_is_connected_to_itself_is_known_by_its_names),
     TEST(a_burst_of_clients_is_accepted),
     TEST(clients_that_wait_are_accepted_by_a_later_operation),
+    TEST(an_accept_goes_on_as_long_as_its_done_says_so),
     TEST(a_lent_read_brings_the_data_in_memory_of_the_backend),
     TEST(a_read_asks_get_buffer_only_when_there_is_data),
     TEST(get_buffer_may_cancel_its_own_read),

@@ -84,8 +84,9 @@ void pco__loop_schedule(pco_loop *loop, pco__task *task)
 
 void pco__loop_schedule_last(pco_loop *loop, pco__task *task)
 {
-    pco__loop_unschedule(loop, task);
-    pco__loop_schedule(loop, task);
+    let_posted_in(loop);
+    pco__list_remove(&task->link);
+    pco__list_append(&loop->ready, &task->link);
 }
 
 void pco__loop_unschedule(pco_loop *loop, pco__task *task)
@@ -166,15 +167,25 @@ static PCO__COLD void run_due_timers(pco_loop *loop)
     }
 }
 
-static PCO__COLD void run_tasks(pco_loop *loop)
+static PCO__COLD void run_watched(pco_loop *loop, pco__task *task)
+{
+    uint64_t began = debug_begin(loop);
+    task->run(task);
+    callback_ended(loop, began);
+}
+
+static PCO__NOINLINE void run_tasks(pco_loop *loop)
 {
     pco__list_move(&loop->ready, &loop->running);
     while (!pco__list_is_empty(&loop->running)) {
         pco__task *task = PCO__CONTAINER(loop->running.next, pco__task, link);
         pco__list_remove(&task->link);
-        uint64_t began = debug_begin(loop);
-        task->run(task);
-        callback_ended(loop, began);
+        if (loop->debug) {
+            run_watched(loop, task);
+        } else {
+            task->run(task);
+            pco__loop_after_callback(loop);
+        }
     }
 }
 
@@ -200,7 +211,7 @@ static PCO__NOINLINE uint64_t poll_timeout(pco_loop *loop, uint64_t limit)
     return wait < limit ? wait : limit;
 }
 
-static PCO__COLD void run_timers_and_tasks(pco_loop *loop)
+static void run_timers_and_tasks(pco_loop *loop)
 {
     if (loop->timers.first != NULL) {
         run_due_timers(loop);

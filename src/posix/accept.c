@@ -8,6 +8,7 @@
 #include "posix/reactor.h"
 #include "posix/socket.h"
 
+#include "system/complete.h"
 #include "system/platform.h"
 
 #include <errno.h>
@@ -100,32 +101,20 @@ static bool is_passed_over(pco__io *io, int code)
     return false;
 }
 
-/* Accepts one connection, and returns whether the listener wants another at once. */
-static bool try_accept_one(pco__reactor *reactor, pco__io *io)
+/* There was no client, errno says why. Returns whether the listener wants another try at once. */
+static PCO__COLD bool accept_failed(pco__reactor *reactor, pco__io *io)
 {
-    pco__op *op = io->private_.reactor.in;
-    pco__result result = {0};
-    pco_address peer;
-    int client = pco__socket_accept(pco__io_descriptor(io), &peer);
+    pco__result result = {.socket = PCO_NO_SOCKET, .system_code = errno};
 
-    if (client >= 0) {
-        io->private_.reactor.accepts_failed = 0;
-        result.socket = client;
-        result.peer = &peer;
-        pco__reactor_finish(reactor, op, &result);
-        return reactor->current == io && (io->private_.reactor.wants & PCO__READY_IN) != 0;
-    }
-    if (pco__would_block(errno)) {
+    if (pco__would_block(result.system_code)) {
         io->private_.reactor.accepts_failed = 0;
         pco__ready_clear(io, PCO__READY_IN);
         return false;
     }
-    result.system_code = errno;
     if (is_passed_over(io, result.system_code)) {
         return true;
     }
     result.error = pco__error_from_system(result.system_code);
-    result.socket = PCO_NO_SOCKET;
     if (result.error == PCO_EMFILE) {
         result.length = turn_clients_away(reactor, io);
         /* Linux wants a descriptor before it looks for a client: this time there is none. */
@@ -133,8 +122,38 @@ static bool try_accept_one(pco__reactor *reactor, pco__io *io)
             return false;
         }
     }
-    pco__reactor_finish(reactor, op, &result);
+    pco__reactor_finish(reactor, io->private_.reactor.in, &result);
     return false;
+}
+
+/* ACCEPT again, from done(): the next client has its turn when that has returned. */
+static void accept_again(pco__backend *backend, pco__op *op)
+{
+    pco__reactor_io *state = &op->io->private_.reactor;
+
+    (void)backend;
+    op->in_flight = true;
+    state->in = op;
+    state->wants |= PCO__READY_IN;
+}
+
+/* Accepts one connection, and returns whether the listener wants another at once. */
+static inline bool try_accept_one(pco__reactor *reactor, pco__io *io)
+{
+    pco__reactor_io *state = &io->private_.reactor;
+    pco__op *op = state->in;
+    pco_address peer;
+    int client = pco__socket_accept(pco__io_descriptor(io), &peer);
+
+    if (client < 0) {
+        return accept_failed(reactor, io);
+    }
+    pco__result result = {.socket = client, .peer = &peer};
+    state->accepts_failed = 0;
+    state->in = NULL;
+    state->wants = (uint8_t)(state->wants & ~PCO__READY_IN);
+    pco__complete(&reactor->base, op, &result, accept_again);
+    return reactor->current == io && (state->wants & PCO__READY_IN) != 0;
 }
 
 /* A listener is registered when it listens: some kqueues never tell what a socket became later. */

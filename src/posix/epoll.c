@@ -89,6 +89,17 @@ static void close_epoll(pco__reactor *reactor)
     close(self->set);
 }
 
+/* A failure, or a registration that outlived its socket, whose duplicate has the number again. */
+static PCO__COLD int add_otherwise(const epoll *self, int descriptor, struct epoll_event *event,
+                                   pco_error *error)
+{
+    if (errno == EEXIST && epoll_ctl(self->set, EPOLL_CTL_MOD, descriptor, event) == 0) {
+        return 0;
+    }
+    int code = errno;
+    return pco__error_describe(error, pco__error_from_system(code), code, "watch a socket");
+}
+
 static int add(pco__reactor *reactor, pco__io *io, pco_error *error)
 {
     const epoll *self = epoll_of(reactor);
@@ -99,14 +110,8 @@ static int add(pco__reactor *reactor, pco__io *io, pco_error *error)
         event.events |= EPOLLOUT | EPOLLRDHUP | EPOLLPRI;
     }
     event.data.u64 = (uint64_t)io->private_.reactor.generation << 32 | (uint32_t)descriptor;
-    int status = epoll_ctl(self->set, EPOLL_CTL_ADD, descriptor, &event);
-    /* A registration that outlived its socket, whose duplicate has got the old number again. */
-    if (status != 0 && errno == EEXIST) {
-        status = epoll_ctl(self->set, EPOLL_CTL_MOD, descriptor, &event);
-    }
-    if (status != 0) {
-        int code = errno;
-        return pco__error_describe(error, pco__error_from_system(code), code, "watch a socket");
+    if (epoll_ctl(self->set, EPOLL_CTL_ADD, descriptor, &event) != 0) {
+        return add_otherwise(self, descriptor, &event, error);
     }
     return 0;
 }

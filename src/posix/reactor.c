@@ -148,14 +148,11 @@ PCO__COLD void pco__reactor_end_batch(pco__reactor *reactor)
 
 /* ---- The rest of the backend ---- */
 
-/* Makes sockets[descriptor] exist. */
-static int make_room(pco__reactor *reactor, size_t descriptor)
+/* Makes sockets[descriptor] exist, which does not. */
+static PCO__COLD int make_room(pco__reactor *reactor, size_t descriptor)
 {
     size_t capacity = reactor->capacity != 0 ? reactor->capacity : 64;
 
-    if (descriptor < reactor->capacity) {
-        return 0;
-    }
     while (capacity <= descriptor) {
         capacity *= 2;
     }
@@ -234,49 +231,64 @@ uint64_t pco__reactor_now(pco__backend *backend)
  * a short one does not mean that nothing is left. Accepted sockets are asked for their family only
  * where a listener of AF_UNIX exists from which they could come.
  */
-static bool is_unix(pco__reactor *reactor, const pco__io *io, pco__io_role role)
+static PCO__COLD void look_for_unix(pco__reactor *reactor, pco__io *io)
 {
     pco_address address;
-    bool found;
 
-    if (role == PCO__IO_UNCONNECTED || (role == PCO__IO_CONNECTED && !reactor->has_unix)) {
-        return false;
+    if (pco__socket_sockname(io->socket, &address) != 0 ||
+        pco_address_family(&address) != PCO_AF_UNIX) {
+        return;
     }
-    found = pco__socket_sockname(io->socket, &address) == 0 &&
-            pco_address_family(&address) == PCO_AF_UNIX;
-    if (found && role == PCO__IO_LISTENER) {
+    io->private_.reactor.short_reads = PCO__SHORT_READ_PROVES_NOTHING;
+    if (io->private_.reactor.role == PCO__IO_LISTENER) {
         reactor->has_unix = true;
     }
-    return found;
+}
+
+/*
+ * What is taken for ready before the system has said so: that the first ACCEPT registers a
+ * listener, and that a connection has room to send, or the first attempt will tell.
+ */
+static uint8_t ready_at_first(pco__io_role role)
+{
+    static const uint8_t ready[] = {[PCO__IO_LISTENER] = PCO__READY_IN,
+                                    [PCO__IO_CONNECTED] = PCO__READY_OUT,
+                                    [PCO__IO_GIVEN] = PCO__READY_OUT,
+                                    [PCO__IO_UNCONNECTED] = 0};
+
+    return ready[role];
+}
+
+static int check_descriptor(pco__reactor *reactor, int descriptor, pco_error *error)
+{
+    if (descriptor < 0) {
+        return pco__error_describe(error, PCO_ENOTSOCK, EBADF, "watch a socket");
+    }
+    if ((size_t)descriptor >= reactor->capacity && make_room(reactor, (size_t)descriptor) != 0) {
+        return pco__error_describe(error, PCO_ENOMEM, 0, "watch a socket");
+    }
+    return 0;
 }
 
 int pco__reactor_attach(pco__backend *backend, pco__io *io, pco__io_role role, pco_error *error)
 {
     pco__reactor *reactor = reactor_of(backend);
-    int descriptor = pco__io_descriptor(io);
-    int code = 0;
+    int code = check_descriptor(reactor, pco__io_descriptor(io), error);
 
-    if (descriptor < 0) {
-        return pco__error_describe(error, PCO_ENOTSOCK, EBADF, "watch a socket");
-    }
-    if (make_room(reactor, (size_t)descriptor) != 0) {
-        return pco__error_describe(error, PCO_ENOMEM, 0, "watch a socket");
+    if (code != 0) {
+        return code;
     }
     reactor->generation += reactor->generation == UINT32_MAX ? 2 : 1;
-    io->private_.reactor = (pco__reactor_io){.generation = reactor->generation, .role = role & 3};
-    if (is_unix(reactor, io, role)) {
-        io->private_.reactor.short_reads = PCO__SHORT_READ_PROVES_NOTHING;
+    io->private_.reactor = (pco__reactor_io){
+        .generation = reactor->generation, .ready = ready_at_first(role), .role = role & 3};
+    if (role == PCO__IO_CONNECTED ? reactor->has_unix : role != PCO__IO_UNCONNECTED) {
+        look_for_unix(reactor, io);
     }
-    if (role == PCO__IO_CONNECTED || role == PCO__IO_GIVEN) {
-        io->private_.reactor.ready |= PCO__READY_OUT; /* or the first attempt to send will tell */
-    }
-    if (role == PCO__IO_LISTENER) {
-        io->private_.reactor.ready |= PCO__READY_IN; /* so that the first ACCEPT registers it */
-    } else {
+    if (role != PCO__IO_LISTENER) {
         code = pco__reactor_poller(reactor)->add(reactor, io, error);
     }
     if (code == 0) {
-        reactor->sockets[descriptor] = io;
+        reactor->sockets[io->socket] = io;
         reactor->base.attached++;
     }
     return code;
@@ -310,8 +322,9 @@ void pco__reactor_detach(pco__backend *backend, pco__io *io)
 static unsigned wanted_by(const pco__op *op)
 {
     switch ((pco__op_kind)op->kind) {
-    case PCO__OP_ACCEPT:
     case PCO__OP_RECV:
+        return op->with.get_buffer == NULL ? PCO__READY_IN | PCO__WANTS_PLAINLY : PCO__READY_IN;
+    case PCO__OP_ACCEPT:
         return PCO__READY_IN;
     case PCO__OP_WATCH:
         return PCO__READY_ERROR;
@@ -339,9 +352,6 @@ void pco__reactor_submit(pco__backend *backend, pco__op *op)
     } else {
         assert(state->in == NULL);
         state->in = op;
-        if (op->kind == PCO__OP_RECV && op->with.get_buffer == NULL) {
-            wants |= PCO__WANTS_PLAINLY;
-        }
     }
     if (op->kind == PCO__OP_CONNECT) {
         state->connect_started = false;

@@ -15,18 +15,25 @@ static void stop_counting(pco__reactor_io *state)
     state->short_reads = (uint8_t)(state->short_reads & ~PCO__SHORT_READ_COUNTED);
 }
 
-PCO__COLD void pco__reactor_received_nothing(pco__reactor *reactor, pco__io *io, ssize_t length)
+static PCO__COLD void receive_failed(pco__reactor *reactor, pco__io *io, int system_code)
+{
+    if (pco__would_block(system_code)) {
+        pco__ready_clear(io, PCO__READY_IN);
+        stop_counting(&io->private_.reactor);
+    } else if (system_code != EINTR) {
+        pco__reactor_fail(reactor, io->private_.reactor.in, system_code);
+    }
+}
+
+PCO__NOINLINE void pco__reactor_received_nothing(pco__reactor *reactor, pco__io *io, ssize_t length)
 {
     pco__result end = {0};
 
-    if (length < 0 && pco__would_block(errno)) {
-        pco__ready_clear(io, PCO__READY_IN);
-        stop_counting(&io->private_.reactor);
-    } else if (length < 0 && errno != EINTR) {
-        pco__reactor_fail(reactor, io->private_.reactor.in, errno);
-    } else if (length == 0 && io->private_.reactor.error != 0) {
+    if (length < 0) {
+        receive_failed(reactor, io, errno);
+    } else if (io->private_.reactor.error != 0) {
         pco__reactor_fail(reactor, io->private_.reactor.in, io->private_.reactor.error);
-    } else if (length == 0) {
+    } else {
         pco__reactor_finish(reactor, io->private_.reactor.in, &end);
     }
 }

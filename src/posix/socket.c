@@ -92,16 +92,18 @@ static int set_option(int descriptor, int level, int name, int value)
     return setsockopt(descriptor, level, name, &value, sizeof value);
 }
 
-int pco__descriptor_raise(int descriptor)
+static PCO__COLD int raise_now(int descriptor)
 {
-    if (descriptor < 0 || descriptor > STDERR_FILENO) {
-        return descriptor;
-    }
     int raised = fcntl(descriptor, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     int code = errno;
     close(descriptor);
     errno = code;
     return raised;
+}
+
+int pco__descriptor_raise(int descriptor)
+{
+    return descriptor < 0 || descriptor > STDERR_FILENO ? descriptor : raise_now(descriptor);
 }
 
 static int set_nonblocking(int descriptor)
@@ -211,7 +213,6 @@ int pco__socket_accept(int listener, pco_address *peer)
     socklen_t length = sizeof peer->storage;
     int descriptor;
 
-    memset(peer, 0, sizeof *peer);
 #if defined(SOCK_CLOEXEC)
     descriptor =
         accept4(listener, (struct sockaddr *)peer->storage, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);

@@ -16,8 +16,8 @@
 int pco__descriptor_raise(int descriptor);
 
 /*
- * Accepts one connection, non-blocking and close-on-exec, and its peer's address. -1 and
- * errno as accept(2).
+ * Accepts one connection, non-blocking and close-on-exec, and its peer's address, of
+ * which what is behind its length is not set. -1 and errno as accept(2).
  */
 int pco__socket_accept(int listener, pco_address *peer);
 

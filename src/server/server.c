@@ -96,15 +96,16 @@ static void start_connection(pco_server *server, pco_socket sock, const pco_addr
     pco__stream *stream;
     pco_error error;
     network_of(server)->prepare_connected(server->loop->backend, sock, &server->socket_options,
-                                          pco__has_sock(&server->options));
+                                          server->adopted);
     if (pco__connection_new(&server->owner, server->loop, sock, peer, &stream, &error) != 0) {
         close_socket(server, sock);
         report_refused(server, &error);
         return;
     }
-    bool has_tls = server->owner.ssl != NULL;
     server->counters.active++;
-    server->counters.handshaking += has_tls;
+    if (server->owner.ssl != NULL) {
+        server->counters.handshaking++;
+    }
     if (pco__connection_begin(&server->owner, stream, &error) != 0) {
         server->counters.handshaking--;
         report_refused(server, &error);
@@ -119,19 +120,27 @@ static bool is_full(const pco_server *server)
            server->counters.active >= server->options.max_connections;
 }
 
-static void submit_accept(pco_server *server, pco__accept *accept)
+/* Whether the operation, which rests, may wait for the next client. It counts as in flight then. */
+static bool may_accept(pco_server *server, pco__accept *accept)
 {
-    pco__backend *backend = server->loop->backend;
-    if (server->state != PCO__SERVER_SERVING || accept->op.in_flight) {
-        return;
+    if (server->state != PCO__SERVER_SERVING) {
+        return false;
     }
     if (accept->parked != PCO_NO_SOCKET || is_full(server) ||
         pco__timer_is_running(&server->back_off)) {
         server->held_back = true;
-        return;
+        return false;
     }
     accept->listener->in_flight++;
-    backend->class_->submit(backend, &accept->op);
+    return true;
+}
+
+static void submit_accept(pco_server *server, pco__accept *accept)
+{
+    pco__backend *backend = server->loop->backend;
+    if (!accept->op.in_flight && may_accept(server, accept)) {
+        backend->class_->submit(backend, &accept->op);
+    }
 }
 
 /* Starts parked connections as far as there is room, and accepts again. */
@@ -176,18 +185,6 @@ static void accepting_failed(pco_server *server, const pco__result *result)
     }
 }
 
-static void took_connection(pco_server *server, pco__accept *accept, const pco__result *result)
-{
-    server->in_trouble = false;
-    if (is_full(server)) {
-        accept->parked = result->socket;
-        accept->parked_peer = *result->peer;
-    } else {
-        start_connection(server, result->socket, result->peer);
-    }
-    submit_accept(server, accept);
-}
-
 /* Whether any listener has an accept in flight. */
 static bool is_accepting(const pco_server *server)
 {
@@ -199,28 +196,39 @@ static bool is_accepting(const pco_server *server)
     return false;
 }
 
+/* A failure, or a client that came too late. */
+static PCO__COLD void accepted_nobody(pco_server *server, const pco__result *result)
+{
+    if (server->state == PCO__SERVER_SERVING) {
+        accepting_failed(server, result);
+        return;
+    }
+    if (result->error == 0) {
+        server->counters.accepted++;
+        server->counters.refused++;
+        close_socket(server, result->socket);
+    }
+    pco__loop_schedule(server->loop, &server->task);
+}
+
 static bool accepted(pco__op *op, const pco__result *result)
 {
     pco__accept *accept = PCO__CONTAINER(op, pco__accept, op);
     pco_server *server = accept->listener->server;
     accept->listener->in_flight--;
-    if (result->error == 0) {
-        server->counters.accepted++;
-    }
-    if (server->state == PCO__SERVER_SERVING) {
-        if (result->error == 0) {
-            took_connection(server, accept, result);
-        } else {
-            accepting_failed(server, result);
-        }
+    if (result->error != 0 || server->state != PCO__SERVER_SERVING) {
+        accepted_nobody(server, result);
         return false;
     }
-    if (result->error == 0) {
-        server->counters.refused++;
-        close_socket(server, result->socket);
+    server->counters.accepted++;
+    server->in_trouble = false;
+    if (is_full(server)) {
+        accept->parked = result->socket;
+        accept->parked_peer = *result->peer;
+    } else {
+        start_connection(server, result->socket, result->peer);
     }
-    pco__loop_schedule(server->loop, &server->task);
-    return false;
+    return may_accept(server, accept);
 }
 
 /* ---- Serving ---- */
@@ -686,6 +694,7 @@ pco_server *pco__server_new(pco_loop *loop, const pco_server_options *options,
     server->loop = loop;
     server->options = *options;
     server->socket_options = PCO__SOCKET_OPTIONS(options);
+    server->adopted = pco__has_sock(options);
     if (options->ssl != NULL) {
         pco_ssl_context_retain(options->ssl);
     }

@@ -68,6 +68,7 @@ struct pco_server {
     pco_server_counters counters;
     unsigned holds;  /* a call of serve.c is under way: the server must not vanish */
     bool listens;    /* one of its sockets, at least */
+    bool adopted;    /* its socket is the user's */
     bool held_back;  /* some accept is not in flight: full, or backing off */
     bool shut_down;  /* pco_server_shutdown was called */
     bool untold;     /* and connections have not heard of it yet */

@@ -69,7 +69,8 @@ struct pco__segment {
 typedef enum pco__op_kind {
     /*
      * Wait for a connection. Result: `socket`, non-blocking and not inheritable, with the options
-     * that the listener was prepared to pass on, and `peer`. A failure (PCO_EMFILE, PCO_ENOBUFS,
+     * that the listener was prepared to pass on, and `peer`, of which what is behind its length
+     * means nothing. A failure (PCO_EMFILE, PCO_ENOBUFS,
      * PCO_ENOMEM...) leaves the listener in working order; clients that gave up before they were
      * accepted are no failures and are passed over in silence, unless nothing else has come in a
      * thousand attempts or more: then the last failure is told. `length` is how many clients had
