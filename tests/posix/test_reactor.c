@@ -454,7 +454,8 @@ static void so_are_those_that_the_user_brings(void **state)
 
     (void)state;
     memset(&reader, 0, sizeof reader);
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    assert_int_equal(fcntl(pair[0], F_SETFL, O_NONBLOCK), 0);
     reader.io.socket = pair[0];
     attach(&reader.io, PCO__IO_GIVEN);
     send_with_descriptor(pair[1]);
