@@ -721,7 +721,7 @@ static size_t active(void)
 {
     pco_server_counters counters = {.size = sizeof counters};
     pco_server_get_counters(server, &counters);
-    return counters.active;
+    return (size_t)counters.active;
 }
 
 static unsigned servers_closed;
