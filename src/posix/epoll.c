@@ -118,9 +118,8 @@ static int add(pco__reactor *reactor, pco__io *io, pco_error *error)
 
 static void remove_socket(pco__reactor *reactor, pco__io *io, bool closes)
 {
-    struct epoll_event unused = {0};
-
     if (!closes || io->private_.reactor.role == PCO__IO_LISTENER) {
+        struct epoll_event unused = {0};
         epoll_ctl(epoll_of(reactor)->set, EPOLL_CTL_DEL, (int)io->socket, &unused);
     }
 }

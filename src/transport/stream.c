@@ -134,7 +134,7 @@ static void terminate(pco__stream *stream)
     }
     if (stream->send.in_flight) {
         backend->class_->cancel(backend, &stream->send);
-    } else {
+    } else if (stream->cork != 0 || stream->queue.head != NULL) {
         pco__stream_drop_output(stream);
     }
     pco__loop_schedule_last(stream->base.home->loop, &stream->task);
@@ -394,12 +394,13 @@ static PCO__NOINLINE void received_otherwise(pco__stream *stream, const pco__res
             deliver(stream, result->data, result->length);
         }
     }
+    if (stream->state >= PCO__STREAM_DRAINING) {
+        return;
+    }
     if (stream->state == PCO__STREAM_DETACHING) {
         pco__stream_join(stream);
     }
-    if (stream->state < PCO__STREAM_DRAINING) {
-        pco__stream_update_reading(stream);
-    }
+    pco__stream_update_reading(stream);
 }
 
 static bool received(pco__op *op, const pco__result *result)

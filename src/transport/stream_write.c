@@ -133,9 +133,7 @@ void pco__stream_drop_output(pco__stream *stream)
     if (stream->cork != 0) {
         take_cork(stream);
     }
-    if (stream->queue.head != NULL) {
-        pco__queue_clear(&stream->queue);
-    }
+    pco__queue_clear(&stream->queue);
 }
 
 void pco__stream_resume_if_under(pco__stream *stream)
