@@ -218,6 +218,9 @@ static void check_conn_at_rest(world *at, const conn *of)
     if (of->state == COMING) {
         check_handshake_at_rest(at, of);
     }
+    if (of->state == COMING && !of->is_tls && is_attached(of)) {
+        broken(at, "connection %u stands, and has neither a protocol nor an end", of->id);
+    }
     if (of->state != MADE_CONN) {
         return;
     }
