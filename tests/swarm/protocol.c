@@ -328,7 +328,7 @@ static void connection_lost(pco_protocol *self, pco_transport *transport, const 
     if (error != NULL && (code == 0 || error->message[0] == '\0')) {
         broken(at, "connection_lost with an empty error");
     }
-    if (code == 0 && !of->closed && !of->doomed) {
+    if (code == 0 && !of->closed && !of->doomed && !of->detached) {
         broken(at, "connection_lost without an error, and nobody has closed the connection");
     }
     if (!pco_transport_is_closing(transport) || pco_transport_write(transport, "x", 1) == 0) {
@@ -388,8 +388,8 @@ static void resume_writing(pco_protocol *self, pco_transport *transport)
 {
     world *at = ((proto *)self)->at;
     conn *of = enter(self, transport, "resume_writing", 0);
-    if (!of->writing_paused) {
-        broken(at, "resume_writing was called without pause_writing");
+    if (!of->writing_paused || of->leaving != NULL) {
+        broken(at, "resume_writing was called without pause_writing, or while detaching");
     }
     if (pco_transport_get_write_buffer_size(transport) > of->low) {
         broken(at, "resume_writing was called over the low-water mark");
@@ -406,7 +406,7 @@ static void shutting_down(pco_protocol *self, pco_transport *transport)
     if (!of->doomed || of->told) {
         broken(at, "shutting_down without a shutdown, or twice");
     }
-    if (of->closed || pco_transport_is_closing(transport)) {
+    if (of->closed || (pco_transport_is_closing(transport) && of->leaving == NULL)) {
         broken(at, "shutting_down was called on a closing transport");
     }
     of->told = true;

@@ -108,7 +108,7 @@ void check_between_turns(world *at)
     if (at->depth != 0 || at->calls != 0) {
         broken(at, "a callback never returned");
     }
-    if (at->promised != NULL || at->owed != NULL) {
+    if (at->promised != NULL || at->owed != NULL || at->leaves != NULL) {
         broken(at, "the factory or connection_made was called, and not what follows it");
     }
     for (unsigned i = 0; i < at->conns_count; i++) {
@@ -145,9 +145,8 @@ static void end_troubles(world *at)
     for (unsigned i = 0; i < at->conns_count; i++) {
         conn *of = at->conns[i];
         if (of->state == MADE_CONN && of->paused) {
-            of->paused = false;
             enter_library(at, NULL);
-            pco_transport_resume_reading(of->transport);
+            of->paused = pco_transport_resume_reading(of->transport) != 0;
             leave_library(at);
         }
     }
@@ -229,6 +228,9 @@ static void check_conn_at_rest(world *at, const conn *of)
     }
     if (of->closed && !waits_for_peer) {
         broken(at, "connection_lost has not come for connection %u, which was closed", of->id);
+    }
+    if (of->leaving != NULL && of->causes == 0) {
+        broken(at, "connection %u does not come to be detached", of->id);
     }
     check_pair_at_rest(at, of);
     if (!is_well(of)) {

@@ -53,6 +53,7 @@ typedef struct world world;
 typedef struct conn conn;
 typedef struct served served;
 typedef struct opening opening;
+typedef struct leaving leaving;
 
 /*
  * ---- What a program was ----
@@ -119,6 +120,9 @@ struct conn {
     bool writing_paused;
     size_t high;
     size_t low;
+
+    leaving *leaving; /* its socket is about to leave, or NULL */
+    bool detached;    /* it has */
 
     /* How it may end. */
     bool closed;     /* by us */
@@ -214,6 +218,16 @@ struct opening {
     conn *conn;
 };
 
+/* A socket that leaves the loop. */
+struct leaving {
+    leaving *next;
+    world *at;
+    conn *of;
+    pco_request *request; /* NULL: none, or released */
+    bool canceled;
+    bool told;
+};
+
 /* A name that a loop's resolver was asked for. */
 typedef struct question {
     pco_lookup *lookup; /* NULL: answered */
@@ -305,6 +319,8 @@ struct world {
     bool has_resolver;
     bool open_failed;
     bool bind_failed;
+    leaving *leavings;
+    conn *leaves; /* its connection_lost is due */
     call *scheduled;
     unsigned scheduled_count;
     handled signals[SIGNALS];
@@ -472,6 +488,10 @@ void clients_begin(void); /* once per process */
 void end_silence(world *at);
 void answer_all(world *at);
 
+/* ---- Detaching (verbs_detach.c) ---- */
+
+void free_leavings(world *at);
+
 /* ---- Pairs (pairs.c) ---- */
 
 /* Whether such a server takes clients. */
@@ -570,6 +590,7 @@ extern const verb verbs_connection[];
 extern const verb verbs_client[];
 extern const verb verbs_resolver[];
 extern const verb verbs_pair[];
+extern const verb verbs_detach[];
 extern const verb verbs_peer[];
 extern const verb verbs_trouble[];
 extern const verb verbs_signal[];

@@ -314,6 +314,9 @@ static void give_back(world *at)
 static void ask(world *at)
 {
     conn *of = pick_conn(at, MADE_CONN);
+    if (of->detached) {
+        return; /* it has no socket any more */
+    }
     pco_address peer;
     pco_ssl_info info = {.size = sizeof info};
     enter_library(at, NULL);

@@ -188,6 +188,10 @@ void enter_callback(world *at, conn *inside, const char *name, uint64_t number)
     if (at->owed != NULL) {
         broken(at, "%s came between connection_made and the completion", name);
     }
+    if (at->leaves != NULL && (at->leaves != inside || strcmp(name, "connection_lost") != 0)) {
+        broken(at, "%s came between detaching and connection_lost", name);
+    }
+    at->leaves = NULL;
     at->depth++;
     at->current = inside;
 }
@@ -386,7 +390,7 @@ static void end(world *at, unsigned how)
         free_loop(at);
     }
     memory_recover(at);
-    if (at->promised != NULL || at->owed != NULL) {
+    if (at->promised != NULL || at->owed != NULL || at->leaves != NULL) {
         broken(at, "the factory or connection_made was called, and what follows it never");
     }
     for (unsigned i = 0; i < at->servers_count; i++) {
@@ -397,6 +401,7 @@ static void end(world *at, unsigned how)
     }
     answer_all(at);
     free_openings(at);
+    free_leavings(at);
     free_creations(at);
     free_calls(at);
     free_owned(at);
