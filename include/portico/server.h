@@ -145,11 +145,11 @@ typedef struct pco_server_options {
 
     /*
      * Seconds that data which was sent may stay unacknowledged before the connection is lost, with
-     * PCO_ETIMEDOUT: nothing is idle there, so keep-alive does not notice. On Linux those count,
-     * too, in which the peer takes nothing, and so do unanswered probes. 0: the system's own, often
-     * a quarter of an hour. At most 2147483; in whole milliseconds on Linux and newer Windows, else
-     * in whole seconds, rounded up. Systems without (OpenBSD, NetBSD, older FreeBSD and Windows):
-     * PCO_ENOTSUP.
+     * PCO_ETIMEDOUT (where Windows says that it was aborted: PCO_ECONNRESET): nothing is idle
+     * there, so keep-alive does not notice. On Linux those count, too, in which the peer takes
+     * nothing, and so do unanswered probes. 0: the system's own, often a quarter of an hour. At
+     * most 2147483; in whole milliseconds on Linux and newer Windows, else in whole seconds,
+     * rounded up. Systems without (OpenBSD, NetBSD, older FreeBSD and Windows): PCO_ENOTSUP.
      */
     double user_timeout;
 
