@@ -89,7 +89,7 @@ PCO_API void pco_transport_abort_reset(pco_transport *transport);
  * it had. What was written has been handed to the system, by pco_transport_write_eof the write side
  * closed. `data`, lent, is the input that had arrived and that no protocol was given; it comes
  * before what the socket still holds (the peer's end, too: a read of 0). connection_lost(NULL)
- * follows directly; the names of the socket are PCO_ECLOSED by then. Or `sock` is PCO_NO_SOCKET,
+ * follows directly; the socket's own name is PCO_ECLOSED by then. Or `sock` is PCO_NO_SOCKET,
  * `data` NULL, and the error says why nothing came of it:
  *
  *   PCO_ECANCELED   by pco_request_cancel: the transport has gone on since that call, as if nothing
@@ -168,7 +168,8 @@ PCO_API pco_loop *pco_transport_get_loop(const pco_transport *transport);
 /*
  * Extra information (asyncio: get_extra_info). The socket is the transport's: look, do not close.
  * PCO_NO_SOCKET and PCO_ECLOSED after connection_lost, and once the transport is detached. The
- * peer's name stays known after the peer has gone; PCO_ENOTCONN where the system never told it.
+ * peer's name stays known after the peer has gone, and in the connection_lost that follows
+ * detaching; PCO_ENOTCONN where the system never told it.
  * What is known of TLS: portico/ssl.h.
  */
 PCO_API pco_socket pco_transport_get_socket(const pco_transport *transport);

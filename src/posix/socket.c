@@ -407,20 +407,33 @@ static int adopt_listener(pco__backend *backend, pco_socket sock,
     return code;
 }
 
+/* A connection that both ends have ended has no peer's name any more, but may have input left. */
+static int check_connected(pco__backend *backend, pco_socket sock, pco_error *error)
+{
+    pco_address peer;
+    char byte;
+
+    if (peername(backend, sock, &peer) == 0 ||
+        recv((int)sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0) {
+        return 0;
+    }
+    int code = errno;
+    return pco__error_describe(error, pco__error_from_system(code), code, "sock");
+}
+
 static int adopt_connected(pco__backend *backend, pco_socket sock,
                            const pco__socket_options *options, bool *was_blocking, pco_error *error)
 {
-    pco_address peer;
+    pco_address own = {0};
 
     int code = check_stream((int)sock, error);
-    if (code != 0) {
-        return code;
+    if (code == 0) {
+        code = check_connected(backend, sock, error);
     }
-    code = peername(backend, sock, &peer);
-    if (code != 0) {
-        return pco__error_describe(error, code, 0, "sock");
+    if (code == 0) {
+        pco__socket_sockname(sock, &own);
+        code = check_options(pco__sockaddr_family(&own), options, error);
     }
-    code = check_options(pco__sockaddr_family(&peer), options, error);
     if (code == 0) {
         code = adopt((int)sock, was_blocking, error);
     }

@@ -202,6 +202,65 @@ static void the_loop_may_be_freed_while_nobody_answers(void **state)
     silence_end(&nobody);
 }
 
+/* ---- Sockets that come late ---- */
+
+static int connected_pair(int *accepted)
+{
+    pco_address any;
+    pco_address place;
+    socklen_t length = sizeof place.storage;
+    assert_int_equal(pco_address_parse("127.0.0.1", 0, &any), 0);
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    int client = socket(AF_INET, SOCK_STREAM, 0);
+    assert_true(listener >= 0 && client >= 0);
+    assert_int_equal(bind(listener, (const struct sockaddr *)any.storage, any.length), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)place.storage, &length), 0);
+    assert_int_equal(connect(client, (const struct sockaddr *)place.storage, length), 0);
+    *accepted = accept(listener, NULL, NULL);
+    assert_true(*accepted >= 0);
+    close(listener);
+    return client;
+}
+
+#if defined(__linux__)
+
+/* Whether the system knows no peer of the socket any more. */
+static bool is_over(void *context)
+{
+    pco_address name;
+    socklen_t length = sizeof name.storage;
+    return getpeername(*(const int *)context, (struct sockaddr *)name.storage, &length) != 0;
+}
+
+#endif
+
+static void what_came_before_both_ends_had_ended_still_comes(void **state)
+{
+    int accepted;
+    (void)state;
+    int client = connected_pair(&accepted);
+    assert_int_equal(send(client, "answer", 6, 0), 6);
+    assert_int_equal(shutdown(client, SHUT_WR), 0);
+    assert_int_equal(shutdown(accepted, SHUT_WR), 0);
+#if defined(__linux__)
+    assert_true(happens(is_over, &accepted));
+#endif
+    pco_connection_options options = {
+        .size = sizeof options, .protocol_factory = make_record, .sock = accepted};
+    memset(&told, 0, sizeof told);
+    assert_int_equal(
+        pco_loop_connect_accepted_socket(at.loop, &options, note_connected, NULL, NULL, NULL), 0);
+    assert_true(reaches(&told.calls, 1));
+    assert_int_equal(told.error.code, 0);
+    record *last = newest();
+    assert_true(grows_to(&last->length, 6));
+    assert_memory_equal(last->data, "answer", 6);
+    assert_true(becomes(&last->lost));
+    assert_true(last->lost_cleanly);
+    close(client);
+}
+
 /* ---- A family that does not work ---- */
 
 #if defined(__linux__)
@@ -463,6 +522,7 @@ static const struct CMUnitTest tests[] = {
     TEST(without_happy_eyeballs_who_does_not_answer_is_waited_for),
     TEST(a_silent_attempt_can_be_canceled),
     TEST(the_loop_may_be_freed_while_nobody_answers),
+    TEST(what_came_before_both_ends_had_ended_still_comes),
 #if defined(__linux__)
     TEST(a_family_without_a_route_costs_no_time),
 #endif
