@@ -128,7 +128,7 @@ static void connect_begins(fake_socket *sock, const pco__op *op)
     at->events++;
     sock->user = of;
     sock->peer = to->address;
-    if (to->fate == MEETS_ITSELF) {
+    if (to->fate == MEETS_ITSELF && pco_address_port(&sock->name) == 0) {
         sock->name = to->address;
         of->causes |= cause_bit(PCO_ECONNREFUSED);
     }
@@ -167,6 +167,9 @@ conn *opening_conn(world *at, opening *of, fake_socket *socket)
     }
     conn *made = conn_new(at, socket, of->is_tls);
     const target *to = find_target(of, &socket->peer);
+    if (pco_address_equal(&socket->name, &socket->peer)) {
+        broken(at, "opening %u is connected to itself", of->id);
+    }
     made->opening = of;
     made->port = pco_address_port(&socket->peer);
     of->conn = made;
