@@ -182,7 +182,7 @@ void free_leavings(world *at)
 }
 
 const verb verbs_detach[] = {
-    {"detach", 8, ANYWHERE, may_detach, detach},
+    {"detach", 24, ANYWHERE, may_detach, detach},
     {"recall", 4, ANYWHERE, has_held, recall},
     {"release detaching", 2, ANYWHERE, has_held, release},
     {.name = NULL},
