@@ -1200,6 +1200,26 @@ static void the_server_may_be_freed_while_the_loop_is(void **state)
     assert_null(at.server);
 }
 
+static void callback_that_never_comes(void *context)
+{
+    (void)context;
+    violate("a callback ran that was far away");
+}
+
+/* The server is freed when nothing else of the loop is left: world_end sees a leak. */
+static void the_server_may_be_freed_by_who_hears_that_a_timer_is_dropped(void **state)
+{
+    (void)state;
+    pco_handle *handle = NULL;
+    serve();
+    assert_int_equal(pco_loop_call_later(at.loop, 1000, callback_that_never_comes, NULL, &handle),
+                     0);
+    pco_handle_set_dropped(handle, free_the_server);
+    pco_handle_release(handle);
+    world_free_loop();
+    assert_null(at.server);
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(start_serving_twice_does_nothing),
     TEST(start_serving_of_a_closed_server_is_an_error),
@@ -1258,6 +1278,7 @@ static const struct CMUnitTest tests[] = {
     TEST(while_the_loop_is_freed_callbacks_may_call_everything),
     TEST(who_always_waits_again_does_not_keep_the_loop),
     TEST(the_server_may_be_freed_while_the_loop_is),
+    TEST(the_server_may_be_freed_by_who_hears_that_a_timer_is_dropped),
 };
 
 int main(void)

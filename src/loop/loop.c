@@ -286,6 +286,13 @@ int pco_loop_new(const pco_loop_options *given, pco_loop **loop, pco_error *erro
 
 /* ---- Freeing ---- */
 
+/* While the loop is freed: whether no turn is needed any more. */
+static bool is_at_rest(const pco_loop *loop)
+{
+    return residents_have_ended(loop) && pco__list_is_empty(&loop->ready) &&
+           pco__inbox_is_empty(&loop->posted);
+}
+
 int pco_loop_free(pco_loop *loop)
 {
     if (loop == NULL) {
@@ -297,11 +304,12 @@ int pco_loop_free(pco_loop *loop)
     }
     loop->freeing = true;
     end_residents(loop);
-    while (!residents_have_ended(loop) || !pco__list_is_empty(&loop->ready) ||
-           !pco__inbox_is_empty(&loop->posted)) {
-        pco__loop_turn_of_freeing(loop);
-    }
-    pco__loop_drop_timers(loop);
+    do { /* who hears that a timer is dropped may free a server, whose end is a task */
+        while (!is_at_rest(loop)) {
+            pco__loop_turn_of_freeing(loop);
+        }
+        pco__loop_drop_timers(loop);
+    } while (!is_at_rest(loop));
     let_residents_leave(loop);
     free_parts(loop);
     return 0;
