@@ -18,10 +18,11 @@ void pair_up(world *at, conn *client, served *server)
     }
 }
 
-/* Whether an end has gone as it should: with TLS after its close_notify. */
+/* Whether an end has gone as TLS has it: after its close_notify. */
 static bool has_left_politely(const conn *of)
 {
-    return of->state == LOST_CONN && of->lost == 0 && of->closed && !of->cut && of->causes == 0;
+    return of->is_tls && of->state == LOST_CONN && of->lost == 0 && of->closed && !of->cut &&
+           of->causes == 0;
 }
 
 /* The end of the one is told to the other. */
