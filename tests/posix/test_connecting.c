@@ -122,15 +122,21 @@ static void silence_end(silence *self)
     close(self->listener);
 }
 
+/* The first address is silent, the second serves. */
+static void serve_beside(silence *nobody, pco_address addresses[2])
+{
+    serve();
+    silence_begin(nobody);
+    addresses[0] = nobody->address;
+    addresses[1] = address_of(at.server, 0);
+}
+
 static void where_nobody_answers_the_next_address_is_tried_beside_it(void **state)
 {
     silence nobody;
     pco_address addresses[2];
     (void)state;
-    serve();
-    silence_begin(&nobody);
-    addresses[0] = nobody.address;
-    addresses[1] = address_of(at.server, 0);
+    serve_beside(&nobody, addresses);
     unsigned before = count_sockets();
     pco_connection_options options = options_of(addresses, 2);
     begin(&options, NULL);
@@ -151,10 +157,7 @@ static void without_happy_eyeballs_who_does_not_answer_is_waited_for(void **stat
     silence nobody;
     pco_address addresses[2];
     (void)state;
-    serve();
-    silence_begin(&nobody);
-    addresses[0] = nobody.address;
-    addresses[1] = address_of(at.server, 0);
+    serve_beside(&nobody, addresses);
     unsigned before = count_sockets();
     pco_connection_options options = options_of(addresses, 2);
     options.happy_eyeballs_delay = INFINITY;
