@@ -2,7 +2,8 @@
 /*
  * opening.h: a connection that is being opened, for the files that do it:
  *
- *   create_connection.c   the options, the look-ups, the completion
+ *   options.c             the options, checked
+ *   create_connection.c   the look-ups, the connection, the completion
  *   attempts.c            which address is tried when, and which one wins
  */
 #ifndef PCO_OPENING_H
@@ -10,6 +11,7 @@
 
 #include <portico/connection.h>
 
+#include "connection/check.h"
 #include "connection/connection.h"
 #include "loop/lookup.h"
 #include "loop/request.h"
@@ -77,6 +79,27 @@ struct pco__opening {
     int code; /* how it ended */
     pco_error error;
 };
+
+/* ---- options.c ---- */
+
+/*
+ * Reads the options that were given, checks them for who connects, or for a socket that was
+ * accepted, and puts defaults in place. Strings are still the caller's. Its errors are those of
+ * portico/connection.h.
+ */
+int pco__opening_check(const pco__network *network, const pco_connection_options *given,
+                       bool is_client, pco_connection_options *options, pco_error *error);
+
+static inline bool pco__has_own_sock(const pco_connection_options *options)
+{
+    return pco__is_sock(options->sock, options->has_sock);
+}
+
+/* The text of an option that is one, or NULL. */
+static inline const char *pco__text_or_null(const char *text)
+{
+    return text != NULL && text[0] != '\0' ? text : NULL;
+}
 
 /* ---- create_connection.c ---- */
 
