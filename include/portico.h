@@ -17,6 +17,7 @@
 #include <portico/resolver.h>
 #include <portico/protocol.h>
 #include <portico/transport.h>
+#include <portico/ssl_context.h>
 #include <portico/ssl.h>
 #include <portico/server.h>
 #include <portico/connection.h>

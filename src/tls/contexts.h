@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * contexts.h: what a pco_ssl_context is made of, for the files that make it up, and for those who
- * ask OpenSSL why it failed: setup.c makes an SSL_CTX of options, tickets.c has the keys that seal
- * the tickets of its sessions, context.c shares it among servers and threads and knows the names
- * of SNI, reason.c puts OpenSSL's queue of errors into a sentence.
+ * ask OpenSSL why it failed: setup.c makes an SSL_CTX of options, certificates.c and trust.c say in
+ * it what is shown and who is believed, tickets.c has the keys that seal the tickets of its
+ * sessions, context.c shares it among servers and threads and knows the names of SNI, reason.c puts
+ * OpenSSL's queue of errors into a sentence.
  */
 #ifndef PCO_SSL_CONTEXTS_H
 #define PCO_SSL_CONTEXTS_H
@@ -50,6 +51,18 @@ int pco__ssl_tickets_find(pco__ssl_tickets *tickets, uint64_t now, const unsigne
  */
 int pco__ssl_ticket_callback(SSL *engine, unsigned char *name, unsigned char *start,
                              EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int sealing);
+
+/* ---- certificates.c ---- */
+
+/* Puts the certificate, its chain and its key into ctx. A client may do without. */
+int pco__ssl_load_certificate(SSL_CTX *ctx, const pco_ssl_context_options *options, bool client,
+                              pco_error *error);
+
+/* ---- trust.c ---- */
+
+/* Says in ctx who is believed, and what is demanded of the peer. */
+int pco__ssl_set_verification(SSL_CTX *ctx, const pco_ssl_context_options *options, bool client,
+                              pco_error *error);
 
 /* ---- setup.c ---- */
 

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ssl_context.h: a pco_ssl_context: what an end of TLS shows, and what it demands.
+ *
+ * TLS 1.2 and 1.3 by OpenSSL 3.0 or newer. In a library built with PORTICO_TLS=OFF,
+ * pco_ssl_context_new answers PCO_ENOTSUP, so there is never a context to use.
+ */
+#ifndef PORTICO_SSL_CONTEXT_H
+#define PORTICO_SSL_CONTEXT_H
+
+#include <portico/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* OpenSSL's own type, for those who bring it: SSL_CTX. */
+struct ssl_ctx_st;
+
+/* What is demanded of the peer's certificate. */
+enum {
+    PCO_SSL_VERIFY_DEFAULT = 0, /* none for a server's context */
+    PCO_SSL_VERIFY_NONE = 1,
+    PCO_SSL_VERIFY_OPTIONAL = 2, /* asked for; checked if the peer sends one */
+    PCO_SSL_VERIFY_REQUIRED = 3
+};
+
+enum { PCO_TLS_DEFAULT = 0, PCO_TLS_1_2 = 2, PCO_TLS_1_3 = 3 };
+
+/*
+ * Everything is copied or read during the call. Files and memory are PEM. A certificate comes with
+ * its chain behind it. Give each thing as a file or as memory, not both.
+ */
+typedef struct pco_ssl_context_options {
+    size_t size;
+
+    /* The certificate chain and its private key. Required: a server without one serves nobody. */
+    const char *certificate_file;
+    const void *certificate_pem;
+    size_t certificate_pem_length;
+    const char *key_file;
+    const void *key_pem;
+    size_t key_pem_length;
+    const char *key_password; /* of an encrypted key; NULL: none */
+
+    /* Client certificates: whether they are demanded, and who may have signed them. */
+    int verify;
+    const char *ca_file;
+    const void *ca_pem;
+    size_t ca_pem_length;
+
+    /* PCO_TLS_*. Defaults: 1.2 at least, 1.3 at most. */
+    int minimum_version;
+    int maximum_version;
+
+    /*
+     * OpenSSL's lists, for TLS 1.2 and for 1.3, the best first: the server's order counts. NULL:
+     * forward secrecy and authenticated encryption alone, which is ECDHE with AES-GCM or
+     * ChaCha20-Poly1305. Keys and signatures below OpenSSL's security level 2 (RSA of 2048 bits)
+     * are refused, however OpenSSL was built and configured; "@SECLEVEL=1" in ciphers lowers that.
+     * Groups for the exchange of keys are OpenSSL's default: from 3.5 on X25519MLKEM768 first.
+     */
+    const char *ciphers;
+    const char *ciphersuites;
+
+    /*
+     * The application protocols that the server speaks, best first, such as "h2", "http/1.1";
+     * each 1 to 255 bytes. If the client offers some and none fits, the handshake goes on without
+     * one, as in asyncio; with alpn_required PCO_ON it fails with the alert
+     * no_application_protocol (RFC 7301).
+     */
+    const char *const *alpn_protocols;
+    size_t alpn_protocols_count;
+    int alpn_required;
+
+    /*
+     * Session resumption by tickets and cache. Default on. The key that seals tickets is random and
+     * the context's own; one seals for 12 hours, opens for 12 more, and is wiped by the first
+     * handshake after that, at the latest with the context. PCO_OFF: there are neither.
+     */
+    int session_resumption;
+} pco_ssl_context_options;
+
+/*
+ * Makes a context. It belongs to the caller, who gives it up with pco_ssl_context_release; servers
+ * and connections keep what they need.
+ * PCO_EINVAL: an option is missing, doubled, out of range. PCO_ENOENT, PCO_EACCES, PCO_EIO: a file
+ * cannot be read. PCO_ECERT: a certificate or key is garbled, does not match, or the password is
+ * wrong. PCO_ENOMEM. PCO_ENOTSUP: this library was built without TLS.
+ */
+PCO_API int pco_ssl_context_new(const pco_ssl_context_options *options, pco_ssl_context **context,
+                                pco_error *error);
+
+/*
+ * A context of a ready SSL_CTX, which gains a reference and should not be changed any more. It is
+ * for servers, for clients, or for both, as its SSL_METHOD is. The library sets nothing in it: who
+ * is verified is said by its verify mode, which OpenSSL leaves at nobody. Callbacks of your own in
+ * it run inside OpenSSL: they must not call the library. PCO_EINVAL: NULL. PCO_ENOMEM, PCO_ENOTSUP.
+ */
+PCO_API int pco_ssl_context_from_ssl_ctx(struct ssl_ctx_st *ssl_ctx, pco_ssl_context **context,
+                                         pco_error *error);
+
+/*
+ * Reads certificate, key and all else anew, in a running server: connections from now on use it,
+ * those that exist keep what they have. If it fails, nothing has changed. Names added by
+ * pco_ssl_context_add_server_name stay. Sessions of before are not resumed: what they were
+ * checked against may have changed. Any thread. Errors as pco_ssl_context_new.
+ */
+PCO_API int pco_ssl_context_reload(pco_ssl_context *context, const pco_ssl_context_options *options,
+                                   pco_error *error);
+
+/*
+ * Clients that ask for `server_name` (SNI) are shown the certificate of `other` instead;
+ * "*.example.com" stands for one label. The exact name wins over the pattern; the case of letters
+ * does not matter. `other` gains a reference, and may be reloaded on its own; its certificate, key,
+ * chain and client verification count (of a ready SSL_CTX also its choice of the application
+ * protocol), the rest is the first context's. The same name again replaces it.
+ * Any thread; new connections see it. PCO_EINVAL: an empty or malformed name; other is NULL or
+ * context; context is made of a ready SSL_CTX. PCO_ENOMEM.
+ */
+PCO_API int pco_ssl_context_add_server_name(pco_ssl_context *context, const char *server_name,
+                                            pco_ssl_context *other, pco_error *error);
+
+/* One more reference (returns its argument), and one fewer (NULL is allowed). Any thread. */
+PCO_API pco_ssl_context *pco_ssl_context_retain(pco_ssl_context *context);
+PCO_API void pco_ssl_context_release(pco_ssl_context *context);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

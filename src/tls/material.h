@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * material.h: certificates and keys as they are given: a PEM file or PEM memory.
+ *
+ * Files are read whole and then take the same way as memory, so that both get the same checks and
+ * every sentence can say which of the things that were given is wrong. OpenSSL's readers ask for
+ * the password of what is encrypted on the terminal, unless told otherwise: each of them is given a
+ * function that answers.
+ */
+#ifndef PCO_SSL_MATERIAL_H
+#define PCO_SSL_MATERIAL_H
+
+#include <openssl/x509.h>
+
+#include "support/error.h"
+
+/* A thing that was given as a file or as memory. */
+typedef struct pco__material {
+    char name[160]; /* "certificate file 'x.pem'", "certificate_pem" */
+    const void *data;
+    size_t length; /* 0: it was not given */
+    unsigned char *owned;
+} pco__material;
+
+/* Gets what the options call KIND_file and KIND_pem; it is dropped also after a failure. */
+int pco__material_get(pco__material *thing, const char *kind, const char *file, const void *pem,
+                      size_t pem_length, pco_error *error);
+void pco__material_drop(pco__material *thing);
+
+/*
+ * Calls `take` for each certificate in the PEM, with its index; take keeps a reference of its own
+ * if it needs one, and returns false with OpenSSL's error if it fails.
+ */
+int pco__material_each_certificate(const pco__material *thing,
+                                   bool (*take)(X509 *certificate, size_t index, void *context),
+                                   void *context, pco_error *error);
+
+/* The password that OpenSSL may ask for. */
+typedef struct pco__password {
+    const char *text; /* or NULL */
+    bool asked;
+} pco__password;
+
+/* OpenSSL's pem_password_cb, whose context is a pco__password. */
+int pco__password_give(char *buffer, int size, int writing, void *context);
+
+/* Whether OpenSSL's last error says that there is no more PEM. */
+bool pco__is_end_of_pem(void);
+
+#endif
