@@ -35,116 +35,6 @@ opening *pick_opening(world *at, bool (*fits)(const opening *of))
     return NULL;
 }
 
-static target *find_target(opening *of, const pco_address *address)
-{
-    for (size_t i = 0; i < of->count; i++) {
-        if (pco_address_equal(&of->targets[i].address, address)) {
-            return &of->targets[i];
-        }
-    }
-    return NULL;
-}
-
-/* ---- The order of addresses ---- */
-
-/* The first from `from` on that is of the family, or is not; of->count if there is none. */
-static size_t find_family(const opening *of, const bool *taken, int family, bool wanted)
-{
-    size_t i = 0;
-    while (i < of->count &&
-           (taken[i] || (pco_address_family(&of->targets[i].address) == family) != wanted)) {
-        i++;
-    }
-    return i;
-}
-
-/* So many of the first family, then one of the others, one of the first, and so on. */
-void expect_order(opening *of, int interleave, int family)
-{
-    bool taken[TARGETS_MOST] = {false};
-    for (size_t i = 0; i < of->count; i++) {
-        int its = pco_address_family(&of->targets[i].address);
-        taken[i] = family != PCO_AF_UNSPEC && its != family;
-    }
-    size_t first = 0;
-    while (first < of->count && taken[first]) {
-        first++;
-    }
-    int leading = first < of->count ? pco_address_family(&of->targets[first].address) : 0;
-    int left = interleave == 0 ? 1 : interleave;
-    for (bool own = true;;) {
-        size_t next = find_family(of, taken, leading, own);
-        if (interleave < 0) {
-            for (next = 0; next < of->count && taken[next];) {
-                next++;
-            }
-        } else if (next == of->count) {
-            next = find_family(of, taken, leading, !own);
-        }
-        if (next == of->count) {
-            return;
-        }
-        taken[next] = true;
-        of->order[of->expected++] = next;
-        left--;
-        own = !own || left > 0;
-    }
-}
-
-/* ---- What becomes of an attempt ---- */
-
-static fake_flight *connecting(fake_socket *sock)
-{
-    fake_flight *flight = &sock->out;
-    return flight->op != NULL && flight->op->kind == PCO__OP_CONNECT ? flight : NULL;
-}
-
-unsigned attempts_of(const world *at, const opening *of)
-{
-    unsigned count = 0;
-    for (fake_socket *each = fake_of(at->loop)->sockets; each != NULL; each = each->next) {
-        const fake_flight *flight = each->user == of ? connecting(each) : NULL;
-        count += flight != NULL && !flight->op->canceled;
-    }
-    return count;
-}
-
-static opening *opening_of(const pco__op *op)
-{
-    const pco__stream *stream = PCO__CONTAINER(op, pco__stream, send);
-    const pco__opening *internal = PCO__CONTAINER(stream->owner, pco__opening, owner.base);
-    return internal->context;
-}
-
-/* The opening's fate with this address, and the names of both ends. */
-static void connect_begins(fake_socket *sock, const pco__op *op)
-{
-    opening *of = opening_of(op);
-    world *at = of->at;
-    const target *to = find_target(of, op->with.address);
-    if (to == NULL) {
-        broken(at, "opening %u connects to an address that is none of its own", of->id);
-    }
-    at->events++;
-    sock->user = of;
-    sock->peer = to->address;
-    if (to->fate == MEETS_ITSELF && pco_address_port(&sock->name) == 0) {
-        sock->name = to->address;
-        of->causes |= cause_bit(PCO_ECONNREFUSED);
-    }
-    sock->silent = !at->calm && (to->fate == ANSWERS_LATE || to->fate == REFUSES_LATE);
-    if (to->fate == REFUSES || to->fate == REFUSES_LATE) {
-        sock->send_error = to->error;
-        sock->send_system_code = 111;
-        of->causes |= cause_bit(to->error);
-    }
-}
-
-void openings_begin(void)
-{
-    fake_connecting = connect_begins;
-}
-
 /* ---- The connection ---- */
 
 /* A peer of the model's may talk, or go, at once. */
@@ -191,7 +81,7 @@ conn *opening_conn(world *at, opening *of, fake_socket *socket)
 
 static void check_stands(world *at, opening *of, fake_socket *socket)
 {
-    if (socket->user != of || socket->io == NULL || connecting(socket) != NULL) {
+    if (socket->user != of || socket->io == NULL || attempt_of(socket) != NULL) {
         broken(at, "opening %u makes a connection of a socket that is not connected", of->id);
     }
     if (of->tells && of->is_tls && of->stage != PCO_CONNECTION_HANDSHAKE) {
@@ -455,89 +345,7 @@ void opening_done(pco_transport *transport, pco_protocol *protocol, const pco_er
     leave_callback(at, NULL);
 }
 
-/* ---- What holds between turns, and at rest ---- */
-
-/* Whether another address is due: the last has failed, or its delay is over. */
-static bool is_ripe(const world *at, const opening *of)
-{
-    bool connects = of->stage == PCO_CONNECTION_CONNECTING || of->stage == PCO_CONNECTION_FAILED;
-    unsigned flights = 0;
-    if (!connects || of->told || of->canceled || of->decided || of->next_tried == of->expected) {
-        return false;
-    }
-    for (fake_socket *each = fake_of(at->loop)->sockets; each != NULL; each = each->next) {
-        flights += each->user == of && connecting(each) != NULL;
-    }
-    bool is_over = !of->patient && pco_loop_time(at->loop) >= of->began + of->delay;
-    return flights < ATTEMPTS_MOST && (of->may_go_on || is_over);
-}
-
-static void check_ripe(world *at, opening *of)
-{
-    unsigned long now = fake_of(at->loop)->turns;
-    of->ripe = !is_ripe(at, of) ? 0 : of->ripe == 0 ? now : of->ripe;
-    if (of->ripe != 0 && now > of->ripe + 1) {
-        broken(at, "opening %u does not go on with the next address", of->id);
-    }
-}
-
-void check_openings(world *at)
-{
-    for (opening *each = at->openings; each != NULL; each = each->next) {
-        unsigned attempts = attempts_of(at, each);
-        if (attempts > ATTEMPTS_MOST) {
-            broken(at, "opening %u has %u attempts under way", each->id, attempts);
-        }
-        if (each->told && attempts != 0) {
-            broken(at, "opening %u is over, and goes on", each->id);
-        }
-        check_ripe(at, each);
-    }
-}
-
-/* TLS is at work: its peer must be, too, before the connection is made. */
-void meet_peers(world *at)
-{
-    for (opening *each = at->openings; each != NULL; each = each->next) {
-        const pco__opening *internal = each->internal;
-        if (internal != NULL && internal->stage == PCO__OPENING_MAKING && each->is_tls &&
-            internal->winner != NULL) {
-            opening_conn(at, each, fake_socket_of(at->loop, internal->winner->io.socket));
-        }
-    }
-}
-
-/* One that shakes hands may have to wait for its peer. */
-static bool may_wait(const opening *of)
-{
-    return of->is_tls && of->conn != NULL &&
-           (of->conn->linked != NULL || of->conn->tls == NULL || of->conn->causes != 0);
-}
-
-void check_openings_at_rest(world *at)
-{
-    for (const opening *each = at->openings; each != NULL; each = each->next) {
-        if (!each->told && !may_wait(each) && !memory_was_short(at)) {
-            broken(at, "opening %u does not come to its end", each->id);
-        }
-    }
-    for (const fake_socket *each = fake_of(at->loop)->sockets; each != NULL; each = each->next) {
-        const opening *of = each->user;
-        if (of != NULL && of->told && !each->closed &&
-            (of->conn == NULL || of->conn->socket != each || of->conn->state != MADE_CONN)) {
-            broken(at, "a socket of opening %u is not closed", of->id);
-        }
-    }
-}
-
-void check_openings_over(world *at)
-{
-    for (const opening *each = at->openings; each != NULL; each = each->next) {
-        if (!each->told) {
-            broken(at, "opening %u knows no end", each->id);
-        }
-    }
-}
+/* ---- The end ---- */
 
 void free_openings(world *at)
 {

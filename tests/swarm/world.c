@@ -426,7 +426,7 @@ void swarm_begin(void)
 {
     tls_begin();
     gates_begin();
-    openings_begin();
+    targets_begin();
     clients_begin();
 }
 

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* tls_parts.h: what the files about TLS share, which are the only ones that know OpenSSL. */
+#ifndef SWARM_TLS_PARTS_H
+#define SWARM_TLS_PARTS_H
+
+#include "swarm.h"
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+/* The certificates: the server's own, and that of the names below. */
+enum { OWN, OTHER, CERTIFICATES };
+extern const char *const common_names[CERTIFICATES];
+
+/* Who asks for these is shown the other, once they are added; who asks for WRONG or none is not. */
+#define NAME "swarm.example"
+#define PATTERN "*.other.example"
+#define NAME_OF_PATTERN "a.other.example"
+#define WRONG_NAME "a.b.other.example"
+
+typedef struct tls_peer {
+    bool serves;
+    SSL *ssl;
+    BIO *in;  /* to it */
+    BIO *out; /* from it */
+    bool established;
+    bool ended;  /* has seen the library's close_notify */
+    bool failed; /* understands nothing any more */
+    unsigned updates;
+    bool asks_for_other;
+    bool knows; /* which it must be shown: nothing changed since it came */
+    bool other; /* that */
+} tls_peer;
+
+/* Of the peers, each of TLS 1.3, and of 1.2 at most. */
+extern SSL_CTX *client_contexts[2];
+extern SSL_CTX *server_contexts[2];
+
+/* What OpenSSL must be able to do, or there is no program. */
+void need(bool good);
+
+/* The peer sends its close_notify. */
+void say_goodbye(conn *of);
+
+/* Options of a server's context, with that certificate; and the context. NULL: no memory. */
+pco_ssl_context_options tls_options_of(int certificate);
+pco_ssl_context *tls_new_context(world *at, int certificate);
+
+#endif
