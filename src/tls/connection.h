@@ -3,7 +3,8 @@
  * connection.h: one TLS connection, for the files that make it up:
  *
  *   engine.c         OpenSSL's part: encrypting, decrypting, what it says when it fails
- *   protocol.c       the protocol to the lower end: handshake, reading, the end
+ *   handshake.c      the handshake: its steps, its suspension, how it ends
+ *   protocol.c       the protocol to the lower end: reading, the end
  *   tls_write.c      the way out: plaintext that waits, and encrypting it
  *   tls_transport.c  the transport to the protocol above: closing, what was agreed on, making
  *   turns.c          when it has to wait for another turn of the loop
@@ -141,6 +142,20 @@ void pco__ssl_set_error(pco__ssl *ssl, int code, int system_code, const char *se
 void pco__ssl_sweep(pco__timer *timer);
 void pco__ssl_sweep_soon(pco__ssl_loop *shared);
 
+/* ---- handshake.c ---- */
+
+/* Makes a step, which may open the connection. Returns whether another may follow at once. */
+bool pco__ssl_step_of_handshake(pco__ssl *ssl, pco__ssl_input *input);
+
+/* A step, or the lower end, has failed: ends the connection, and tells the owner why. */
+void pco__ssl_handshake_failed(pco__ssl *ssl);
+
+/* The connection ended before the handshake did; `why` is what connection_lost would be told. */
+void pco__ssl_handshake_lost(pco__ssl *ssl, const pco_error *why);
+
+/* Gives back what only the handshake needed. */
+void pco__ssl_drop_handshake(pco__ssl *ssl);
+
 /* ---- protocol.c ---- */
 
 /* What the lower end sees. */
@@ -154,9 +169,6 @@ void pco__ssl_run_task(pco__task *task);
 
 /* Fires when the handshake or the shutdown has taken too long. */
 void pco__ssl_timed_out(pco__timer *timer);
-
-/* Gives back what only the handshake needed. */
-void pco__ssl_drop_handshake(pco__ssl *ssl);
 
 /* Pauses or resumes the lower end, as it should be now. */
 void pco__ssl_update_reading(pco__ssl *ssl);

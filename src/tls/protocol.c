@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * protocol.c: the side of a TLS connection that the lower end sees: the handshake, reading, and the
- * end.
+ * protocol.c: the side of a TLS connection that the lower end sees: reading, and the end.
  *
  * Input is used in steps, between which the turn's budget is looked at. What cannot be used now,
  * because the user has paused reading or the turn has no time left, is kept here, and the lower end
@@ -10,7 +9,6 @@
  * A failure of OpenSSL comes behind data that was good and is delivered first. So the outcome of
  * reading is only acted on when the user's callback has returned, and with what holds then.
  */
-#include <openssl/x509_vfy.h>
 #include <string.h>
 
 #include "support/memory.h"
@@ -31,123 +29,6 @@
 static pco__ssl *of_below(pco_protocol *below)
 {
     return PCO__CONTAINER(below, pco__ssl, below);
-}
-
-/* ---- The handshake ---- */
-
-void pco__ssl_drop_handshake(pco__ssl *ssl)
-{
-    pco__ssl_handshake *done = ssl->handshake;
-    ssl->handshake = NULL;
-    pco__ssl_context_give(done->context, done->setup);
-    pco_ssl_context_release(done->context);
-    pco__free(done);
-}
-
-/* Tells how the handshake ended; the owner may do anything but free the loop. */
-static void report_handshake(pco__ssl *ssl, const pco_error *error)
-{
-    pco__ssl_handshake done = *ssl->handshake;
-    pco__ssl_drop_handshake(ssl);
-    done.done(&ssl->base, error, done.context_of_calls);
-}
-
-static void handshake_failed(pco__ssl *ssl)
-{
-    pco_error error;
-    const char *detail = "";
-    const char *colon = "";
-    if (ssl->error == PCO_ECERT && ssl->system_code == SSL_R_CERTIFICATE_VERIFY_FAILED) {
-        colon = ": ";
-        detail = X509_verify_cert_error_string(SSL_get_verify_result(ssl->engine));
-    }
-    const char *sentence = ssl->sentence != NULL ? ssl->sentence : pco_strerror(ssl->error);
-    pco__error_set(&error, ssl->error, ssl->system_code, "TLS handshake: %s%s%s", sentence, colon,
-                   detail);
-    pco__ssl_end_failed(ssl);
-    report_handshake(ssl, &error);
-}
-
-/* The handshake is done: the user's protocol is made and takes over. */
-static void open_connection(pco__ssl *ssl)
-{
-    pco__ssl_handshake done = *ssl->handshake;
-    pco__loop_stop_timer(ssl->base.home->loop, &ssl->timer);
-    report_handshake(ssl, NULL);
-    if (ssl->state != PCO__SSL_HANDSHAKING) {
-        return;
-    }
-    pco__ssl_set_state(ssl, PCO__SSL_OPEN);
-    ssl->lower->class_->receive_at_most(ssl->lower, PCO__SSL_PLAINTEXT_SIZE);
-    pco_protocol *protocol = done.make_protocol(done.context_of_calls);
-    if (protocol == NULL) {
-        pco__ssl_end_at_once(ssl, false);
-        return;
-    }
-    ssl->base.protocol = protocol;
-    ssl->made = true;
-    if (protocol->methods->connection_made != NULL) {
-        protocol->methods->connection_made(protocol, &ssl->base);
-    }
-    if (done.made != NULL) {
-        done.made(&ssl->base, done.context_of_calls);
-    }
-}
-
-/* A server's engine is made when there is something for it to read. */
-static bool has_engine(pco__ssl *ssl)
-{
-    pco_error error;
-    if (ssl->engine != NULL) {
-        return true;
-    }
-    int code = pco__ssl_engine_new(ssl, false, NULL, &error);
-    if (code != 0) {
-        pco__ssl_set_error(ssl, code, error.system_code, NULL);
-        pco__ssl_end_at_once(ssl, false);
-        report_handshake(ssl, &error);
-    }
-    return code == 0;
-}
-
-/* Makes a step. Returns whether another may follow at once. */
-static bool step_of_handshake(pco__ssl *ssl, pco__ssl_input *input)
-{
-    pco__ssl_loop *shared = ssl->shared;
-    if (!pco__ssl_may_go_on(shared, PCO__SSL_HANDSHAKES)) {
-        pco__ssl_wait_in_line(ssl, PCO__SSL_HANDSHAKES);
-        return false;
-    }
-    if ((ssl->engine == NULL && input->length == 0) || !has_engine(ssl)) {
-        return false;
-    }
-    uint64_t began = pco__ssl_step_begins(shared);
-    int outcome = pco__ssl_engine_handshake(ssl, input);
-    pco__ssl_step_ends(shared, PCO__SSL_HANDSHAKES, began);
-    if (outcome == PCO__SSL_DONE) {
-        open_connection(ssl);
-    } else if (outcome == PCO__SSL_FAILED && ssl->error != 0) {
-        handshake_failed(ssl);
-    }
-    return outcome == PCO__SSL_NO_DATA;
-}
-
-void pco__ssl_timed_out(pco__timer *timer)
-{
-    pco__ssl *ssl = PCO__CONTAINER(timer, pco__ssl, timer);
-    if (ssl->state == PCO__SSL_HANDSHAKING) {
-        pco__ssl_set_error(ssl, PCO_ETIMEDOUT, 0, NULL);
-        pco__ssl_end_at_once(ssl, false); /* connection_lost tells of it */
-        return;
-    }
-    if (ssl->base.class_->has_progressed(&ssl->base, 0, &ssl->left)) {
-        pco__loop_start_timer(ssl->base.home->loop, timer, ssl->shutdown_timeout);
-        return;
-    }
-    if (ssl->state != PCO__SSL_CLOSED) {
-        pco__ssl_set_state(ssl, PCO__SSL_CLOSED);
-    }
-    ssl->lower->class_->fail(ssl->lower, PCO_ETIMEDOUT, 0, "TLS shutdown timed out");
 }
 
 /* ---- Reading ---- */
@@ -312,7 +193,7 @@ static bool is_discarding(const pco__ssl *ssl)
 static void use_input(pco__ssl *ssl, pco__ssl_input *input)
 {
     ssl->delivering = true;
-    while (ssl->state == PCO__SSL_HANDSHAKING && step_of_handshake(ssl, input)) {
+    while (ssl->state == PCO__SSL_HANDSHAKING && pco__ssl_step_of_handshake(ssl, input)) {
     }
     if (ssl->state == PCO__SSL_OPEN) {
         deliver(ssl, input);
@@ -403,6 +284,24 @@ void pco__ssl_run_task(pco__task *task)
     pco_transport_release(&ssl->base);
 }
 
+void pco__ssl_timed_out(pco__timer *timer)
+{
+    pco__ssl *ssl = PCO__CONTAINER(timer, pco__ssl, timer);
+    if (ssl->state == PCO__SSL_HANDSHAKING) {
+        pco__ssl_set_error(ssl, PCO_ETIMEDOUT, 0, NULL);
+        pco__ssl_end_at_once(ssl, false); /* connection_lost tells of it */
+        return;
+    }
+    if (ssl->base.class_->has_progressed(&ssl->base, 0, &ssl->left)) {
+        pco__loop_start_timer(ssl->base.home->loop, timer, ssl->shutdown_timeout);
+        return;
+    }
+    if (ssl->state != PCO__SSL_CLOSED) {
+        pco__ssl_set_state(ssl, PCO__SSL_CLOSED);
+    }
+    ssl->lower->class_->fail(ssl->lower, PCO_ETIMEDOUT, 0, "TLS shutdown timed out");
+}
+
 /* ---- The protocol below ---- */
 
 static void lower_data_received(pco_protocol *self, pco_transport *lower, const void *data,
@@ -441,7 +340,7 @@ static bool lower_eof_received(pco_protocol *self, pco_transport *lower)
     switch (ssl->state) {
     case PCO__SSL_HANDSHAKING:
         pco__ssl_set_error(ssl, PCO_ECONNRESET, 0, "the peer closed the connection");
-        handshake_failed(ssl);
+        pco__ssl_handshake_failed(ssl);
         break;
     case PCO__SSL_OPEN:
         pco__ssl_set_error(ssl, PCO_ETRUNCATED, 0, NULL);
@@ -470,21 +369,6 @@ static const pco_error *reason(const pco__ssl *ssl, const pco_error *of_lower, p
     return error;
 }
 
-/* The connection ended before the handshake did. */
-static void handshake_lost(pco__ssl *ssl, const pco_error *why)
-{
-    pco_error error;
-    if (ssl->error == PCO_ETIMEDOUT) {
-        pco__error_set(&error, PCO_ETIMEDOUT, 0, "TLS handshake took longer than %g seconds",
-                       ssl->handshake->timeout);
-    } else if (why != NULL) {
-        pco__error_set(&error, why->code, why->system_code, "TLS handshake: %s", why->message);
-    } else {
-        pco__error_set(&error, PCO_ECANCELED, 0, "TLS handshake: the connection was closed here");
-    }
-    report_handshake(ssl, &error);
-}
-
 static void lower_connection_lost(pco_protocol *self, pco_transport *lower, const pco_error *error)
 {
     pco__ssl *ssl = of_below(self);
@@ -496,7 +380,7 @@ static void lower_connection_lost(pco_protocol *self, pco_transport *lower, cons
         pco__ssl_set_state(ssl, PCO__SSL_CLOSED);
     }
     if (ssl->handshake != NULL) {
-        handshake_lost(ssl, why);
+        pco__ssl_handshake_lost(ssl, why);
     }
     pco_protocol *protocol = ssl->base.protocol;
     if (ssl->made && protocol->methods->connection_lost != NULL) {
