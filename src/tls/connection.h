@@ -39,7 +39,14 @@ typedef enum pco__ssl_state {
     PCO__SSL_CLOSED
 } pco__ssl_state;
 
-/* What only the handshake needs. */
+/*
+ * What only the handshake needs.
+ *
+ * It is suspended while OpenSSL waits for an answer that its callback could not give at once: which
+ * certificate to show, whether the peer's is to be trusted. Nothing is asked of OpenSSL meanwhile,
+ * what has come waits in `kept`, and the lower end rests; the time limit goes on. An end by any
+ * other hand needs no answer.
+ */
 typedef struct pco__ssl_handshake {
     pco_ssl_context *context;
     pco__ssl_setup *setup;
@@ -48,6 +55,7 @@ typedef struct pco__ssl_handshake {
     void (*made)(pco_transport *transport, void *context);
     void (*done)(pco_transport *transport, const pco_error *error, void *context);
     void *context_of_calls;
+    bool suspended;
 } pco__ssl_handshake;
 
 /* What pco_ssl_info lends, made when first asked for. */
@@ -107,11 +115,12 @@ int pco__ssl_engine_new(pco__ssl *ssl, bool client, const char *server_name, pco
 
 /* How a step went; failures are noted. Reading and writing give a count instead of DONE. */
 enum {
-    PCO__SSL_DONE = 1,     /* the handshake is complete; both close_notify were exchanged */
-    PCO__SSL_MORE = 0,     /* more input is needed; the peer's close_notify is missing */
-    PCO__SSL_END = -1,     /* the peer has sent close_notify */
-    PCO__SSL_NO_DATA = -2, /* a record, or some of a handshake, brought nothing; ask again */
-    PCO__SSL_FAILED = -3   /* OpenSSL must not be called any more */
+    PCO__SSL_DONE = 1,      /* the handshake is complete; both close_notify were exchanged */
+    PCO__SSL_MORE = 0,      /* more input is needed; the peer's close_notify is missing */
+    PCO__SSL_END = -1,      /* the peer has sent close_notify */
+    PCO__SSL_NO_DATA = -2,  /* a record, or some of a handshake, brought nothing; ask again */
+    PCO__SSL_FAILED = -3,   /* OpenSSL must not be called any more */
+    PCO__SSL_SUSPENDED = -4 /* a callback of the handshake owes the answer */
 };
 
 int pco__ssl_engine_handshake(pco__ssl *ssl, pco__ssl_input *input);
@@ -152,6 +161,17 @@ void pco__ssl_handshake_failed(pco__ssl *ssl);
 
 /* The connection ended before the handshake did; `why` is what connection_lost would be told. */
 void pco__ssl_handshake_lost(pco__ssl *ssl, const pco_error *why);
+
+static inline bool pco__ssl_is_suspended(const pco__ssl *ssl)
+{
+    return ssl->handshake != NULL && ssl->handshake->suspended;
+}
+
+/*
+ * The answer is there, for OpenSSL's callback to fetch: the handshake goes on in a later turn. For
+ * one that is not suspended, or over, it does nothing. The loop's thread.
+ */
+void pco__ssl_go_on(pco__ssl *ssl);
 
 /* Gives back what only the handshake needed. */
 void pco__ssl_drop_handshake(pco__ssl *ssl);

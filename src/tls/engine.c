@@ -148,6 +148,17 @@ static int refuse(pco__ssl *ssl, const char *sentence)
 
 /* ---- The steps ---- */
 
+/*
+ * Whether OpenSSL waits for neither input nor output, but for what a callback has put off. It says
+ * so even after a failure, if it could tell the peer nothing of that.
+ */
+static bool waits_for_callback(const SSL *engine)
+{
+    int what = SSL_want(engine);
+    return (what == SSL_CLIENT_HELLO_CB || what == SSL_X509_LOOKUP || what == SSL_RETRY_VERIFY) &&
+           strcmp(SSL_state_string(engine), "SSLERR") != 0;
+}
+
 int pco__ssl_engine_handshake(pco__ssl *ssl, pco__ssl_input *input)
 {
     pco__ssl_call call;
@@ -165,6 +176,9 @@ int pco__ssl_engine_handshake(pco__ssl *ssl, pco__ssl_input *input)
         /* It may be long before the first message, and there may be many in its place. */
         rest(ssl);
         return PCO__SSL_DONE;
+    }
+    if (waits_for_callback(ssl->engine)) {
+        return PCO__SSL_SUSPENDED;
     }
     if (!call.dry) {
         return note_failure(ssl, &call);

@@ -86,6 +86,9 @@ static bool has_engine(pco__ssl *ssl)
 bool pco__ssl_step_of_handshake(pco__ssl *ssl, pco__ssl_input *input)
 {
     pco__ssl_loop *shared = ssl->shared;
+    if (pco__ssl_is_suspended(ssl) || ssl->lower->class_->is_closing(ssl->lower)) {
+        return false;
+    }
     if (!pco__ssl_may_go_on(shared, PCO__SSL_HANDSHAKES)) {
         pco__ssl_wait_in_line(ssl, PCO__SSL_HANDSHAKES);
         return false;
@@ -98,10 +101,20 @@ bool pco__ssl_step_of_handshake(pco__ssl *ssl, pco__ssl_input *input)
     pco__ssl_step_ends(shared, PCO__SSL_HANDSHAKES, began);
     if (outcome == PCO__SSL_DONE) {
         open_connection(ssl);
+    } else if (outcome == PCO__SSL_SUSPENDED) {
+        ssl->handshake->suspended = true;
     } else if (outcome == PCO__SSL_FAILED && ssl->error != 0) {
         pco__ssl_handshake_failed(ssl);
     }
     return outcome == PCO__SSL_NO_DATA;
+}
+
+void pco__ssl_go_on(pco__ssl *ssl)
+{
+    if (pco__ssl_is_suspended(ssl)) {
+        ssl->handshake->suspended = false;
+        pco__ssl_schedule(ssl);
+    }
 }
 
 void pco__ssl_handshake_lost(pco__ssl *ssl, const pco_error *why)

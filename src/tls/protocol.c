@@ -249,14 +249,21 @@ static void use_kept(pco__ssl *ssl)
     }
 }
 
+/* Whether more input is of no use for now. */
+static bool has_enough(const pco__ssl *ssl)
+{
+    return ssl->kept != NULL || ssl->base.reading_paused || pco__ssl_is_suspended(ssl);
+}
+
 /*
- * The lower end rests while something is kept, which comes first, and while the user has paused
- * reading; closing, it is read from whatever the user wishes.
+ * The lower end rests while something is kept, which comes first, while the user has paused
+ * reading, and while the handshake is suspended; closing, it is read from whatever the user wishes.
  */
 void pco__ssl_update_reading(pco__ssl *ssl)
 {
     pco_transport *lower = ssl->lower;
-    bool pause = ssl->kept != NULL || (pco__ssl_is_open(ssl) && ssl->base.reading_paused);
+    bool pause = ssl->kept != NULL || (pco__ssl_is_open(ssl) && ssl->base.reading_paused) ||
+                 pco__ssl_is_suspended(ssl);
     if (ssl->delivering || lower == NULL || lower->reading_paused == pause) {
         return;
     }
@@ -317,7 +324,7 @@ static void lower_data_received(pco_protocol *self, pco_transport *lower, const 
     if (ssl->queue.size != 0 || ssl->answered != 0) {
         pco__ssl_pump(ssl);
     }
-    if (ssl->kept != NULL || ssl->base.reading_paused || lower->reading_paused) {
+    if (has_enough(ssl) || lower->reading_paused) {
         pco__ssl_update_reading(ssl);
     }
 }
