@@ -396,6 +396,71 @@ static void options_of_tls_that_make_no_sense_are_refused(void **state)
     options = options_to(&address);
     options.ssl_handshake_timeout = -1;
     assert_refused_with(&options, "ssl_handshake_timeout");
+    options = options_to(&address);
+    options.tls = PCO_ON;
+    assert_refused_with(&options, "tls and ssl cannot be given at the same time");
+    options = options_to(&address);
+    options.tls = 3;
+    assert_refused_with(&options, "tls is 3");
+    options = options_to(&address);
+    options.ssl = NULL;
+    options.tls = PCO_ON;
+    options.host = NULL;
+    assert_refused_with(&options, "server_hostname is required");
+    options = options_to(&address);
+    options.ssl = NULL;
+    options.tls = PCO_OFF;
+    options.server_hostname = "localhost";
+    assert_refused_with(&options, "server_hostname is only meaningful with ssl or tls");
+}
+
+static void an_accepted_socket_needs_a_context(void **state)
+{
+    (void)state;
+    pco_error error = {0};
+    pco_connection_options options = {.size = sizeof options,
+                                      .protocol_factory = make_record,
+                                      .sock = 1,
+                                      .has_sock = PCO_ON,
+                                      .tls = PCO_ON};
+    assert_int_equal(
+        pco_loop_connect_accepted_socket(at.loop, &options, note_connected, NULL, NULL, &error),
+        PCO_EINVAL);
+    assert_non_null(strstr(error.message, "tls is only meaningful for who connects"));
+}
+
+/* What a ready SSL_CTX says of verifying counts, and stays as it is. */
+static void with_a_ready_ssl_ctx_the_name_is_set_on_the_ssl_alone(void **state)
+{
+    (void)state;
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    pco_ssl_context *ready = NULL;
+    assert_int_equal(X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), certificates_get()->ca.x509),
+                     1);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+    assert_int_equal(pco_ssl_context_from_ssl_ctx(ctx, &ready, NULL), 0);
+    serve();
+    pco_connection_options options = options_to_server();
+    options.ssl = ready;
+    options.server_hostname = "localhost";
+    connect_with(&options);
+    assert_true(reaches(&at.made, 2));
+    SSL *engine = pco_transport_get_ssl_object(told.transport);
+    assert_string_equal(SSL_get_servername(engine, TLSEXT_NAMETYPE_host_name), "localhost");
+    assert_string_equal(X509_VERIFY_PARAM_get0_host(SSL_get0_param(engine), 0), "localhost");
+    assert_int_equal(SSL_get_verify_mode(engine), SSL_VERIFY_PEER);
+    assert_null(X509_VERIFY_PARAM_get0_host(SSL_CTX_get0_param(ctx), 0));
+    assert_int_equal(SSL_CTX_get_verify_mode(ctx), SSL_VERIFY_PEER);
+
+    /* The same context refuses whom it should. */
+    pco_request_release(told.request);
+    memset(&told, 0, sizeof told);
+    options.server_hostname = "example.com";
+    connect_with(&options);
+    assert_true(reaches(&told.calls, 1));
+    assert_int_equal(told.error.code, PCO_ECERT);
+    pco_ssl_context_release(ready);
+    SSL_CTX_free(ctx);
 }
 
 int main(void)
@@ -417,6 +482,8 @@ int main(void)
         TLS_TEST(a_name_that_no_certificate_can_show_is_told_with_the_place),
         TLS_TEST(one_that_fails_next_to_the_winner_begins_no_second_handshake),
         TLS_TEST(options_of_tls_that_make_no_sense_are_refused),
+        TLS_TEST(an_accepted_socket_needs_a_context),
+        TLS_TEST(with_a_ready_ssl_ctx_the_name_is_set_on_the_ssl_alone),
     };
 
     return run_here("create_connection, TLS", tests, sizeof tests / sizeof tests[0]);

@@ -1158,6 +1158,17 @@ static void options_that_make_no_sense_are_refused(void **state)
     assert_int_equal(seen.completions, 0);
 }
 
+static void tls_is_what_the_library_was_built_with(void **state)
+{
+    (void)state;
+    pco_ssl_context *unused;
+    pco_error error = {0};
+    bool has_tls = pco_ssl_context_new(NULL, &unused, NULL) != PCO_ENOTSUP;
+    options.tls = PCO_ON;
+    assert_int_equal(begin(&error), has_tls ? 0 : PCO_ENOTSUP);
+    assert_true(has_tls || strstr(error.message, "built without TLS") != NULL);
+}
+
 static void what_the_system_lacks_is_told_at_once(void **state)
 {
     static const char *const names[] = {"keep_alive_idle", "keep_alive_interval",
@@ -1309,6 +1320,7 @@ int main(void)
         TEST(addresses_that_failed_are_named_by_reason),
         TEST(all_errors_names_one_by_one),
         TEST(a_name_that_does_not_resolve_is_told),
+        TEST(tls_is_what_the_library_was_built_with),
         TEST(what_the_system_lacks_is_told_at_once),
         TEST(every_attempt_has_what_was_asked_for),
         TEST(what_keeps_a_connection_alive_is_allowed_with_an_accepted_socket),

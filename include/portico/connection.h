@@ -96,21 +96,22 @@ typedef struct pco_connection_options {
     const char *local_host;
     int local_port;
 
-    /* TLS. NULL: plain. A client's context: see pco_ssl_context_from_ssl_ctx. */
+    /* TLS with a client's context of your own. NULL: plain, but for `tls`, below. */
     pco_ssl_context *ssl;
 
     /*
      * The name that the server's certificate must show, sent as SNI unless it is a literal address,
      * which the certificate must show as such, without its scope ("127.1" is 127.0.0.1, as it is
-     * for `host`). NULL: `host`. Required with `addresses` or `sock` and ssl. "" is PCO_EINVAL:
-     * asyncio takes it for "do not check". Whether anything is verified is the SSL_CTX's matter:
-     * without SSL_VERIFY_PEER, as OpenSSL makes one, whatever the server shows is accepted.
+     * for `host`). NULL: `host`. Required with `addresses` or `sock` and TLS. "" is PCO_EINVAL:
+     * asyncio takes it for "do not check". With a context of a ready SSL_CTX it is set on the
+     * connection's SSL alone, and whether anything is verified is the SSL_CTX's matter: without
+     * SSL_VERIFY_PEER, as OpenSSL makes one, whatever the server shows is accepted.
      */
     const char *server_hostname;
 
     /*
      * Seconds for the TLS handshake (0: 60), and for flushing and the exchange of close_notify (0:
-     * 30); as in pco_server_options. PCO_EINVAL if given without ssl.
+     * 30); as in pco_server_options. PCO_EINVAL if given without TLS.
      */
     double ssl_handshake_timeout;
     double ssl_shutdown_timeout;
@@ -163,6 +164,17 @@ typedef struct pco_connection_options {
     double keep_alive_interval;
     int keep_alive_count;
     double user_timeout;
+
+    /*
+     * PCO_ON: TLS, and nothing else need be said. The server's certificate is verified before the
+     * factory is called: it must come from whom this system trusts, and be for `server_hostname`,
+     * or else `host`. This takes a client's context with all its defaults, which is made once per
+     * loop, by the first call that needs it; on Linux and the BSDs it reads the certificates that
+     * the system trusts, some milliseconds' work. PCO_EINVAL with `ssl`, which is a context of your
+     * own, and for sockets that were accepted: a server shows a certificate, which only a context
+     * has. PCO_OFF, as the default: `ssl` alone counts.
+     */
+    int tls;
 } pco_connection_options;
 
 /*
@@ -174,12 +186,13 @@ typedef struct pco_connection_options {
  *
  * Returned: PCO_EINVAL: no `connected`; not just one of protocol_factory and protocol (whose table
  * of methods has no size); not just one of host with port or service, addresses, and sock;
- * local_host or local_port with sock; server_hostname or TLS times without ssl, ssl without a name;
- * a context for servers; addresses that have no port or are of another family; a sock where
- * has_sock is PCO_OFF; times or number of keep-alive without it; a number out of range or NaN; a
- * sock that is no stream socket. PCO_ENOTSUP: a time or number of keep-alive, or user_timeout, that
- * the system, or the kind of `sock`, lacks. PCO_ENOTSOCK; PCO_ENOTCONN: a sock that is not
- * connected. PCO_ENOMEM. PCO_ECLOSED: the loop is being freed.
+ * local_host or local_port with sock; both ssl and tls, server_hostname or TLS times without them,
+ * one of them without a name; a context for servers; addresses that have no port or are of another
+ * family; a sock where has_sock is PCO_OFF; times or number of keep-alive without it; a number out
+ * of range or NaN; a sock that is no stream socket. PCO_ENOTSUP: a time or number of keep-alive, or
+ * user_timeout, that the system, or the kind of `sock`, lacks; tls where the library was built
+ * without TLS. PCO_ENOTSOCK; PCO_ENOTCONN: a sock that is not connected. PCO_ENOMEM. PCO_ECLOSED:
+ * the loop is being freed. With tls also what making a client's context answers.
  *
  * Told: PCO_ENONAME, PCO_ERESOLVE, PCO_EAGAIN (no thread can be started), PCO_EMFILE: a name does
  * not resolve, or could not be looked up; or what the resolver has answered. If every address

@@ -488,14 +488,31 @@ static void set_up(pco__opening *opening, pco_loop *loop, bool is_client)
     owner->shutdown_timeout = options->ssl_shutdown_timeout;
 }
 
+/* Takes the context that was given, or the loop's: from here on `ssl` says whether there is TLS. */
+static int take_context(pco__opening *opening, pco_loop *loop, pco_ssl_context *given,
+                        pco_error *error)
+{
+    if (opening->options.tls == PCO_ON) {
+        int code = pco__ssl_context_of_loop(loop, &given, error);
+        if (code != 0) {
+            return code;
+        }
+    }
+    opening->options.ssl = given != NULL ? pco_ssl_context_retain(given) : NULL;
+    return 0;
+}
+
 /* All that can fail before the request has begun. */
 static int prepare(pco__opening *opening, pco_loop *loop, bool is_client, pco_error *error)
 {
-    if (opening->options.ssl != NULL) {
-        pco_ssl_context_retain(opening->options.ssl);
-    }
+    pco_ssl_context *given = opening->options.ssl;
+    opening->options.ssl = NULL;
     if (copy_strings(&opening->options) != 0 || copy_addresses(opening) != 0) {
         return pco__error_describe(error, PCO_ENOMEM, 0, "open a connection");
+    }
+    int code = take_context(opening, loop, given, error);
+    if (code != 0) {
+        return code;
     }
     set_up(opening, loop, is_client);
     return pco__has_own_sock(&opening->options) ? adopt_sock(opening, error) : 0;

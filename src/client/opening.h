@@ -95,6 +95,11 @@ static inline bool pco__has_own_sock(const pco_connection_options *options)
     return pco__is_sock(options->sock, options->has_sock);
 }
 
+static inline bool pco__has_tls(const pco_connection_options *options)
+{
+    return options->ssl != NULL || options->tls == PCO_ON;
+}
+
 /* The text of an option that is one, or NULL. */
 static inline const char *pco__text_or_null(const char *text)
 {

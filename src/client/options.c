@@ -43,6 +43,7 @@ static const pco__field option_fields[] = {
     PCO__FIELD(pco_connection_options, keep_alive_interval),
     PCO__FIELD(pco_connection_options, keep_alive_count),
     PCO__FIELD(pco_connection_options, user_timeout),
+    PCO__FIELD(pco_connection_options, tls),
 };
 static const pco__layout option_layout =
     PCO__LAYOUT(pco_connection_options, sizeof(size_t), option_fields);
@@ -123,13 +124,29 @@ static int check_place(pco_connection_options *options, bool is_client, pco_erro
     return code == 0 ? pco__check_lookup(options->family, options->flags, error) : code;
 }
 
-static int check_ssl(pco_connection_options *options, bool is_client, pco_error *error)
+static int check_tls(const pco_connection_options *options, bool is_client, pco_error *error)
+{
+    int code = pco__check_switch(options->tls, "tls", error);
+    if (code != 0 || options->tls != PCO_ON) {
+        return code;
+    }
+    if (options->ssl != NULL) {
+        return pco__error_set(error, PCO_EINVAL, 0, "tls and ssl cannot be given at the same time");
+    }
+    return is_client ? 0
+                     : pco__error_set(error, PCO_EINVAL, 0,
+                                      "tls is only meaningful for who connects: a server's "
+                                      "certificate comes with ssl");
+}
+
+static int check_ssl(const pco_connection_options *options, bool is_client, pco_error *error)
 {
     const char *name = options->server_hostname;
-    if (name != NULL && options->ssl == NULL) {
-        return pco__error_set(error, PCO_EINVAL, 0, "server_hostname is only meaningful with ssl");
+    if (name != NULL && !pco__has_tls(options)) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "server_hostname is only meaningful with ssl or tls");
     }
-    if (options->ssl == NULL) {
+    if (!pco__has_tls(options)) {
         return 0;
     }
     if (name != NULL && name[0] == '\0') {
@@ -138,14 +155,14 @@ static int check_ssl(pco_connection_options *options, bool is_client, pco_error 
     }
     if (is_client && name == NULL && pco__text_or_null(options->host) == NULL) {
         return pco__error_set(error, PCO_EINVAL, 0,
-                              "server_hostname is required where ssl is given without a host");
+                              "server_hostname is required where TLS is asked for without a host");
     }
     return pco__check_context(options->ssl, is_client, error);
 }
 
 static int check_numbers(pco_connection_options *options, pco_error *error)
 {
-    int code = pco__check_times(options->ssl != NULL, &options->ssl_handshake_timeout,
+    int code = pco__check_times(pco__has_tls(options), &options->ssl_handshake_timeout,
                                 &options->ssl_shutdown_timeout, &options->close_timeout, error);
     if (code == 0) {
         code =
@@ -219,6 +236,9 @@ int pco__opening_check(const pco__network *network, const pco_connection_options
     }
     if (code == 0) {
         code = check_place(options, is_client, error);
+    }
+    if (code == 0) {
+        code = check_tls(options, is_client, error);
     }
     if (code == 0) {
         code = check_ssl(options, is_client, error);

@@ -27,6 +27,13 @@ int pco__ssl_context_new_client(const pco_ssl_context_options *options, pco_ssl_
     return not_supported(error);
 }
 
+int pco__ssl_context_of_loop(pco_loop *loop, pco_ssl_context **context, pco_error *error)
+{
+    (void)loop;
+    (void)context;
+    return not_supported(error);
+}
+
 int pco_ssl_context_from_ssl_ctx(struct ssl_ctx_st *ssl_ctx, pco_ssl_context **context,
                                  pco_error *error)
 {

@@ -19,6 +19,12 @@
 int pco__ssl_context_new_client(const pco_ssl_context_options *options, pco_ssl_context **context,
                                 pco_error *error);
 
+/*
+ * The context of a client that has said nothing but that it wants TLS: all defaults. It is made
+ * when first asked for, and stays the loop's; *context is lent. Errors as above.
+ */
+int pco__ssl_context_of_loop(pco_loop *loop, pco_ssl_context **context, pco_error *error);
+
 /* Whether a context is made for this end; a ready SSL_CTX is, unless its method is the other's. */
 bool pco__ssl_context_fits(pco_ssl_context *context, bool client);
 
