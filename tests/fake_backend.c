@@ -229,6 +229,7 @@ static void fail(fake_socket *sock, fake_flight *flight, int error, int system_c
 static void take_input(fake_socket *sock, void *to, size_t length)
 {
     memcpy(to, sock->input, length);
+    sock->received += length;
     sock->input_length -= length;
     memmove(sock->input, sock->input + length, sock->input_length);
 }
@@ -1011,6 +1012,15 @@ static int peername(pco__backend *backend, pco_socket number, pco_address *addre
     return sock == NULL || sock->closed ? PCO_ENOTSOCK : tell(&sock->peer, PCO_ENOTCONN, address);
 }
 
+static int counters(pco__backend *backend, pco_socket number, pco_transport_counters *counters)
+{
+    const fake_socket *sock = find_socket(of(backend), number);
+
+    counters->bytes_received = sock->received;
+    counters->bytes_sent = sock->sent_length;
+    return 0;
+}
+
 static const pco__network fake_network = {
     .reuse_port_supported = reuse_port_supported,
     .socket_options_supported = socket_options_supported,
@@ -1027,6 +1037,7 @@ static const pco__network fake_network = {
     .close = close_loose_socket,
     .sockname = sockname,
     .peername = peername,
+    .counters = counters,
 };
 
 /* ---- The classes ---- */

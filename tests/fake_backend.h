@@ -102,6 +102,7 @@ struct fake_socket {
     int send_system_code;
 
     /* What has happened. */
+    size_t received;
     unsigned char *sent;
     size_t sent_length;
     unsigned sends; /* how many calls and operations sent something */

@@ -260,6 +260,7 @@ static void ask_everything(record *self, pco_transport *transport)
 {
     pco_address address;
     pco_ssl_info info = {.size = sizeof info};
+    pco_transport_counters counters = {.size = sizeof counters};
     size_t high;
     size_t low;
     (void)self;
@@ -268,6 +269,7 @@ static void ask_everything(record *self, pco_transport *transport)
     if (transport != NULL) {
         pco_transport_get_socket(transport);
         pco_transport_get_sockname(transport, &address);
+        pco_transport_get_counters(transport, &counters);
         pco_transport_get_peername(transport, &address);
         pco_transport_get_ssl_info(transport, &info);
         pco_transport_get_ssl_object(transport);

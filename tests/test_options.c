@@ -100,6 +100,13 @@ static const size_t pco_server_counters_bounds[] = {
     BOUNDS(pco_server_counters, handshake_failures), BOUNDS(pco_server_counters, accept_errors),
 };
 
+static const size_t pco_transport_counters_bounds[] = {
+    BOUNDS(pco_transport_counters, bytes_received),
+    BOUNDS(pco_transport_counters, bytes_sent),
+    BOUNDS(pco_transport_counters, bytes_retransmitted),
+    BOUNDS(pco_transport_counters, round_trip_time),
+};
+
 static const size_t pco_exception_context_bounds[] = {
     BOUNDS(pco_exception_context, message),   BOUNDS(pco_exception_context, error),
     BOUNDS(pco_exception_context, transport), BOUNDS(pco_exception_context, protocol),
@@ -191,6 +198,12 @@ static int give_ssl_context_options(void *it)
     return blames_the_size(code, &error, "pco_ssl_context_options.size is ") ? code : 0;
 }
 
+/* A connection on which nothing has moved has counted nothing. */
+static int give_transport_counters(void *it)
+{
+    return pco_transport_get_counters(a.transport, it);
+}
+
 /* A plain connection says PCO_ENOTSUP, once it is content with the size. */
 static int give_ssl_info(void *it)
 {
@@ -276,6 +289,7 @@ static void of_every_struct_the_size_is_checked_and_nothing_is_read_behind_it(vo
         SIZED(pco_loop_options, sizeof(size_t), give_loop_options),
         SIZED(pco_server_options, sizeof(size_t), give_server_options),
         SIZED(pco_server_counters, sizeof(size_t), give_counters),
+        SIZED(pco_transport_counters, sizeof(size_t), give_transport_counters),
         SIZED(pco_ssl_info, sizeof(size_t), give_ssl_info),
         SIZED(pco_exception_context, offsetof(pco_exception_context, error),
               give_exception_context),

@@ -115,6 +115,7 @@ static void free_objects(void)
 static pco_exception_context what = {.size = sizeof what, .message = "a mishap"};
 static pco_server_counters counters = {.size = sizeof counters};
 static pco_ssl_info info = {.size = sizeof info};
+static pco_transport_counters moved = {.size = sizeof moved};
 static pco_buffer buffer = {.data = "x", .length = 1};
 static pco_address address;
 static size_t high;
@@ -181,6 +182,7 @@ static size_t low;
     X(get_socket, pco_transport_get_socket, (open_one))                                            \
     X(get_sockname, pco_transport_get_sockname, (open_one, &address))                              \
     X(get_peername, pco_transport_get_peername, (open_one, &address))                              \
+    X(get_transport_counters, pco_transport_get_counters, (open_one, &moved))                      \
     X(get_ssl_info, pco_transport_get_ssl_info, (open_one, &info))                                 \
     X(get_ssl_object, pco_transport_get_ssl_object, (open_one))                                    \
     X(retain, pco_transport_retain, (open_one))                                                    \

@@ -177,6 +177,28 @@ PCO_API int pco_transport_get_sockname(const pco_transport *transport, pco_addre
 PCO_API int pco_transport_get_peername(const pco_transport *transport, pco_address *address);
 
 /*
+ * What the system has counted on a TCP connection. With TLS the bytes are those of its records. On
+ * the way out bytes may still be in the library (pco_transport_get_write_buffer_size) or wait in
+ * the system; on the way in they may have arrived and not been delivered.
+ */
+typedef struct pco_transport_counters {
+    size_t size;
+    uint64_t bytes_received;
+    uint64_t bytes_sent; /* put onto the network, those included that were put there again */
+    uint64_t bytes_retransmitted; /* of these: those that were put there again */
+    double round_trip_time;       /* the smoothed estimate in seconds; 0: none yet */
+} pco_transport_counters;
+
+/*
+ * Asks the system, so that counting costs a connection nothing. Fills in *counters, whose size you
+ * have set. PCO_EINVAL: a wrong size. PCO_ECLOSED: after connection_lost, and once the transport is
+ * detached. PCO_ENOTSUP: not a TCP connection, or a system that does not count: Linux does since
+ * 4.19, macOS since 10.11, Windows 10 since 1703.
+ */
+PCO_API int pco_transport_get_counters(const pco_transport *transport,
+                                       pco_transport_counters *counters);
+
+/*
  * Keeps the transport's shell beyond connection_lost, until as many releases. Returns its argument.
  */
 PCO_API pco_transport *pco_transport_retain(pco_transport *transport);

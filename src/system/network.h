@@ -12,6 +12,8 @@
 #ifndef PCO_NETWORK_H
 #define PCO_NETWORK_H
 
+#include <portico/transport.h>
+
 #include "system/backend.h"
 
 /* What a program may wish of each connection's socket, with the public options' meaning. */
@@ -132,6 +134,9 @@ struct pco__network {
 
     int (*sockname)(pco__backend *backend, pco_socket sock, pco_address *address);
     int (*peername)(pco__backend *backend, pco_socket sock, pco_address *address);
+
+    /* What the system has counted, all of *counters but its size. PCO_ENOTSUP. */
+    int (*counters)(pco__backend *backend, pco_socket sock, pco_transport_counters *counters);
 };
 
 /* This system's own. It needs no backend: NULL will do. */

@@ -321,6 +321,30 @@ int pco_transport_get_peername(const pco_transport *transport, pco_address *addr
     return 0;
 }
 
+static const pco__field counter_fields[] = {
+    PCO__FIELD(pco_transport_counters, bytes_received),
+    PCO__FIELD(pco_transport_counters, bytes_sent),
+    PCO__FIELD(pco_transport_counters, bytes_retransmitted),
+    PCO__FIELD(pco_transport_counters, round_trip_time),
+};
+static const pco__layout counter_layout =
+    PCO__LAYOUT(pco_transport_counters, sizeof(size_t), counter_fields);
+
+int pco_transport_get_counters(const pco_transport *transport, pco_transport_counters *counters)
+{
+    if (counters == NULL || pco__size_check(&counter_layout, counters->size, NULL) != 0) {
+        return PCO_EINVAL;
+    }
+    pco_socket sock = pco_transport_get_socket(transport);
+    if (sock == PCO_NO_SOCKET) {
+        return PCO_ECLOSED;
+    }
+    pco__backend *backend = transport->home->backend;
+    pco_transport_counters whole = {.size = sizeof whole};
+    int code = backend->class_->network->counters(backend, sock, &whole);
+    return code == 0 ? pco__options_fill(&counter_layout, &whole, counters) : code;
+}
+
 static const pco__field info_fields[] = {
     PCO__FIELD(pco_ssl_info, version),          PCO__FIELD(pco_ssl_info, cipher),
     PCO__FIELD(pco_ssl_info, cipher_bits),      PCO__FIELD(pco_ssl_info, alpn),

@@ -388,4 +388,5 @@ const pco__network pco__system_network = {
     .close = close_socket,
     .sockname = sockname,
     .peername = peername,
+    .counters = pco__tcp_counters,
 };

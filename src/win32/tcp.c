@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tcp.c (Windows): keep-alive's times, and the time that data may stay unacknowledged. Each version
- * of Windows 10 has other means, and Wine has few: whether there are any is found out by trying.
+ * tcp.c (Windows): keep-alive's times, the time that data may stay unacknowledged, and what TCP has
+ * counted. Each version of Windows 10 has other means, and Wine has few: whether there are any is
+ * found out by trying.
  */
 #include "win32/tcp.h"
 
@@ -111,4 +112,23 @@ int pco__tcp_supported(const pco__socket_options *options, pco_error *error)
     int code = try_each(sock, options, error);
     closesocket(sock);
     return code;
+}
+
+/* Since Windows 10 1703; not in Wine 8 ("TCP_INFO_v0 structure"). */
+int pco__tcp_counters(pco__backend *backend, pco_socket sock, pco_transport_counters *counters)
+{
+    (void)backend;
+    TCP_INFO_v0 found = {0};
+    DWORD version = 0;
+    DWORD length = 0;
+    if (WSAIoctl((SOCKET)sock, SIO_TCP_INFO, &version, sizeof version, &found, sizeof found,
+                 &length, NULL, NULL) != 0 ||
+        length < sizeof found) {
+        return PCO_ENOTSUP;
+    }
+    counters->bytes_received = found.BytesIn;
+    counters->bytes_sent = found.BytesOut;
+    counters->bytes_retransmitted = found.BytesRetrans;
+    counters->round_trip_time = found.RttUs * 1e-6;
+    return 0;
 }
