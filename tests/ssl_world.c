@@ -141,13 +141,43 @@ pco_ssl_context *tls_server_context(void)
     return tls_context(&options);
 }
 
+int tls_context_new(bool client, const pco_ssl_context_options *options, pco_ssl_context **context,
+                    pco_error *error)
+{
+    return client ? pco_ssl_context_new_client(options, context, error)
+                  : pco_ssl_context_new(options, context, error);
+}
+
+void tls_assert_refused(bool client, const pco_ssl_context_options *options, int code,
+                        const char *words)
+{
+    pco_error error = {.code = 0};
+    pco_ssl_context *context = NULL;
+    int result = tls_context_new(client, options, &context, &error);
+    if (result != code || error.code != code || strstr(error.message, words) == NULL) {
+        fail_msg("%s: \"%s\", not %s: \"%s\"", pco_error_name(result), error.message,
+                 pco_error_name(code), words);
+    }
+    assert_null(context);
+    assert_int_equal(tls_context_new(client, options, &context, NULL), code);
+    assert_int_equal(ERR_peek_error(), 0);
+}
+
+void tls_write_file(const char *name, const void *data, size_t length)
+{
+    FILE *file = fopen(name, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(data, 1, length, file), length);
+    assert_int_equal(fclose(file), 0);
+}
+
 pco_ssl_context *tls_client_context(void)
 {
     const certificate *ca = &certificates_get()->ca;
     pco_ssl_context_options options = {
         .size = sizeof options, .ca_pem = ca->pem, .ca_pem_length = ca->pem_length};
     pco_ssl_context *context;
-    assert_int_equal(pco__ssl_context_new_client(&options, &context, NULL), 0);
+    assert_int_equal(pco_ssl_context_new_client(&options, &context, NULL), 0);
     return context;
 }
 

@@ -64,6 +64,16 @@ pco_ssl_context_options tls_options(const certificate *own);
 pco_ssl_context *tls_context(const pco_ssl_context_options *options);
 pco_ssl_context *tls_server_context(void);
 
+/* As pco_ssl_context_new and pco_ssl_context_new_client. */
+int tls_context_new(bool client, const pco_ssl_context_options *options, pco_ssl_context **context,
+                    pco_error *error);
+
+/* The options are refused with the code, and with a sentence that contains `words`. */
+void tls_assert_refused(bool client, const pco_ssl_context_options *options, int code,
+                        const char *words);
+
+void tls_write_file(const char *name, const void *data, size_t length);
+
 /* For the library's client end; trusts the test's authority. */
 pco_ssl_context *tls_client_context(void);
 

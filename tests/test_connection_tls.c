@@ -36,7 +36,7 @@ static int begin(void **state)
         return -1;
     }
     at.tls = true;
-    return pco__ssl_context_new_client(&options, &context, NULL);
+    return pco_ssl_context_new_client(&options, &context, NULL);
 }
 
 static int end(void **state)

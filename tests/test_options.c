@@ -85,6 +85,7 @@ static const size_t pco_ssl_context_options_bounds[] = {
     BOUNDS(pco_ssl_context_options, alpn_protocols_count),
     BOUNDS(pco_ssl_context_options, alpn_required),
     BOUNDS(pco_ssl_context_options, session_resumption),
+    BOUNDS(pco_ssl_context_options, dangerously_accept_any_certificate),
 };
 
 static const size_t pco_ssl_info_bounds[] = {

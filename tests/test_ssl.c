@@ -818,7 +818,7 @@ static void bring_half_a_ticket(void)
     pco_ssl_context_release(context);
     options.ca_pem = them->ca.pem;
     options.ca_pem_length = them->ca.pem_length;
-    assert_int_equal(pco__ssl_context_new_client(&options, &context, NULL), 0);
+    assert_int_equal(pco_ssl_context_new_client(&options, &context, NULL), 0);
     tls_end_start_client(&client, loop, context, "localhost");
     pco_ssl_context_release(context);
     for (unsigned i = 0; i < 20 && server.protocol.counts[MADE] == 0; i++) {

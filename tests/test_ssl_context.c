@@ -4,9 +4,8 @@
  * sentence, and nothing is leaked, not even when memory runs out at any point.
  * Method: certificates made on the spot; each bad input is one change to options that are good.
  */
-#include "make_certificates.h"
+#include "ssl_world.h"
 #include "tls/contexts.h"
-#include "support.h"
 
 #include <openssl/conf.h>
 #include <openssl/err.h>
@@ -29,27 +28,9 @@ static pco_ssl_context_options good(void)
                                      .key_pem_length = server->key_pem_length};
 }
 
-static void write_file(const char *name, const void *data, size_t length)
-{
-    FILE *file = fopen(name, "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(data, 1, length, file), length);
-    assert_int_equal(fclose(file), 0);
-}
-
-/* The options are refused with the code, and with a sentence that contains `words`. */
 static void assert_refused(const pco_ssl_context_options *options, int code, const char *words)
 {
-    pco_error error = {.code = 0};
-    pco_ssl_context *context = NULL;
-    int result = pco_ssl_context_new(options, &context, &error);
-    if (result != code || error.code != code || strstr(error.message, words) == NULL) {
-        fail_msg("%s: \"%s\", not %s: \"%s\"", pco_error_name(result), error.message,
-                 pco_error_name(code), words);
-    }
-    assert_null(context);
-    assert_int_equal(pco_ssl_context_new(options, &context, NULL), code);
-    assert_int_equal(ERR_peek_error(), 0);
+    tls_assert_refused(false, options, code, words);
 }
 
 static pco_ssl_context *make_good(void)
@@ -80,7 +61,7 @@ static void a_context_is_made_of_a_file_that_holds_both_certificate_and_key(void
     pco_ssl_context_options options = {
         .size = sizeof options, .certificate_file = FILE_NAME, .key_file = FILE_NAME};
     (void)state;
-    write_file(FILE_NAME, both, (size_t)length);
+    tls_write_file(FILE_NAME, both, (size_t)length);
     assert_int_equal(pco_ssl_context_new(&options, &context, NULL), 0);
     pco_ssl_context_release(context);
     remove(FILE_NAME);
@@ -191,7 +172,7 @@ static void the_defaults_do_not_depend_on_how_openssl_is_configured(void **state
                               "[lax]\nCipherString = ALL:@SECLEVEL=0\nMinProtocol = TLSv1\n"
                               "Ciphersuites = TLS_AES_128_CCM_8_SHA256\n";
     (void)state;
-    write_file(FILE_NAME, lax, sizeof lax - 1);
+    tls_write_file(FILE_NAME, lax, sizeof lax - 1);
     assert_int_equal(CONF_modules_load_file(FILE_NAME, NULL, 0), 1);
     remove(FILE_NAME);
 
@@ -298,7 +279,7 @@ static void unreadable_files_are_told_by_name(void **state)
     options.key_file = "";
     assert_refused(&options, PCO_ENOENT, "key file ''");
     options.key_file = EMPTY_FILE_NAME;
-    write_file(EMPTY_FILE_NAME, "", 0);
+    tls_write_file(EMPTY_FILE_NAME, "", 0);
     assert_refused(&options, PCO_ECERT, "key file '" EMPTY_FILE_NAME "': the file is empty");
     remove(EMPTY_FILE_NAME);
     options = good();
@@ -669,7 +650,7 @@ static void every_allocation_of_ours_may_fail(void **state)
     int code = PCO_ENOMEM;
     size_t nth = 0;
     (void)state;
-    write_file(FILE_NAME, chained->key_pem, chained->key_pem_length);
+    tls_write_file(FILE_NAME, chained->key_pem, chained->key_pem_length);
     while (code != 0 && nth < 1000) {
         pco_error error = {.code = 0};
         memory_fail(++nth, false);
@@ -700,7 +681,7 @@ static void openssl_may_run_out_of_memory_anywhere(void **state)
     unsigned failures = 0;
     pco_error error;
     (void)state;
-    write_file(FILE_NAME, chained->key_pem, chained->key_pem_length);
+    tls_write_file(FILE_NAME, chained->key_pem, chained->key_pem_length);
     assert_int_equal(make_all(false, &error), 0);
     openssl_requests = 0;
     assert_int_equal(make_all(false, &error), 0);

@@ -96,7 +96,7 @@ typedef struct pco_connection_options {
     const char *local_host;
     int local_port;
 
-    /* TLS with a client's context of your own. NULL: plain, but for `tls`, below. */
+    /* TLS with a context of pco_ssl_context_new_client. NULL: plain, but for `tls`, below. */
     pco_ssl_context *ssl;
 
     /*

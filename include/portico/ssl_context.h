@@ -2,8 +2,10 @@
 /*
  * ssl_context.h: a pco_ssl_context: what an end of TLS shows, and what it demands.
  *
- * TLS 1.2 and 1.3 by OpenSSL 3.0 or newer. In a library built with PORTICO_TLS=OFF,
- * pco_ssl_context_new answers PCO_ENOTSUP, so there is never a context to use.
+ * A context is made for one end, servers or clients, and the other refuses it.
+ *
+ * TLS 1.2 and 1.3 by OpenSSL 3.0 or newer. In a library built with PORTICO_TLS=OFF, the functions
+ * that make one answer PCO_ENOTSUP, so there is never a context to use.
  */
 #ifndef PORTICO_SSL_CONTEXT_H
 #define PORTICO_SSL_CONTEXT_H
@@ -19,7 +21,7 @@ struct ssl_ctx_st;
 
 /* What is demanded of the peer's certificate. */
 enum {
-    PCO_SSL_VERIFY_DEFAULT = 0, /* none for a server's context */
+    PCO_SSL_VERIFY_DEFAULT = 0, /* a server: none; a client: required */
     PCO_SSL_VERIFY_NONE = 1,
     PCO_SSL_VERIFY_OPTIONAL = 2, /* asked for; checked if the peer sends one */
     PCO_SSL_VERIFY_REQUIRED = 3
@@ -34,7 +36,10 @@ enum { PCO_TLS_DEFAULT = 0, PCO_TLS_1_2 = 2, PCO_TLS_1_3 = 3 };
 typedef struct pco_ssl_context_options {
     size_t size;
 
-    /* The certificate chain and its private key. Required: a server without one serves nobody. */
+    /*
+     * The certificate chain and its private key. Required of servers: one without serves nobody.
+     * A client shows it if the server demands one.
+     */
     const char *certificate_file;
     const void *certificate_pem;
     size_t certificate_pem_length;
@@ -43,7 +48,16 @@ typedef struct pco_ssl_context_options {
     size_t key_pem_length;
     const char *key_password; /* of an encrypted key; NULL: none */
 
-    /* Client certificates: whether they are demanded, and who may have signed them. */
+    /*
+     * Whether the peer's certificate is demanded, and who may have signed it. Clients demand it
+     * (REQUIRED, which is their default, and nothing less), and believe those given here, or whom
+     * the system trusts if none is given. Servers that demand it have to say who is believed.
+     *
+     * Whom the system trusts is what OpenSSL's default file and folder hold, or the file and
+     * folders that the environment names in SSL_CERT_FILE and SSL_CERT_DIR; where these hold
+     * nothing and the environment says nothing, the bundle of certificates of the distribution. The
+     * file is read during the call, the folder when a certificate is needed.
+     */
     int verify;
     const char *ca_file;
     const void *ca_pem;
@@ -79,17 +93,32 @@ typedef struct pco_ssl_context_options {
      * handshake after that, at the latest with the context. PCO_OFF: there are neither.
      */
     int session_resumption;
+
+    /*
+     * PCO_ON: a client takes whatever certificate it is shown, of whoever shows it: anybody on the
+     * way can be the server, read everything and change it. For tests. PCO_EINVAL for servers, and
+     * with verify.
+     */
+    int dangerously_accept_any_certificate;
 } pco_ssl_context_options;
 
 /*
- * Makes a context. It belongs to the caller, who gives it up with pco_ssl_context_release; servers
- * and connections keep what they need.
- * PCO_EINVAL: an option is missing, doubled, out of range. PCO_ENOENT, PCO_EACCES, PCO_EIO: a file
- * cannot be read. PCO_ECERT: a certificate or key is garbled, does not match, or the password is
- * wrong. PCO_ENOMEM. PCO_ENOTSUP: this library was built without TLS.
+ * Makes a context for servers. It belongs to the caller, who gives it up with
+ * pco_ssl_context_release; servers and connections keep what they need.
+ * PCO_EINVAL: an option is missing, doubled, out of range, or for the other end. PCO_ENOENT,
+ * PCO_EACCES, PCO_EIO: a file cannot be read. PCO_ECERT: a certificate or key is garbled, does not
+ * match, or the password is wrong. PCO_ENOMEM. PCO_ENOTSUP: this library was built without TLS.
  */
 PCO_API int pco_ssl_context_new(const pco_ssl_context_options *options, pco_ssl_context **context,
                                 pco_error *error);
+
+/*
+ * Makes a context for clients. `options` may be NULL: the server is verified, TLS is 1.2 at least,
+ * and no certificate of its own is shown. alpn_protocols are what the client offers.
+ * Errors as pco_ssl_context_new. PCO_ENOENT: also if nobody is found whom the system trusts.
+ */
+PCO_API int pco_ssl_context_new_client(const pco_ssl_context_options *options,
+                                       pco_ssl_context **context, pco_error *error);
 
 /*
  * A context of a ready SSL_CTX, which gains a reference and should not be changed any more. It is
@@ -104,7 +133,8 @@ PCO_API int pco_ssl_context_from_ssl_ctx(struct ssl_ctx_st *ssl_ctx, pco_ssl_con
  * Reads certificate, key and all else anew, in a running server: connections from now on use it,
  * those that exist keep what they have. If it fails, nothing has changed. Names added by
  * pco_ssl_context_add_server_name stay. Sessions of before are not resumed: what they were
- * checked against may have changed. Any thread. Errors as pco_ssl_context_new.
+ * checked against may have changed. Any thread. Errors as those of the function that has made the
+ * context; also PCO_EINVAL: it is made of a ready SSL_CTX.
  */
 PCO_API int pco_ssl_context_reload(pco_ssl_context *context, const pco_ssl_context_options *options,
                                    pco_error *error);
@@ -116,7 +146,7 @@ PCO_API int pco_ssl_context_reload(pco_ssl_context *context, const pco_ssl_conte
  * chain and client verification count (of a ready SSL_CTX also its choice of the application
  * protocol), the rest is the first context's. The same name again replaces it.
  * Any thread; new connections see it. PCO_EINVAL: an empty or malformed name; other is NULL or
- * context; context is made of a ready SSL_CTX. PCO_ENOMEM.
+ * context; one of them is for clients; context is made of a ready SSL_CTX. PCO_ENOMEM.
  */
 PCO_API int pco_ssl_context_add_server_name(pco_ssl_context *context, const char *server_name,
                                             pco_ssl_context *other, pco_error *error);

@@ -33,8 +33,17 @@ void pco__mutex_lock(pco__mutex *mutex);
 void pco__mutex_unlock(pco__mutex *mutex);
 int pco__thread_start(void (*run)(void *context), void *context, pco_error *error);
 
-/* An environment variable, NULL if it is not set or empty. */
+/*
+ * An environment variable, NULL if it is not set or empty. NULL, too, in a program with rights that
+ * who has started it need not have (setuid): what somebody else says does not count there.
+ */
 const char *pco__getenv(const char *name);
+
+/*
+ * Files in PEM of whom the system trusts, as the distributions call them, any of which may be there
+ * and each of which is enough; the last is NULL. NULL: this system has no such files, but judges.
+ */
+const char *const *pco__trust_files(void);
 
 /*
  * The whole of a file, of at most `limit` bytes; *data comes from pco__malloc and is the caller's.

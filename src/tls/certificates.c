@@ -94,10 +94,11 @@ int pco__ssl_load_certificate(SSL_CTX *ctx, const pco_ssl_context_options *optio
     pco__material certificate;
     pco__material key = {.owned = NULL};
     int code = pco__material_get(&certificate, "certificate", options->certificate_file,
-                                 options->certificate_pem, options->certificate_pem_length, error);
+                                 options->certificate_pem, options->certificate_pem_length,
+                                 PCO__MATERIAL_OWN, error);
     if (code == 0) {
         code = pco__material_get(&key, "key", options->key_file, options->key_pem,
-                                 options->key_pem_length, error);
+                                 options->key_pem_length, PCO__MATERIAL_OWN, error);
     }
     if (code != 0 || (client && certificate.length == 0 && key.length == 0)) {
         goto done;

@@ -147,6 +147,14 @@ static int new_from_options(const pco_ssl_context_options *options, bool client,
     return code != 0 ? code : new_context(setup, client, context, error);
 }
 
+static bool is_ready(pco_ssl_context *context)
+{
+    pco__ssl_setup *setup = pco__ssl_context_take(context);
+    bool ready = setup->ready;
+    pco__ssl_context_give(context, setup);
+    return ready;
+}
+
 bool pco__ssl_context_fits(pco_ssl_context *context, bool client)
 {
     pco__ssl_setup *setup = pco__ssl_context_take(context);
@@ -163,8 +171,8 @@ int pco_ssl_context_new(const pco_ssl_context_options *options, pco_ssl_context 
     return new_from_options(options, false, context, error);
 }
 
-int pco__ssl_context_new_client(const pco_ssl_context_options *options, pco_ssl_context **context,
-                                pco_error *error)
+int pco_ssl_context_new_client(const pco_ssl_context_options *options, pco_ssl_context **context,
+                               pco_error *error)
 {
     return new_from_options(options, true, context, error);
 }
@@ -181,6 +189,10 @@ int pco_ssl_context_reload(pco_ssl_context *context, const pco_ssl_context_optio
                            pco_error *error)
 {
     pco__ssl_setup *setup;
+    if (is_ready(context)) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "a context of a ready SSL_CTX is not reloaded by options");
+    }
     int code = pco__ssl_setup_new(options, context->client, &setup, error);
     if (code != 0) {
         return code;
@@ -335,13 +347,15 @@ int pco_ssl_context_add_server_name(pco_ssl_context *context, const char *name,
         return pco__error_set(error, PCO_EINVAL, 0, "server_name '%.80s' is no host name",
                               name != NULL ? name : "");
     }
-    pco__ssl_setup *setup = take_setup(context->slot);
-    bool ready = setup->ready;
-    give_setup(context->slot, setup);
-    if (ready) {
+    if (is_ready(context)) {
         return pco__error_set(error, PCO_EINVAL, 0,
                               "a context of a ready SSL_CTX takes no server names: the library "
                               "sets no callbacks in it");
+    }
+    if (context->client || !pco__ssl_context_fits(other, false)) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "%s is one for clients: server names are for servers",
+                              context->client ? "the context" : "the other context");
     }
 
     slot *replaced = NULL;

@@ -60,6 +60,18 @@ int pco__ssl_load_certificate(SSL_CTX *ctx, const pco_ssl_context_options *optio
 
 /* ---- trust.c ---- */
 
+/* Where whom the system trusts is found, where that is in files. */
+typedef struct pco__ssl_places {
+    const char *file_said; /* by the environment, or NULL */
+    const char *folders_said;
+    const char *file; /* otherwise: OpenSSL's own */
+    const char *folders;
+    const char *const *bundles; /* where those hold nothing, and nothing is said; ends with NULL */
+} pco__ssl_places;
+
+/* Trusts what they hold. PCO_ENOENT: nothing. */
+int pco__ssl_trust_places(SSL_CTX *ctx, const pco__ssl_places *places, pco_error *error);
+
 /* Says in ctx who is believed, and what is demanded of the peer. */
 int pco__ssl_set_verification(SSL_CTX *ctx, const pco_ssl_context_options *options, bool client,
                               pco_error *error);
@@ -82,7 +94,7 @@ typedef struct pco__ssl_setup {
     pco__ssl_tickets *tickets; /* NULL: there are none, or they are the user's */
 } pco__ssl_setup;
 
-/* Makes a setup, with one reference. For the client's end the certificate may be missing. */
+/* Makes a setup, with one reference. For the client's end the options may be NULL. */
 int pco__ssl_setup_new(const pco_ssl_context_options *options, bool client, pco__ssl_setup **setup,
                        pco_error *error);
 

@@ -25,12 +25,11 @@ static const pco__resident_class holder_class = {.leave = leave};
 
 static int new_holder(holder **made, pco_error *error)
 {
-    const pco_ssl_context_options defaults = {.size = sizeof defaults};
     holder *own = pco__calloc(sizeof *own);
     if (own == NULL) {
         return pco__error_describe(error, PCO_ENOMEM, 0, "make a TLS context");
     }
-    int code = pco__ssl_context_new_client(&defaults, &own->context, error);
+    int code = pco_ssl_context_new_client(NULL, &own->context, error);
     if (code != 0) {
         pco__free(own);
         return code;

@@ -11,9 +11,6 @@
 #include "system/platform.h"
 #include "tls/contexts.h"
 
-/* The most that a PEM file, or PEM memory, may hold. */
-#define PEM_MOST ((size_t)1024 * 1024)
-
 int pco__password_give(char *buffer, int size, int writing, void *context)
 {
     pco__password *secret = context;
@@ -27,13 +24,13 @@ int pco__password_give(char *buffer, int size, int writing, void *context)
     return (int)length;
 }
 
-static int read_file(pco__material *thing, const char *path, pco_error *error)
+static int read_file(pco__material *thing, const char *path, size_t most, pco_error *error)
 {
     pco_error why;
-    int code = pco__read_file(path, PEM_MOST, &thing->owned, &thing->length, &why);
+    int code = pco__read_file(path, most, &thing->owned, &thing->length, &why);
     if (code == PCO_EINVAL) {
         return pco__error_set(error, code, why.system_code, "%s: not a file of at most %zu bytes",
-                              thing->name, PEM_MOST);
+                              thing->name, most);
     }
     if (code != 0) {
         return pco__error_describe(error, code, why.system_code, "%s", thing->name);
@@ -45,8 +42,16 @@ static int read_file(pco__material *thing, const char *path, pco_error *error)
     return 0;
 }
 
+int pco__material_read(pco__material *thing, const char *what, const char *path, size_t most,
+                       pco_error *error)
+{
+    memset(thing, 0, sizeof *thing);
+    snprintf(thing->name, sizeof thing->name, "%s '%s'", what, path);
+    return read_file(thing, path, most, error);
+}
+
 int pco__material_get(pco__material *thing, const char *kind, const char *file, const void *pem,
-                      size_t pem_length, pco_error *error)
+                      size_t pem_length, size_t most, pco_error *error)
 {
     memset(thing, 0, sizeof *thing);
     if (file != NULL && (pem != NULL || pem_length != 0)) {
@@ -55,16 +60,16 @@ int pco__material_get(pco__material *thing, const char *kind, const char *file, 
     }
     if (file != NULL) {
         snprintf(thing->name, sizeof thing->name, "%s file '%s'", kind, file);
-        return read_file(thing, file, error);
+        return read_file(thing, file, most, error);
     }
     snprintf(thing->name, sizeof thing->name, "%s_pem", kind);
     if ((pem == NULL) != (pem_length == 0)) {
         return pco__error_set(error, PCO_EINVAL, 0, "%s has %s", thing->name,
                               pem == NULL ? "a length but is NULL" : "a length of 0");
     }
-    if (pem_length > PEM_MOST) {
+    if (pem_length > most) {
         return pco__error_set(error, PCO_EINVAL, 0, "%s is larger than %zu bytes", thing->name,
-                              PEM_MOST);
+                              most);
     }
     thing->data = pem;
     thing->length = pem_length;
@@ -95,7 +100,7 @@ int pco__material_each_certificate(const pco__material *thing, bool (*take)(X509
         return pco__ssl_error(error, PCO_ENOMEM, "%s", thing->name);
     }
     X509 *certificate;
-    while ((certificate = PEM_read_bio_X509(bio, NULL, pco__password_give, &none)) != NULL) {
+    while ((certificate = PEM_read_bio_X509_AUX(bio, NULL, pco__password_give, &none)) != NULL) {
         bool taken = take(certificate, count++, context);
         X509_free(certificate);
         if (!taken) {

@@ -22,9 +22,17 @@ typedef struct pco__material {
     unsigned char *owned;
 } pco__material;
 
+/* The most that a file, or memory, may hold: what is an end's own, and whom it trusts. */
+#define PCO__MATERIAL_OWN ((size_t)1024 * 1024)
+#define PCO__MATERIAL_TRUST ((size_t)16 * 1024 * 1024)
+
+/* Gets a file, which is called "WHAT 'path'"; it is dropped also after a failure. */
+int pco__material_read(pco__material *thing, const char *what, const char *path, size_t most,
+                       pco_error *error);
+
 /* Gets what the options call KIND_file and KIND_pem; it is dropped also after a failure. */
 int pco__material_get(pco__material *thing, const char *kind, const char *file, const void *pem,
-                      size_t pem_length, pco_error *error);
+                      size_t pem_length, size_t most, pco_error *error);
 void pco__material_drop(pco__material *thing);
 
 /*

@@ -19,8 +19,8 @@ int pco_ssl_context_new(const pco_ssl_context_options *options, pco_ssl_context 
     return not_supported(error);
 }
 
-int pco__ssl_context_new_client(const pco_ssl_context_options *options, pco_ssl_context **context,
-                                pco_error *error)
+int pco_ssl_context_new_client(const pco_ssl_context_options *options, pco_ssl_context **context,
+                               pco_error *error)
 {
     (void)options;
     (void)context;

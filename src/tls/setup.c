@@ -256,6 +256,7 @@ static const pco__field option_fields[] = {
     PCO__FIELD(pco_ssl_context_options, alpn_protocols_count),
     PCO__FIELD(pco_ssl_context_options, alpn_required),
     PCO__FIELD(pco_ssl_context_options, session_resumption),
+    PCO__FIELD(pco_ssl_context_options, dangerously_accept_any_certificate),
 };
 static const pco__layout option_layout =
     PCO__LAYOUT(pco_ssl_context_options, sizeof(size_t), option_fields);
@@ -263,11 +264,12 @@ static const pco__layout option_layout =
 int pco__ssl_setup_new(const pco_ssl_context_options *given, bool client, pco__ssl_setup **setup,
                        pco_error *error)
 {
+    const pco_ssl_context_options none = {.size = sizeof none};
     pco_ssl_context_options options;
-    if (given == NULL) {
+    if (given == NULL && !client) {
         return pco__error_set(error, PCO_EINVAL, 0, "pco_ssl_context_options are missing");
     }
-    int code = pco__options_read(&option_layout, given, &options, error);
+    int code = pco__options_read(&option_layout, given != NULL ? given : &none, &options, error);
     if (code != 0) {
         return code;
     }

@@ -12,16 +12,9 @@
 #include "transport/class.h"
 
 /*
- * As pco_ssl_context_new, for the client's end: the certificate may be missing; the server's is
- * verified unless `verify` is PCO_SSL_VERIFY_NONE, against the ca, or the system's if none is
- * given; alpn_protocols are what the client offers.
- */
-int pco__ssl_context_new_client(const pco_ssl_context_options *options, pco_ssl_context **context,
-                                pco_error *error);
-
-/*
  * The context of a client that has said nothing but that it wants TLS: all defaults. It is made
- * when first asked for, and stays the loop's; *context is lent. Errors as above.
+ * when first asked for, and stays the loop's; *context is lent. Errors as
+ * pco_ssl_context_new_client.
  */
 int pco__ssl_context_of_loop(pco_loop *loop, pco_ssl_context **context, pco_error *error);
 

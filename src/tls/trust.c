@@ -1,49 +1,191 @@
 /* SPDX-License-Identifier: MIT */
-/* trust.c: whose certificates are accepted, and whether the peer must show one. */
+/*
+ * trust.c: whose certificates are accepted, and whether the peer must show one.
+ *
+ * The system's trust is read as OpenSSL does it, but not by its one function, which takes a file
+ * that cannot be read for an empty one.
+ */
+#include <openssl/err.h>
+#include <openssl/store.h>
+#include <openssl/x509_vfy.h>
+#include <string.h>
+
+#include "support/options.h"
+#include "system/platform.h"
 #include "tls/contexts.h"
 #include "tls/material.h"
 
-static bool take_ca(X509 *certificate, size_t index, void *context)
+static bool trust_one(X509 *certificate, size_t index, void *context)
 {
     SSL_CTX *ctx = context;
     (void)index;
-    return X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), certificate) == 1 &&
-           SSL_CTX_add_client_CA(ctx, certificate) == 1;
+    return X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), certificate) == 1;
 }
 
-static int load_ca(SSL_CTX *ctx, const pco_ssl_context_options *options, bool client, bool *given,
+/* ---- The system's ---- */
+
+/* A name by which OpenSSL finds a certificate in a folder: its subject's hash, and a number. */
+static bool is_hashed(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash != NULL ? slash + 1 : path;
+    return strspn(name, "0123456789abcdef") == 8 && strcmp(name + 8, ".0") == 0;
+}
+
+static bool holds_certificates(const char *folder)
+{
+    bool found = false;
+    bool more = true;
+    OSSL_STORE_CTX *store = OSSL_STORE_open(folder, NULL, NULL, NULL, NULL);
+    while (store != NULL && more && !found) {
+        OSSL_STORE_INFO *entry = OSSL_STORE_load(store);
+        const char *name = entry != NULL ? OSSL_STORE_INFO_get0_NAME(entry) : NULL;
+        more = name != NULL;
+        found = more && is_hashed(name);
+        OSSL_STORE_INFO_free(entry);
+    }
+    OSSL_STORE_close(store);
+    ERR_clear_error();
+    return found;
+}
+
+/* Folders with colons between, in which OpenSSL looks when it needs a certificate. */
+static int trust_folders(SSL_CTX *ctx, const char *folders, bool *found, pco_error *error)
+{
+    char folder[1024];
+    X509_LOOKUP *lookup =
+        X509_STORE_add_lookup(SSL_CTX_get_cert_store(ctx), X509_LOOKUP_hash_dir());
+    if (lookup == NULL || X509_LOOKUP_add_dir(lookup, folders, X509_FILETYPE_PEM) != 1) {
+        return pco__ssl_error(error, PCO_EINVAL, "the folders of certificates '%.80s'", folders);
+    }
+    for (const char *at = folders; !*found && at != NULL;) {
+        const char *end = strchr(at, ':');
+        size_t length = end != NULL ? (size_t)(end - at) : strlen(at);
+        if (length != 0 && length < sizeof folder) {
+            memcpy(folder, at, length);
+            folder[length] = '\0';
+            *found = holds_certificates(folder);
+        }
+        at = end != NULL ? end + 1 : NULL;
+    }
+    return 0;
+}
+
+static int trust_file(SSL_CTX *ctx, const char *what, const char *path, bool *found,
+                      pco_error *error)
+{
+    pco__material bundle;
+    int code = pco__material_read(&bundle, what, path, PCO__MATERIAL_TRUST, error);
+    if (code == 0) {
+        code = pco__material_each_certificate(&bundle, trust_one, ctx, error);
+        *found = code == 0;
+    }
+    pco__material_drop(&bundle);
+    return code;
+}
+
+/* One that need not be there. */
+static int try_file(SSL_CTX *ctx, const char *path, bool *found, pco_error *error)
+{
+    int code = trust_file(ctx, "the system's certificates in", path, found, error);
+    return code == PCO_ENOENT ? 0 : code;
+}
+
+int pco__ssl_trust_places(SSL_CTX *ctx, const pco__ssl_places *places, pco_error *error)
+{
+    bool found = false;
+    bool is_said = places->file_said != NULL || places->folders_said != NULL;
+    const char *folders = places->folders_said != NULL ? places->folders_said : places->folders;
+    int code = places->file_said != NULL
+                   ? trust_file(ctx, "SSL_CERT_FILE", places->file_said, &found, error)
+                   : try_file(ctx, places->file, &found, error);
+    if (code == 0) {
+        code = trust_folders(ctx, folders, &found, error);
+    }
+    for (size_t i = 0; code == 0 && !found && !is_said && places->bundles[i] != NULL; i++) {
+        code = try_file(ctx, places->bundles[i], &found, error);
+    }
+    if (code != 0 || found) {
+        return code;
+    }
+    return pco__error_set(error, PCO_ENOENT, 0,
+                          "no certificates are found that %s trusts: there is no '%.70s', and "
+                          "nothing in '%.70s'",
+                          is_said ? "SSL_CERT_DIR" : "the system", places->file, folders);
+}
+
+/* Trusts whom the system trusts. */
+static int trust_system(SSL_CTX *ctx, pco_error *error)
+{
+    const pco__ssl_places places = {.file_said = pco__getenv(X509_get_default_cert_file_env()),
+                                    .folders_said = pco__getenv(X509_get_default_cert_dir_env()),
+                                    .file = X509_get_default_cert_file(),
+                                    .folders = X509_get_default_cert_dir(),
+                                    .bundles = pco__trust_files()};
+    if (places.bundles != NULL) {
+        return pco__ssl_trust_places(ctx, &places, error);
+    }
+    return SSL_CTX_set_default_verify_paths(ctx) == 1
+               ? 0
+               : pco__ssl_error(error, PCO_ECERT, "the system's certificates");
+}
+
+/* ---- What is given ---- */
+
+/* Clients hear, too, whose certificates a server takes. */
+static bool take_ca(X509 *certificate, size_t index, void *context)
+{
+    return trust_one(certificate, index, context) &&
+           SSL_CTX_add_client_CA(context, certificate) == 1;
+}
+
+static int load_ca(SSL_CTX *ctx, const pco_ssl_context_options *options, bool *given,
                    pco_error *error)
 {
     pco__material ca;
     int code = pco__material_get(&ca, "ca", options->ca_file, options->ca_pem,
-                                 options->ca_pem_length, error);
+                                 options->ca_pem_length, PCO__MATERIAL_TRUST, error);
     *given = ca.length != 0;
     if (code == 0 && *given) {
         code = pco__material_each_certificate(&ca, take_ca, ctx, error);
-    } else if (code == 0 && client && SSL_CTX_set_default_verify_paths(ctx) != 1) {
-        code = pco__ssl_error(error, PCO_ECERT, "the system's certificates");
     }
     pco__material_drop(&ca);
     return code;
 }
 
-int pco__ssl_set_verification(SSL_CTX *ctx, const pco_ssl_context_options *options, bool client,
-                              pco_error *error)
+/* ---- What is demanded ---- */
+
+/* A client demands a certificate, unless it says in full what it does. */
+static int demand_of_server(SSL_CTX *ctx, const pco_ssl_context_options *options, bool given,
+                            pco_error *error)
 {
-    if (options->verify < PCO_SSL_VERIFY_DEFAULT || options->verify > PCO_SSL_VERIFY_REQUIRED) {
-        return pco__error_set(error, PCO_EINVAL, 0, "verify is %d, none of PCO_SSL_VERIFY_*",
-                              options->verify);
+    const char *never = options->verify == PCO_SSL_VERIFY_NONE       ? "PCO_SSL_VERIFY_NONE"
+                        : options->verify == PCO_SSL_VERIFY_OPTIONAL ? "PCO_SSL_VERIFY_OPTIONAL"
+                                                                     : NULL;
+    bool any = options->dangerously_accept_any_certificate == PCO_ON;
+    if (never != NULL) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "verify is %s, which is for servers: a client that is to accept any "
+                              "certificate has dangerously_accept_any_certificate",
+                              never);
     }
-    bool given;
-    int code = load_ca(ctx, options, client, &given, error);
-    if (code != 0) {
-        return code;
+    if (any && options->verify == PCO_SSL_VERIFY_REQUIRED) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "verify is PCO_SSL_VERIFY_REQUIRED, and "
+                              "dangerously_accept_any_certificate is PCO_ON");
     }
+    SSL_CTX_set_verify(ctx, any ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
+    return given || any ? 0 : trust_system(ctx, error);
+}
+
+static int demand_of_client(SSL_CTX *ctx, const pco_ssl_context_options *options, bool given,
+                            pco_error *error)
+{
     int verify = options->verify;
-    if (client) {
-        SSL_CTX_set_verify(ctx, verify == PCO_SSL_VERIFY_NONE ? SSL_VERIFY_NONE : SSL_VERIFY_PEER,
-                           NULL);
-        return 0;
+    if (options->dangerously_accept_any_certificate != PCO_DEFAULT) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "dangerously_accept_any_certificate is for clients: a server says "
+                              "what it demands by verify");
     }
 
     /* Who names an authority and demands nothing believes that clients are being checked. */
@@ -65,4 +207,24 @@ int pco__ssl_set_verification(SSL_CTX *ctx, const pco_ssl_context_options *optio
     }
     SSL_CTX_set_verify(ctx, mode, NULL);
     return 0;
+}
+
+int pco__ssl_set_verification(SSL_CTX *ctx, const pco_ssl_context_options *options, bool client,
+                              pco_error *error)
+{
+    bool given;
+    if (options->verify < PCO_SSL_VERIFY_DEFAULT || options->verify > PCO_SSL_VERIFY_REQUIRED) {
+        return pco__error_set(error, PCO_EINVAL, 0, "verify is %d, none of PCO_SSL_VERIFY_*",
+                              options->verify);
+    }
+    int code = pco__check_switch(options->dangerously_accept_any_certificate,
+                                 "dangerously_accept_any_certificate", error);
+    if (code == 0) {
+        code = load_ca(ctx, options, &given, error);
+    }
+    if (code != 0) {
+        return code;
+    }
+    return client ? demand_of_server(ctx, options, given, error)
+                  : demand_of_client(ctx, options, given, error);
 }

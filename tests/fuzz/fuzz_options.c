@@ -10,7 +10,7 @@
 #include <openssl/err.h>
 
 /* Larger than any struct of options by more than a field. */
-#define SIZE_MOST 512
+#define SIZE_MOST 1024
 
 static pco_ssl_context *shared_context;
 static recorder protocol;
@@ -153,10 +153,12 @@ static void make_context(input *from)
     whole.alpn_protocols_count = take_byte(from) % 4;
     whole.alpn_required = take_int(from);
     whole.session_resumption = take_int(from);
+    whole.dangerously_accept_any_certificate = take_int(from);
     pco_ssl_context_options *given = cut(&whole, sizeof whole, take_size(from, sizeof whole));
     pco_ssl_context *context = NULL;
     pco_error error = {.code = 0};
-    int code = pco_ssl_context_new(given, &context, &error);
+    bool client = take_byte(from) % 2 != 0;
+    int code = tls_context_new(client, given, &context, &error);
     check_told(code, context != NULL, &error);
     if (code == 0) {
         code = pco_ssl_context_add_server_name(context, name, shared_context, &error);

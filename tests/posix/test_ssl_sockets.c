@@ -423,7 +423,7 @@ static int set_up(void **state)
     memory_watch();
     return pco_loop_new(NULL, &loop, NULL) != 0 ||
            pco_ssl_context_new(&server, &server_context, NULL) != 0 ||
-           pco__ssl_context_new_client(&client, &client_context, NULL) != 0;
+           pco_ssl_context_new_client(&client, &client_context, NULL) != 0;
 }
 
 static int tear_down(void **state)
