@@ -821,16 +821,21 @@ static void close_socket(pco__backend *backend, pco__io *io, bool reset)
 
 const char *fake_lacks;
 
-static int socket_options_supported(const pco__socket_options *options, pco_error *error)
+bool fake_misses(const pco__socket_options *options)
 {
     const char *lacked = fake_lacks != NULL ? fake_lacks : "";
-    bool asked = (strcmp(lacked, "keep_alive_idle") == 0 && options->keep_alive_idle > 0) ||
-                 (strcmp(lacked, "keep_alive_interval") == 0 && options->keep_alive_interval > 0) ||
-                 (strcmp(lacked, "keep_alive_count") == 0 && options->keep_alive_count > 0) ||
-                 (strcmp(lacked, "user_timeout") == 0 && options->user_timeout > 0);
 
-    return asked ? pco__error_set(error, PCO_ENOTSUP, 0, "%s: not supported by the fake", lacked)
-                 : 0;
+    return (strcmp(lacked, "keep_alive_idle") == 0 && options->keep_alive_idle > 0) ||
+           (strcmp(lacked, "keep_alive_interval") == 0 && options->keep_alive_interval > 0) ||
+           (strcmp(lacked, "keep_alive_count") == 0 && options->keep_alive_count > 0) ||
+           (strcmp(lacked, "user_timeout") == 0 && options->user_timeout > 0);
+}
+
+static int socket_options_supported(const pco__socket_options *options, pco_error *error)
+{
+    return fake_misses(options)
+               ? pco__error_set(error, PCO_ENOTSUP, 0, "%s: not supported by the fake", fake_lacks)
+               : 0;
 }
 
 static int reuse_port_supported(pco_error *error)
@@ -948,6 +953,9 @@ static int adopt_connected(pco__backend *backend, pco_socket number,
     if (sock == NULL) {
         return pco__error_describe(error, PCO_ENOTSOCK, FAKE_SYSTEM_CODE(PCO_ENOTSOCK), "sock");
     }
+    if (pco_address_family(&sock->name) == PCO_AF_UNIX && pco__socket_options_are_tcps(options)) {
+        return pco__error_set(error, PCO_ENOTSUP, 0, "sock: none of TCP's");
+    }
     sock->options = *options;
     return 0;
 }
@@ -978,9 +986,16 @@ static int listen_on(pco__backend *backend, pco_socket number, int backlog, pco_
 static int prepare_connected(pco__backend *backend, pco_socket sock,
                              const pco__socket_options *options, bool adopted)
 {
+    fake_backend *fake = of(backend);
+    fake_socket *its = loose_socket(backend, sock, "prepare_connected");
+    int failure = fake->option_error;
+
     (void)adopted;
-    loose_socket(backend, sock, "prepare_connected")->options = *options;
-    return 0;
+    fake->option_error = 0;
+    if (failure == 0) {
+        its->options = *options;
+    }
+    return failure;
 }
 
 static void close_loose_socket(pco__backend *backend, pco_socket number, bool reset)

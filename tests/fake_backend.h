@@ -142,7 +142,8 @@ typedef struct fake_backend {
     int batch; /* so many operations end in one poll(), as they can; 0: all. The rest waits */
     int attach_error; /* the next attach fails with it; */
     int open_error;   /* so does the next socket that is opened to connect with, */
-    int bind_error;   /* and the next one that is bound to connect from */
+    int bind_error;   /* the next one that is bound to connect from, */
+    int option_error; /* and the next wish for a connected one, or one to connect with */
 } fake_backend;
 
 /* One ACCEPT per listener, as epoll has; and FAKE_ACCEPTS, as completion ports have many. */
@@ -157,6 +158,9 @@ extern int (*fake_resolve_service)(const char *service, int *port, pco_error *er
 
 /* Yours to set: the option of sockets that the system lacks. NULL: it has them all. */
 extern const char *fake_lacks;
+
+/* Whether they ask for what it lacks. */
+bool fake_misses(const pco__socket_options *options);
 
 /* Also so: what is called when a CONNECT is submitted. It may say in *sock what becomes of it. */
 extern void (*fake_connecting)(fake_socket *sock, const pco__op *op);

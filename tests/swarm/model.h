@@ -14,6 +14,8 @@
 #define OPENINGS_MOST 16
 #define TARGETS_MOST 50
 #define QUESTIONS_MOST 64
+#define GATES 64 /* so many look-ups on threads */
+
 /* No more attempts are under way at once. */
 #define ATTEMPTS_MOST 8
 
@@ -31,6 +33,7 @@ typedef struct conn conn;
 typedef struct served served;
 typedef struct opening opening;
 typedef struct leaving leaving;
+typedef struct creation creation;
 
 /*
  * ---- What a program was ----
@@ -126,23 +129,39 @@ struct served {
     pco_socket sock; /* of the user's; PCO_NO_SOCKET: of addresses */
     size_t max;
     size_t sockets;
+    pco__socket_options wanted; /* of its connections' sockets */
+    bool prepares;              /* its sockets, of which so many were: */
+    unsigned prepared;
+    int prepare_code; /* what ended that; 0: nothing */
+    bool creating;    /* the call runs */
     fake_socket *listeners[SERVER_SOCKETS];
     uint64_t connects; /* clients that have come */
     uint64_t waits;    /* wait_closed, called */
     uint64_t waited;   /* and told */
 };
 
+/* A look-up on a thread, which stands at a gate until the program opens that. */
+typedef struct gate {
+    char service[16]; /* that is looked up */
+    int port;         /* which it has */
+    bool held;
+    unsigned begun;     /* in which order; 0: it has not */
+    opening *opening;   /* for which it is; NULL: */
+    creation *creation; /* for this */
+} gate;
+
 /* A server that comes when a look-up has ended. */
-typedef struct creation {
-    struct creation *next;
+struct creation {
+    creation *next;
     world *at;
-    unsigned id;          /* and its gate */
+    unsigned id;
+    gate *gate;           /* NULL: it looks nothing up */
     served *made;         /* NULL: completed */
     pco_request *request; /* NULL: none, or released */
-    bool held;            /* its thread stands at the gate */
+    bool is_unknown;      /* the service */
     bool canceled;
     bool told;
-} creation;
+};
 
 /* What becomes of an attempt to connect. LATE: not before a verb says so. */
 typedef enum fate { ANSWERS, REFUSES, ANSWERS_LATE, REFUSES_LATE, MEETS_ITSELF, FATES } fate;
@@ -176,6 +195,9 @@ struct opening {
     bool patient; /* no happy eyeballs */
     bool expires; /* it has a connect_timeout */
     bool has_local;
+    gate *gate; /* of its service; NULL: none */
+    pco__socket_options wanted;
+    int refusal; /* with which the call must fail; 0: none */
     target targets[TARGETS_MOST];
     size_t count;
     size_t order[TARGETS_MOST]; /* in which they are tried */
@@ -288,7 +310,11 @@ struct world {
     unsigned servers_count;
     creation *creations;
     unsigned creations_count;
-    unsigned lookups; /* creations that are not complete */
+    unsigned lookups;  /* creations that are not complete */
+    unsigned creating; /* calls of create_server that run */
+    gate gates[GATES];
+    unsigned gates_count;
+    unsigned gates_begun;
     opening *openings;
     unsigned openings_count;
     question questions[QUESTIONS_MOST];
@@ -296,6 +322,7 @@ struct world {
     bool has_resolver;
     bool open_failed;
     bool bind_failed;
+    bool wish_failed;
     leaving *leavings;
     conn *leaves; /* its connection_lost is due */
     call *scheduled;

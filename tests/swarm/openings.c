@@ -50,22 +50,28 @@ static void greet(world *at, conn *of)
     }
 }
 
-conn *opening_conn(world *at, opening *of, fake_socket *socket)
+conn *opening_conn_new(world *at, opening *of, fake_socket *socket)
 {
-    if (of->conn != NULL) {
-        return of->conn;
-    }
     conn *made = conn_new(at, socket, of->is_tls);
-    const target *to = find_target(of, &socket->peer);
-    if (pco_address_equal(&socket->name, &socket->peer)) {
-        broken(at, "opening %u is connected to itself", of->id);
-    }
     made->opening = of;
     made->port = pco_address_port(&socket->peer);
     of->conn = made;
     if (of->must_fail) {
         cause(made, PCO_ECERT);
         cause(made, PCO_ETLS);
+    }
+    return made;
+}
+
+conn *opening_conn(world *at, opening *of, fake_socket *socket)
+{
+    if (of->conn != NULL) {
+        return of->conn;
+    }
+    conn *made = opening_conn_new(at, of, socket);
+    const target *to = find_target(of, &socket->peer);
+    if (of->count != 0 && pco_address_equal(&socket->name, &socket->peer)) {
+        broken(at, "opening %u is connected to itself", of->id);
     }
     if (to != NULL && to->server != NULL && is_open_to_clients(to->server) && may_have_conn(at) &&
         !at->freeing) {
@@ -83,6 +89,9 @@ static void check_stands(world *at, opening *of, fake_socket *socket)
 {
     if (socket->user != of || socket->io == NULL || attempt_of(socket) != NULL) {
         broken(at, "opening %u makes a connection of a socket that is not connected", of->id);
+    }
+    if (!at->wish_failed && !is_granted(&of->wanted, &socket->options)) {
+        broken(at, "the socket of opening %u has other options than its own", of->id);
     }
     if (of->tells && of->is_tls && of->stage != PCO_CONNECTION_HANDSHAKE) {
         broken(at, "opening %u has not told of its handshake", of->id);
@@ -153,6 +162,7 @@ static bool is_caused(const world *at, const opening *of, int code)
            (code == PCO_EINVAL && of->refused) ||
            (code == PCO_EMFILE && (at->attach_failed || at->open_failed)) ||
            (code == PCO_EADDRINUSE && at->bind_failed && of->has_local) ||
+           (code == PCO_ENOBUFS && at->wish_failed) ||
            (of->conn != NULL && is_justified(at, of->conn, code)) ||
            (code == PCO_ETIMEDOUT && (of->is_tls || of->expires || of->expected > ATTEMPTS_MOST));
 }
@@ -330,6 +340,7 @@ void opening_done(pco_transport *transport, pco_protocol *protocol, const pco_er
         say(at, "it failed: %s", error->message);
     }
     check_outcome(at, of, code);
+    gate_leave(at, of->gate);
     of->told = true;
     of->internal = NULL;
     if (code == 0) {

@@ -1,21 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * pairs.c: connections whose both ends are the library's: an opening has connected to a server of
- * the same program. What leaves the one arrives at the other, when a verb carries it.
+ * the same program, or there was a pair of sockets. What leaves the one arrives at the other when a
+ * verb carries it.
  */
 #include "swarm.h"
 
-void pair_up(world *at, conn *client, served *server)
+void link_up(conn *client, conn *other)
 {
-    conn *other = connect_to(at, server);
-    say(at, "connection %u is the other end of %u, of server %u", other->id, client->id,
-        server->id);
     client->linked = other;
     other->linked = client;
     if (client->causes != 0) {
         cause(other, PCO_ECERT); /* it will hear of it */
         cause(other, PCO_ETLS);
     }
+}
+
+void pair_up(world *at, conn *client, served *server)
+{
+    conn *other = connect_to(at, server);
+    say(at, "connection %u is the other end of %u, of server %u", other->id, client->id,
+        server->id);
+    link_up(client, other);
 }
 
 /* Whether an end has gone as TLS has it: after its close_notify. */

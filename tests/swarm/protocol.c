@@ -81,6 +81,10 @@ static void connection_made(pco_protocol *self, pco_transport *transport)
     if (of == NULL || of->state != COMING || of->failed_handshake || at->freeing) {
         broken(at, "connection_made of a connection that cannot begin");
     }
+    if (of->server != NULL && !at->wish_failed &&
+        !is_granted(&of->server->wanted, &of->socket->options)) {
+        broken(at, "the socket of connection %u has other options than its server's", of->id);
+    }
     at->promised = NULL;
     called->of = of;
     of->proto = called;
@@ -238,15 +242,11 @@ static void pause_writing(pco_protocol *self, pco_transport *transport)
     proto *called = (proto *)self;
     world *at = called->at;
     conn *of = called->of;
-    conn *current = at->current;
-    unsigned calls = at->calls;
-    say(at, "pause_writing of %u", of->id);
-    happened(at, "pause_writing", of->id);
-    at->events++;
+    inner outside = enter_inner(at, of, "pause_writing", of->id);
     if (of->state != MADE_CONN || of->proto != called || of->transport != transport) {
         broken(at, "pause_writing of a connection that is not there, or of another protocol");
     }
-    if (calls == 0 ? !of->is_tls || at->depth != 0 : at->writing != of) {
+    if (outside.calls == 0 ? !of->is_tls || at->depth != 1 : at->writing != of) {
         broken(at, "pause_writing was not called inside the write that caused it");
     }
     if (of->writing_paused) {
@@ -256,13 +256,8 @@ static void pause_writing(pco_protocol *self, pco_transport *transport)
         broken(at, "pause_writing was called under the high-water mark");
     }
     of->writing_paused = true;
-    at->calls = 0;
-    at->depth++;
-    at->current = of;
     act_in_callback(at);
-    at->current = current;
-    at->depth--;
-    at->calls = calls;
+    leave_inner(at, outside);
 }
 
 static void resume_writing(pco_protocol *self, pco_transport *transport)

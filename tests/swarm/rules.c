@@ -154,7 +154,7 @@ static void end_troubles(world *at)
 
 static bool has_moved(world *at)
 {
-    bool moved = false;
+    bool moved = end_lookups(at);
     meet_peers(at);
     for (unsigned i = 0; i < at->conns_count; i++) {
         conn *of = at->conns[i];

@@ -92,6 +92,16 @@ void leave_library(world *at);
 /* What callbacks do once their rules are checked: now and then some verbs. */
 void act_in_callback(world *at);
 
+/*
+ * Around a callback that may come inside a call of ours, and may do what it likes there.
+ */
+typedef struct inner {
+    unsigned calls;
+    conn *current;
+} inner;
+inner enter_inner(world *at, conn *inside, const char *name, uint64_t number);
+void leave_inner(world *at, inner outside);
+
 /* Around each callback: the grammar that all of them have. `inside` is the conn or NULL. */
 void enter_callback(world *at, conn *inside, const char *name, uint64_t number);
 void leave_callback(world *at, conn *outside);
@@ -157,8 +167,9 @@ int opening_prepare(pco_socket sock, int family, void *context);
 void opening_done(pco_transport *transport, pco_protocol *protocol, const pco_error *error,
                   void *context);
 
-/* The connection that a socket has become for it. */
+/* The connection that a socket has become for it; and one whose other end is the model's matter. */
 conn *opening_conn(world *at, opening *of, fake_socket *socket);
+conn *opening_conn_new(world *at, opening *of, fake_socket *socket);
 conn *opening_made(world *at, const proto *made, pco_socket sock);
 
 void meet_peers(world *at);
@@ -181,9 +192,47 @@ target *find_target(opening *of, const pco_address *address);
 fake_flight *attempt_of(fake_socket *sock);
 unsigned attempts_of(const world *at, const opening *of);
 
-/* ---- Verbs of clients ---- */
+/* ---- What servers and clients may wish of sockets (choices.c) ---- */
+
+/* A wish that cannot be granted must be refused so, at once. 0: it can be. */
+typedef struct wish {
+    pco__socket_options options;
+    int refusal;
+} wish;
+
+wish choose_wish(world *at);
+bool is_granted(const pco__socket_options *wanted, const pco__socket_options *has);
+
+#define GIVE_WISH(to, wish_)                                                                       \
+    ((to)->keep_alive = (wish_).options.keep_alive,                                                \
+     (to)->keep_alive_idle = (wish_).options.keep_alive_idle,                                      \
+     (to)->keep_alive_interval = (wish_).options.keep_alive_interval,                              \
+     (to)->keep_alive_count = (wish_).options.keep_alive_count,                                    \
+     (to)->user_timeout = (wish_).options.user_timeout)
+
+/* ---- Verbs of clients (verbs_client.c, verbs_socket.c) ---- */
+
+/* What options point to, until they have been copied. */
+typedef struct option_texts {
+    char host[PCO_ADDRESS_TEXT_SIZE];
+    char service[16];
+    char local_host[16];
+    char server_hostname[32];
+    pco_address addresses[TARGETS_MOST];
+} option_texts;
 
 void clients_begin(void); /* once per process */
+void sockets_begin(void);
+
+opening *opening_new(world *at, shape how);
+bool may_open(const world *at);
+
+/* One that verifies is content with "own" alone; and what is left, but for the place. */
+void choose_client_tls(world *at, opening *of, pco_connection_options *options, option_texts *with);
+void choose_rest(world *at, opening *of, pco_connection_options *options);
+
+/* The call. What holds the request, unless nobody wants it, is known by it. */
+bool begin_opening(world *at, opening *made, bool accepted, const pco_connection_options *options);
 
 /* All that are connecting are answered from now on, and all names (verbs_resolver.c). */
 void end_silence(world *at);
@@ -199,6 +248,7 @@ void free_leavings(world *at);
 bool is_open_to_clients(const served *of);
 conn *connect_to(world *at, served *of);
 void pair_up(world *at, conn *client, served *server);
+void link_up(conn *client, conn *other);
 
 /* Moves at most so many bytes to the other end. Returns whether anything moved. */
 bool relay(world *at, conn *of, size_t most);
@@ -209,8 +259,21 @@ bool peer_works(world *at, conn *of, size_t most);
 
 /* ---- Creations (verbs_create.c) ---- */
 
-void end_lookups(world *at);
 void free_creations(world *at);
+
+/* ---- Look-ups on threads (lookups.c) ---- */
+
+bool has_gate_left(const world *at);
+bool is_any_held(const world *at);
+
+/* A gate for a look-up that begins now (of a creation), or soon; it is to find this port. */
+gate *gate_take(world *at, opening *for_opening, creation *for_creation, int port);
+
+/* Nobody waits for the look-up any more. NULL: there was none. */
+void gate_leave(world *at, gate *of);
+
+/* Of all that have begun; whether there were any. */
+bool end_lookups(world *at);
 
 /* ---- Other threads (posix/threads.c) ---- */
 
@@ -218,11 +281,10 @@ void free_creations(world *at);
 void thread_run(void (*run)(void *context), void *context);
 
 /* Look-ups of services wait at a gate each, before anything else. FALSE: they fail. */
-#define GATES 32
 typedef enum gate_state { GATE_CLOSED, GATE_OPEN, GATE_FALSE } gate_state;
 void gates_begin(void); /* once per process */
-void gate_set(unsigned gate, gate_state state);
-void gate_service(unsigned gate, char *service, size_t size); /* the name to look up */
+void gate_set(unsigned number, gate_state state, int port);
+void gate_service(unsigned number, char *service, size_t size); /* the name to look up */
 
 /* How much other threads have posted to the loop, and waiting for one to post more. */
 typedef struct post_count {
@@ -231,6 +293,9 @@ typedef struct post_count {
 } post_count;
 post_count posts_now(world *at);
 void wait_for_post(world *at, post_count before);
+
+/* Makes a pair of real sockets, and sees whether it is as promised: their names. */
+void check_real_pair(world *at, pco_address names[2]);
 
 /* Waits until the library's threads have given their memory back. */
 void wait_for_threads(void);
@@ -286,6 +351,8 @@ struct verb {
 extern const verb *const verb_tables[];
 extern const verb verbs_loop[];
 extern const verb verbs_create[];
+extern const verb verbs_lookup[];
+extern const verb verbs_socket[];
 extern const verb verbs_server[];
 extern const verb verbs_connection[];
 extern const verb verbs_client[];

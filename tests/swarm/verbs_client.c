@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * verbs_client.c: connections are opened: by names, addresses and sockets, to peers of the model's
+ * verbs_client.c: connections are opened: by names, services and addresses, to peers of the model's
  * and to servers of the same program; canceled, and answered or not.
  */
 #include "swarm.h"
@@ -112,14 +112,6 @@ static void choose_targets(world *at, opening *of, pco_connection_options *optio
 
 /* ---- The options ---- */
 
-typedef struct texts {
-    char host[PCO_ADDRESS_TEXT_SIZE];
-    char service[8];
-    char local_host[16];
-    char server_hostname[32];
-    pco_address addresses[TARGETS_MOST];
-} texts;
-
 static void choose_times(world *at, opening *of, pco_connection_options *options)
 {
     static const double delays[] = {0, 0, 0.05, 2, INFINITY};
@@ -134,7 +126,8 @@ static void choose_times(world *at, opening *of, pco_connection_options *options
     of->expires = options->connect_timeout > 0 && !isinf(options->connect_timeout);
 }
 
-static void choose_local(world *at, opening *of, pco_connection_options *options, texts *with)
+static void choose_local(world *at, opening *of, pco_connection_options *options,
+                         option_texts *with)
 {
     unsigned what = pick(at, 8);
     if (what == 1 || what == 2) {
@@ -146,7 +139,25 @@ static void choose_local(world *at, opening *of, pco_connection_options *options
     }
 }
 
-static void choose_place(world *at, opening *of, pco_connection_options *options, texts *with)
+/* A number, or a name, which is looked up on a thread. */
+static void choose_service(world *at, opening *of, pco_connection_options *options,
+                           option_texts *with)
+{
+    unsigned what = pick(at, 4);
+    if (what == 1) {
+        snprintf(with->service, sizeof with->service, "%d", options->port);
+    } else if (what == 2 && !at->freeing && has_gate_left(at)) {
+        of->gate = gate_take(at, of, NULL, options->port);
+        snprintf(with->service, sizeof with->service, "%s", of->gate->service);
+    } else {
+        return;
+    }
+    options->service = with->service;
+    options->port = 0;
+}
+
+static void choose_place(world *at, opening *of, pco_connection_options *options,
+                         option_texts *with)
 {
     static const int families[] = {PCO_AF_UNSPEC, PCO_AF_UNSPEC, PCO_AF_INET};
     options->family = of->shape == BY_NOTHING
@@ -169,17 +180,12 @@ static void choose_place(world *at, opening *of, pco_connection_options *options
     }
     if (of->shape != BY_ADDRESSES) {
         options->host = of->shape == BY_NOTHING && pick(at, 2) == 0 ? NULL : with->host;
-        if (pick(at, 3) == 1) {
-            snprintf(with->service, sizeof with->service, "%d", options->port);
-            options->service = with->service;
-            options->port = 0;
-        }
+        choose_service(at, of, options, with);
     }
     options->prepare_socket = pick(at, 4) == 1 ? opening_prepare : NULL;
 }
 
-/* One that verifies is content with "own" alone. */
-static void choose_tls(world *at, opening *of, pco_connection_options *options, texts *with)
+void choose_client_tls(world *at, opening *of, pco_connection_options *options, option_texts *with)
 {
     static const double times[] = {0, 0, 2, 70};
     if (!of->is_tls) {
@@ -200,11 +206,14 @@ static void choose_tls(world *at, opening *of, pco_connection_options *options, 
     options->ssl_shutdown_timeout = times[pick(at, sizeof times / sizeof times[0])];
 }
 
-static void choose_rest(world *at, opening *of, pco_connection_options *options)
+void choose_rest(world *at, opening *of, pco_connection_options *options)
 {
     static const double timeouts[] = {0, 0, 2, INFINITY};
     options->close_timeout = timeouts[pick(at, sizeof timeouts / sizeof timeouts[0])];
-    options->keep_alive = pick(at, 4) == 1 ? PCO_ON : PCO_DEFAULT;
+    wish wished = choose_wish(at);
+    GIVE_WISH(options, wished);
+    of->wanted = wished.options;
+    of->refusal = wished.refusal;
     options->context = of;
     of->tells = pick(at, 4) != 1;
     options->progress = of->tells ? opening_progress : NULL;
@@ -219,10 +228,7 @@ static void choose_rest(world *at, opening *of, pco_connection_options *options)
 
 /* ---- The call ---- */
 
-typedef int creator(pco_loop *loop, const pco_connection_options *options, pco_connected connected,
-                    void *context, pco_request **request, pco_error *error);
-
-static opening *opening_new(world *at, shape how)
+opening *opening_new(world *at, shape how)
 {
     opening *made = calloc(1, sizeof *made);
     made->at = at;
@@ -235,28 +241,41 @@ static void check_refusal(world *at, const opening *of, int code, int attach_err
 {
     bool of_socket = of->shape == OF_SOCKET || of->shape == ACCEPTED;
     if (!(code == PCO_ENOMEM && memory_was_short(at)) && !(code == PCO_ECLOSED && at->freeing) &&
-        !(of_socket && attach_error != 0 && code == attach_error)) {
+        !(of_socket && attach_error != 0 && code == attach_error) && code != of->refusal &&
+        !(code == PCO_ENOTSUP && of_socket && pco__socket_options_are_tcps(&of->wanted))) {
         broken(at, "opening a connection returned %s", pco_error_name(code));
     }
 }
 
-/* What holds the request, unless nobody wants it, is known by it. */
-static bool begin(world *at, opening *made, creator *create, const pco_connection_options *options)
+static int call_for(world *at, opening *made, bool accepted, const pco_connection_options *options)
 {
-    bool nameless = !made->is_tls && pick(at, 4) == 1;
-    int attach_error = fake_of(at->loop)->attach_error;
+    bool nameless = !made->is_tls && made->gate == NULL && pick(at, 4) == 1;
+    pco_request **request = nameless ? NULL : &made->request;
     enter_library(at, NULL);
     int code =
-        create(at->loop, options, opening_done, made, nameless ? NULL : &made->request, NULL);
+        accepted
+            ? pco_loop_connect_accepted_socket(at->loop, options, opening_done, made, request, NULL)
+            : pco_loop_create_connection(at->loop, options, opening_done, made, request, NULL);
     leave_library(at);
     say(at, "opening %u, shape %d, %zu addresses%s%s: %s", made->id, (int)made->shape, made->count,
         made->is_tls ? ", TLS" : "", made->must_fail ? " that must fail" : "",
         code != 0 ? pco_error_name(code) : "0");
+    return code;
+}
+
+bool begin_opening(world *at, opening *made, bool accepted, const pco_connection_options *options)
+{
+    int attach_error = fake_of(at->loop)->attach_error;
+    int code = call_for(at, made, accepted, options);
     if (code != 0) {
         check_refusal(at, made, code, attach_error);
+        gate_leave(at, made->gate);
         free(made->given);
         free(made);
         return false;
+    }
+    if (made->refusal != 0) {
+        broken(at, "what must be refused with %s was not", pco_error_name(made->refusal));
     }
     made->next = at->openings;
     at->openings = made;
@@ -266,7 +285,7 @@ static bool begin(world *at, opening *made, creator *create, const pco_connectio
     return true;
 }
 
-static bool may_open(const world *at)
+bool may_open(const world *at)
 {
     return at->openings_count < OPENINGS_MOST && may_have_conn(at);
 }
@@ -274,49 +293,15 @@ static bool may_open(const world *at)
 static void open_connection(world *at)
 {
     static const shape shapes[] = {BY_ADDRESSES, BY_NAME, BY_LITERAL, BY_NOTHING};
-    texts with = {.host = ""};
+    option_texts with = {.host = ""};
     pco_connection_options options = {.size = sizeof options};
     shape how = shapes[pick(at, sizeof shapes / sizeof shapes[0])];
     opening *made = opening_new(at, how == BY_NAME && !at->has_resolver ? BY_LITERAL : how);
     choose_place(at, made, &options, &with);
-    choose_tls(at, made, &options, &with);
+    choose_client_tls(at, made, &options, &with);
     choose_rest(at, made, &options);
-    begin(at, made, pco_loop_create_connection, &options);
+    begin_opening(at, made, false, &options);
     memset(&with, 'x', sizeof with); /* it was copied */
-}
-
-/* ---- Of a socket ---- */
-
-static bool may_open_socket(const world *at)
-{
-    return may_open(at) && !at->freeing;
-}
-
-static void open_socket(world *at)
-{
-    texts with = {.host = ""};
-    pco_connection_options options = {.size = sizeof options};
-    bool accepted = pick(at, 2) == 1;
-    opening *made = opening_new(at, accepted ? ACCEPTED : OF_SOCKET);
-    fake_socket *socket = fake_socket_of(at->loop, fake_socket_new(at->loop));
-    socket->peer = strangers[0][0];
-    made->is_tls = swarm_has_tls && pick(at, 2) == 1;
-    if (accepted && made->is_tls) {
-        options.ssl = tls_context_of(at);
-        made->is_tls = options.ssl != NULL;
-    } else if (made->is_tls) {
-        choose_tls(at, made, &options, &with);
-    }
-    choose_rest(at, made, &options);
-    options.sock = socket->number;
-    if (begin(at, made, accepted ? pco_loop_connect_accepted_socket : pco_loop_create_connection,
-              &options)) {
-        socket->user = made;
-        opening_conn(at, made, socket);
-    } else {
-        pco__backend *backend = at->loop->backend;
-        backend->class_->network->close(backend, socket->number, false); /* it is ours still */
-    }
 }
 
 /* ---- Requests ---- */
@@ -340,6 +325,7 @@ static void cancel(world *at)
     enter_library(at, NULL);
     pco_request_cancel(of->request);
     leave_library(at);
+    gate_leave(at, of->gate);
     if (of->conn != NULL && !of->decided) {
         mark_closed(of->conn, true);
     }
@@ -439,7 +425,6 @@ static void bind_fails(world *at)
 
 const verb verbs_client[] = {
     {"open", 26, ANYWHERE, may_open, open_connection},
-    {"open a socket", 8, ANYWHERE, may_open_socket, open_socket},
     {"cancel opening", 5, ANYWHERE, has_request, cancel},
     {"release opening", 4, ANYWHERE, has_request, release},
     {"answer", 24, ANYWHERE, has_attempt, answer},

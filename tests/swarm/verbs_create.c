@@ -5,9 +5,6 @@
  */
 #include "swarm.h"
 
-/* Look-ups under way. */
-#define LOOKUPS_MOST 4
-
 /* ---- The options ---- */
 
 static void choose_options(world *at, pco_server_options *options)
@@ -17,9 +14,47 @@ static void choose_options(world *at, pco_server_options *options)
     options->start_serving = pick_rarely(at, 8) ? PCO_OFF : PCO_DEFAULT;
     options->close_timeout = timeouts[pick(at, sizeof timeouts / sizeof timeouts[0])];
     options->lingering_close = pick_rarely(at, 3) ? PCO_ON : PCO_DEFAULT;
-    options->keep_alive = pick_rarely(at, 4) ? PCO_ON : PCO_DEFAULT;
-    options->keep_alive_idle = options->keep_alive == PCO_ON ? (double)pick(at, 3) : 0;
-    options->user_timeout = pick_rarely(at, 4) ? 0.25 : 0;
+}
+
+/* ---- Sockets are prepared ---- */
+
+static void check_prepared(world *at, const served *of, pco_socket sock, int family)
+{
+    const fake_socket *socket = fake_socket_of(at->loop, sock);
+    if (!of->prepares || of->prepare_code != 0 || of->prepared == of->sockets) {
+        broken(at, "a server's socket is prepared, and nobody asked, or it has failed before");
+    }
+    if (socket->closed || socket->io != NULL || socket->name.length != 0 || family != PCO_AF_INET) {
+        broken(at, "a server's socket is prepared too late, or of another family");
+    }
+}
+
+/* Inside the call, or later, when names have been looked up. */
+static int prepare_socket(pco_socket sock, int family, void *context)
+{
+    static const int codes[] = {0, 0, 0, 0, 0, 0, PCO_EACCES, PCO_EADDRNOTAVAIL};
+    served *of = context;
+    world *at = of->at;
+    if (!of->creating && (at->calls != 0 || at->depth != 0)) {
+        broken(at, "a server's socket is prepared inside another call");
+    }
+    inner outside = enter_inner(at, at->current, "prepare_socket", of->prepared);
+    check_prepared(at, of, sock, family);
+    of->prepared++;
+    of->prepare_code = codes[pick(at, sizeof codes / sizeof codes[0])];
+    act_in_callback(at);
+    leave_inner(at, outside);
+    return of->prepare_code;
+}
+
+/* Whether it may have ended so: a server, if the code is 0. */
+static void check_created(world *at, const served *of, int code)
+{
+    if (of->prepare_code != 0 ? code != of->prepare_code
+                              : code == 0 && of->prepares && of->prepared != of->sockets) {
+        broken(at, "of %zu sockets %u were prepared, with %d; and then: %s", of->sockets,
+               of->prepared, of->prepare_code, code != 0 ? pco_error_name(code) : "0");
+    }
 }
 
 /* A socket of the user's that is bound; PCO_NO_SOCKET: no memory. */
@@ -61,17 +96,23 @@ static void choose_place(world *at, served *made, pco_server_options *options, b
     options->hosts = addresses;
     options->hosts_count = 1 + (size_t)pick_rarely(at, 4);
     made->sockets = options->hosts_count;
+    made->prepares = pick(at, 3) == 1;
+    options->prepare_socket = made->prepares ? prepare_socket : NULL;
 }
 
-static served *prepare(world *at, pco_server_options *options, bool may_adopt)
+static served *prepare(world *at, pco_server_options *options, bool may_adopt, int *refusal)
 {
     served *made = calloc(1, sizeof *made);
+    wish wished = choose_wish(at);
     *options = (pco_server_options){.size = sizeof *options, .protocol_factory = proto_factory};
     made->at = at;
     made->tls = swarm_has_tls && pick(at, 2) == 1;
     options->context = made;
     choose_place(at, made, options, may_adopt);
     choose_options(at, options);
+    GIVE_WISH(options, wished);
+    made->wanted = wished.options;
+    *refusal = wished.refusal;
     made->lingers = options->lingering_close == PCO_ON;
     made->max = options->max_connections;
     made->serving = options->start_serving != PCO_OFF;
@@ -94,52 +135,71 @@ static void welcome(world *at, served *made, pco_server *server)
 
 static bool may_create(const world *at)
 {
-    return at->servers_count + at->lookups < SERVERS_MOST;
+    return at->servers_count + at->lookups + at->creating < SERVERS_MOST;
+}
+
+/* Whether a call may end so, but for what goes wrong with sockets. */
+static void check_call(world *at, int code, int refusal)
+{
+    bool may_be =
+        (code == PCO_ECLOSED && at->freeing) || (code == PCO_ENOMEM && memory_was_short(at));
+    if (code != refusal && !may_be) {
+        broken(at, "creating a server returned %s", code != 0 ? pco_error_name(code) : "0");
+    }
+}
+
+static int call_create(world *at, served *made, const pco_server_options *options,
+                       pco_server **server)
+{
+    made->creating = true;
+    at->creating++;
+    enter_library(at, NULL);
+    int code = pco_loop_create_server(at->loop, options, server, NULL);
+    leave_library(at);
+    at->creating--;
+    made->creating = false;
+    return code;
 }
 
 static void create(world *at)
 {
     pco_server_options options;
     pco_server *server = NULL;
-    served *made = prepare(at, &options, true);
-    int attach_error = fake_of(at->loop)->attach_error;
-    enter_library(at, NULL);
-    int code = pco_loop_create_server(at->loop, &options, &server, NULL);
-    leave_library(at);
+    int refusal;
+    served *made = prepare(at, &options, true, &refusal);
+    int code = call_create(at, made, &options, &server);
     say(at, "create server%s%s, %zu sockets, at most %zu connections: %s",
         made->tls ? " with TLS" : "", made->sock != PCO_NO_SOCKET ? " of a socket" : "",
         made->sockets, made->max, code != 0 ? pco_error_name(code) : "0");
+    check_created(at, made, code);
+    if (code == 0 || (code != made->prepare_code && !(code == PCO_EMFILE && at->attach_failed))) {
+        check_call(at, code, refusal);
+    }
     if (code == 0) {
         welcome(at, made, server);
-        return;
-    }
-    take_back(at, made);
-    free(made);
-    if (!(code == PCO_ENOMEM && memory_was_short(at)) &&
-        !(attach_error != 0 && code == attach_error) && !(code == PCO_ECLOSED && at->freeing)) {
-        broken(at, "create_server returned %s", pco_error_name(code));
+    } else {
+        take_back(at, made);
+        free(made);
     }
 }
 
 /* ---- By a look-up ---- */
-
-/* The first: the others may still wait for a thread, where there was no memory for one. */
-static creation *find_held(const world *at)
-{
-    creation *first = NULL;
-    for (creation *each = at->creations; each != NULL; each = each->next) {
-        first = each->held ? each : first;
-    }
-    return first;
-}
 
 static void check_outcome(world *at, const creation *of, int code)
 {
     if (at->freeing ? code != PCO_ECANCELED : code == PCO_ECANCELED && !of->canceled) {
         broken(at, "a creation ended with %s", code != 0 ? pco_error_name(code) : "a server");
     }
-    if (code != 0 && code != PCO_ECANCELED && !(code == PCO_ENOMEM && memory_was_short(at)) &&
-        !(code == PCO_EMFILE && at->attach_failed)) {
+    bool is_caused = (code == PCO_ENOMEM && memory_was_short(at)) ||
+                     (code == PCO_EMFILE && at->attach_failed) ||
+                     (code == PCO_ENONAME && of->is_unknown) || code == of->made->prepare_code;
+    if (code != PCO_ECANCELED) {
+        check_created(at, of->made, code);
+    }
+    if (code == 0 && of->is_unknown) {
+        broken(at, "a creation brings a server whose service does not exist");
+    }
+    if (code != 0 && code != PCO_ECANCELED && !is_caused) {
         broken(at, "a creation ended with %s, which nobody caused", pco_error_name(code));
     }
 }
@@ -157,6 +217,7 @@ static void created(pco_server *server, const pco_error *error, void *context)
         broken(at, "a creation brought a server and an error, or neither");
     }
     check_outcome(at, of, code);
+    gate_leave(at, of->gate);
     of->told = true;
     at->lookups--;
     if (code == 0) {
@@ -172,17 +233,18 @@ static void created(pco_server *server, const pco_error *error, void *context)
 
 static bool may_look_up(const world *at)
 {
-    return may_create(at) && at->lookups < LOOKUPS_MOST && at->creations_count < GATES;
+    return may_create(at) && has_gate_left(at);
 }
 
 static int begin_creation(world *at, creation *made, pco_server_options *options)
 {
-    char service[16];
+    char service[16] = "";
     bool wants_request = pick(at, 3) != 1;
-    gate_service(made->id, service, sizeof service);
-    made->held = options->hosts != NULL;
-    options->service = made->held ? service : NULL;
-    gate_set(made->id, GATE_CLOSED);
+    if (options->hosts != NULL) {
+        made->gate = gate_take(at, NULL, made, 0);
+        snprintf(service, sizeof service, "%s", made->gate->service);
+        options->service = service;
+    }
     enter_library(at, NULL);
     int code = pco_loop_create_server_async(at->loop, options, created, made,
                                             wants_request ? &made->request : NULL, NULL);
@@ -199,52 +261,24 @@ static void create_async(world *at)
     post_count before = posts_now(at);
     made->at = at;
     made->id = at->creations_count++;
-    made->made = prepare(at, &options, find_held(at) == NULL);
+    int refusal;
+    made->made = prepare(at, &options, !is_any_held(at), &refusal);
     int code = begin_creation(at, made, &options);
-    say(at, "create server by look-up %u%s: %s", made->id, made->held ? "" : ", of a socket",
-        code != 0 ? pco_error_name(code) : "0");
+    say(at, "create server %u by look-up%s: %s", made->id,
+        made->gate != NULL ? "" : ", of a socket", code != 0 ? pco_error_name(code) : "0");
+    check_call(at, code, refusal);
     if (code != 0) {
+        gate_leave(at, made->gate);
         take_back(at, made->made);
         free(made->made);
         free(made);
-        if (!(code == PCO_ENOMEM && memory_was_short(at)) &&
-            !(code == PCO_ECLOSED && at->freeing)) {
-            broken(at, "create_server_async returned %s", pco_error_name(code));
-        }
         return;
     }
     made->next = at->creations;
     at->creations = made;
     at->lookups++;
-    if (!made->held) {
+    if (made->gate == NULL) {
         wait_for_post(at, before);
-    }
-}
-
-static void let_through(world *at, creation *of)
-{
-    post_count before = posts_now(at);
-    of->held = false;
-    gate_set(of->id, GATE_OPEN);
-    wait_for_post(at, before);
-}
-
-static bool has_held(const world *at)
-{
-    return !at->freeing && find_held(at) != NULL; /* or else it has been canceled */
-}
-
-static void end_lookup(world *at)
-{
-    creation *of = find_held(at);
-    say(at, "look-up %u ends", of->id);
-    let_through(at, of);
-}
-
-void end_lookups(world *at)
-{
-    for (creation *of; (of = find_held(at)) != NULL;) {
-        let_through(at, of);
     }
 }
 
@@ -279,22 +313,19 @@ static bool has_request(const world *at)
 static void cancel_request(world *at)
 {
     creation *of = pick_request(at);
-    say(at, "cancel look-up %u", of->id);
+    say(at, "cancel creation %u", of->id);
     of->canceled = true;
     enter_library(at, NULL);
     pco_request_cancel(of->request);
     leave_library(at);
-    if (of->held) {
-        of->held = false;
-        gate_set(of->id, GATE_FALSE);
-    }
+    gate_leave(at, of->gate);
 }
 
 static void release_request(world *at)
 {
     creation *of = pick_request(at);
     pco_request *gone = of->request;
-    say(at, "release the request of look-up %u", of->id);
+    say(at, "release the request of creation %u", of->id);
     of->request = NULL;
     enter_library(at, NULL);
     pco_request_release(gone);
@@ -310,9 +341,6 @@ void free_creations(world *at)
         if (!of->told) {
             broken(at, "a creation was never completed");
         }
-        if (of->held) {
-            gate_set(of->id, GATE_FALSE);
-        }
         pco_request_cancel(of->request);
         pco_request_release(of->request);
         free(of);
@@ -322,8 +350,7 @@ void free_creations(world *at)
 const verb verbs_create[] = {
     {"create", 14, ANYWHERE, may_create, create},
     {"create async", 6, ANYWHERE, may_look_up, create_async},
-    {"look-up ends", 10, ANYWHERE, has_held, end_lookup},
-    {"cancel look-up", 3, ANYWHERE, has_request, cancel_request},
+    {"cancel creation", 3, ANYWHERE, has_request, cancel_request},
     {"release request", 4, ANYWHERE, has_request, release_request},
     {.name = NULL},
 };

@@ -230,10 +230,7 @@ static void dropped(void *context)
 {
     call *of = context;
     world *at = of->at;
-    unsigned calls = at->calls;
-    conn *current = at->current;
-    say(at, "callback %u is dropped", of->id);
-    happened(at, "dropped", of->id);
+    inner outside = enter_inner(at, at->current, "dropped", of->id);
     if (!of->wants_dropped || of->ran || of->dropped) {
         broken(at, "a callback was dropped twice, or after it ran, or nobody asked");
     }
@@ -241,13 +238,8 @@ static void dropped(void *context)
         broken(at, "a callback was dropped, and nobody canceled it");
     }
     of->dropped = true;
-    at->events++;
-    at->calls = 0;
-    at->depth++;
     act_in_callback(at);
-    at->depth--;
-    at->calls = calls;
-    at->current = current;
+    leave_inner(at, outside);
 }
 
 static void cancel_call(world *at)

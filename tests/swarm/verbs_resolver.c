@@ -48,25 +48,17 @@ static void canceled(pco_lookup *lookup, void *context)
 {
     question *what = context;
     world *at = what->at;
-    unsigned calls = at->calls;
-    conn *current = at->current;
-    say(at, "nobody waits for the name of opening %u", what->of->id);
-    happened(at, "canceled", what->of->id);
+    inner outside = enter_inner(at, at->current, "nobody waits for a name", what->of->id);
     if (!what->hears || what->canceled || what->lookup != lookup ||
         !pco_lookup_is_canceled(lookup)) {
         broken(at, "a look-up was canceled twice, or after its answer, or nobody asked");
     }
     what->canceled = true;
-    at->events++;
     if (pick(at, 2) == 1) {
         answer_one(what, pick_answer(at));
     }
-    at->calls = 0;
-    at->depth++;
     act_in_callback(at);
-    at->depth--;
-    at->calls = calls;
-    at->current = current;
+    leave_inner(at, outside);
 }
 
 /* ---- The resolver ---- */

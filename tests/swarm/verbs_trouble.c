@@ -28,6 +28,13 @@ static void attach_fails(world *at)
     at->attach_failed = true;
 }
 
+static void wish_fails(world *at)
+{
+    say(at, "the next wish for a socket fails");
+    fake_of(at->loop)->option_error = PCO_ENOBUFS;
+    at->wish_failed = true;
+}
+
 static fake_socket *pick_listener(world *at)
 {
     served *of = pick_server(at);
@@ -117,6 +124,7 @@ const verb verbs_trouble[] = {
     {"memory is short", 4, ANYWHERE, NULL, memory_short},
     {"memory is enough", 4, ANYWHERE, NULL, memory_enough},
     {"attach fails", 1, ANYWHERE, NULL, attach_fails},
+    {"wish fails", 1, ANYWHERE, NULL, wish_fails},
     {"accept fails", 2, ANYWHERE, has_server, accept_fails},
     {"mood", 6, ANYWHERE, has_moods, change_mood},
     {"no mood", 6, ANYWHERE, NULL, be_plain},

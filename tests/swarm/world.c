@@ -202,6 +202,25 @@ void leave_callback(world *at, conn *outside)
     at->current = outside;
 }
 
+inner enter_inner(world *at, conn *inside, const char *name, uint64_t number)
+{
+    inner outside = {at->calls, at->current};
+    say(at, "%s, %" PRIu64, name, number);
+    happened(at, name, number);
+    at->events++;
+    at->calls = 0;
+    at->depth++;
+    at->current = inside;
+    return outside;
+}
+
+void leave_inner(world *at, inner outside)
+{
+    at->depth--;
+    at->calls = outside.calls;
+    at->current = outside.current;
+}
+
 /* ---- The beginning ---- */
 
 static void hear_of_trouble(pco_loop *loop, const pco_exception_context *what, void *context)
@@ -229,6 +248,15 @@ static void keep_streams(world *at)
     home->spares_most = PCO__SPARES;
 }
 
+/* Some systems lack an option of sockets. */
+static void lack_something(world *at)
+{
+    static const char *const options[] = {"keep_alive_idle", "keep_alive_interval",
+                                          "keep_alive_count", "user_timeout"};
+    bool lacks = pick_rarely(at, 5);
+    fake_lacks = lacks ? options[pick(at, sizeof options / sizeof options[0])] : NULL;
+}
+
 static void begin(world *at)
 {
     const pco__backend_class *kind =
@@ -242,6 +270,7 @@ static void begin(world *at)
     if (pick_rarely(at, 4)) {
         keep_streams(at);
     }
+    lack_something(at);
 }
 
 /* ---- The end ---- */
@@ -428,6 +457,7 @@ void swarm_begin(void)
     gates_begin();
     targets_begin();
     clients_begin();
+    sockets_begin();
 }
 
 void swarm_end(void)

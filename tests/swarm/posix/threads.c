@@ -17,6 +17,7 @@
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static gate_state gates[GATES];
+static int ports[GATES];
 
 /* ---- A thread of ours ---- */
 
@@ -44,31 +45,33 @@ void thread_run(void (*run)(void *context), void *context)
 
 /* ---- Gates ---- */
 
-void gate_set(unsigned gate, gate_state state)
+void gate_set(unsigned number, gate_state state, int port)
 {
     pthread_mutex_lock(&mutex);
-    gates[gate] = state;
+    gates[number] = state;
+    ports[number] = port;
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&mutex);
 }
 
-void gate_service(unsigned gate, char *service, size_t size)
+void gate_service(unsigned number, char *service, size_t size)
 {
-    snprintf(service, size, "gate%u", gate);
+    snprintf(service, size, "gate%u", number);
 }
 
 /* On the library's thread. */
 static int wait_at_gate(const char *service, int *port, pco_error *error)
 {
-    unsigned gate = (unsigned)strtoul(service + strlen("gate"), NULL, 10);
+    unsigned number = (unsigned)strtoul(service + strlen("gate"), NULL, 10);
     pthread_mutex_lock(&mutex);
-    while (gates[gate] == GATE_CLOSED) {
+    while (gates[number] == GATE_CLOSED) {
         pthread_cond_wait(&changed, &mutex);
     }
-    gate_state state = gates[gate];
+    gate_state state = gates[number];
+    *port = ports[number];
     pthread_mutex_unlock(&mutex);
-    *port = 0;
-    return state == GATE_OPEN ? 0 : pco__error_set(error, PCO_ENONAME, 0, "nobody waits for it");
+    return state == GATE_OPEN ? 0
+                              : pco__error_set(error, PCO_ENONAME, 0, "there is no such service");
 }
 
 void gates_begin(void)
