@@ -102,7 +102,8 @@ typedef struct pco_connection_options {
     /*
      * The name that the server's certificate must show, sent as SNI unless it is a literal address,
      * which the certificate must show as such, without its scope ("127.1" is 127.0.0.1, as it is
-     * for `host`). NULL: `host`. Required with `addresses` or `sock` and TLS. "" is PCO_EINVAL:
+     * for `host`). It counts among the certificate's alternative names alone: a common name is for
+     * people to read. NULL: `host`. Required with `addresses` or `sock` and TLS. "" is PCO_EINVAL:
      * asyncio takes it for "do not check". With a context of a ready SSL_CTX it is set on the
      * connection's SSL alone, and whether anything is verified is the SSL_CTX's matter: without
      * SSL_VERIFY_PEER, as OpenSSL makes one, whatever the server shows is accepted.

@@ -319,7 +319,9 @@ static int set_server_name(SSL *engine, const char *name, pco_error *error)
     }
     memcpy(host, name, length);
     host[length] = '\0';
-    SSL_set_hostflags(engine, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    /* The common name is no name of a host (RFC 9525, 2): nobody who signs has to check it. */
+    SSL_set_hostflags(engine,
+                      X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
     if (SSL_set1_host(engine, host) != 1 || SSL_set_tlsext_host_name(engine, host) != 1) {
         return pco__ssl_error(error, PCO_EINVAL, "server_name '%.80s'", name);
     }
