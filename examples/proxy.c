@@ -4,6 +4,7 @@
  *
  *     proxy --port 8080 --to example.org 80
  *     proxy --port 8443 --to 127.0.0.1 8080 --ssl cert.pem key.pem    TLS ends here
+ *     proxy --port 8080 --to example.org 443 --tls                    TLS begins here
  *
  * The hard idea: two connections that are to look like one. What holds for one of them has to hold
  * for the other, and neither may cost more memory because the other one is slow:
@@ -29,7 +30,9 @@
     "  --to HOST PORT         where connections are passed on to\n"                                \
     "  --host NAME            where to listen (127.0.0.1)\n"                                       \
     "  --port N               0: one that is free (7002)\n"                                        \
-    "  --ssl CERT KEY         clients speak TLS, with these PEM files; the server does not (no)\n" \
+    "  --ssl CERT KEY         clients speak TLS, with these PEM files (no)\n"                      \
+    "  --tls                  the server speaks TLS, and has to prove that it is HOST (no)\n"      \
+    "  --cacert FILE          whom to trust in the place of the system's authorities, in PEM\n"    \
     "  --connect-timeout S    seconds to reach the server (10)\n"                                  \
     "  --max-connections N    clients at once, the others wait; 0: no limit (0)\n"                 \
     "  --grace S              at the end, seconds for connections to finish (5)\n"                 \
@@ -43,7 +46,8 @@ enum { READ_SIZE = 64 * 1024 };
 
 typedef struct settings {
     pco_loop_options loop;
-    pco_ssl_context_options ssl; /* without a certificate_file: no TLS */
+    pco_ssl_context_options ssl;     /* without a certificate_file: no TLS */
+    pco_ssl_context_options trusted; /* without a ca_file: the system's authorities */
     pco_server_options server;
     pco_connection_options connection; /* of each connection to the server behind */
     double grace;
@@ -387,6 +391,10 @@ static void read_flag(const char *flag, char ***next)
     } else if (strcmp(flag, "--ssl") == 0) {
         set.ssl.certificate_file = text(next, flag);
         set.ssl.key_file = text(next, flag);
+    } else if (strcmp(flag, "--tls") == 0) {
+        set.connection.tls = PCO_ON;
+    } else if (strcmp(flag, "--cacert") == 0) {
+        set.trusted.ca_file = text(next, flag);
     } else if (strcmp(flag, "--connect-timeout") == 0) {
         set.connection.connect_timeout = number(next, flag, 1e6);
     } else if (strcmp(flag, "--max-connections") == 0) {
@@ -404,7 +412,7 @@ static void read_settings(char **argv)
     char **next = argv + 1;
 
     set.loop = (pco_loop_options){.size = sizeof set.loop, .receive_buffer_size = READ_SIZE};
-    set.ssl = (pco_ssl_context_options){.size = sizeof set.ssl};
+    set.ssl = set.trusted = (pco_ssl_context_options){.size = sizeof set.ssl};
     /* A peer that has vanished without a word would keep its pair for ever: hence keep_alive. */
     set.server = (pco_server_options){.size = sizeof set.server,
                                       .protocol_factory = make_pair,
@@ -422,6 +430,9 @@ static void read_settings(char **argv)
     }
     if (set.connection.host == NULL) {
         refuse("--to", "is missing: where are connections to be passed on to?");
+    }
+    if (set.trusted.ca_file != NULL && set.connection.tls != PCO_ON) {
+        refuse("--cacert", "needs --tls");
     }
 }
 
@@ -480,6 +491,21 @@ static int serve(pco_loop *loop, pco_server *server, pco_error *error)
     return err;
 }
 
+/* What the two sides need for TLS. To the server the word is enough, unless trust is limited. */
+static int make_contexts(pco_error *error)
+{
+    int err = 0;
+
+    if (set.ssl.certificate_file != NULL) {
+        err = pco_ssl_context_new(&set.ssl, &set.server.ssl, error);
+    }
+    if (err == 0 && set.trusted.ca_file != NULL) {
+        set.connection.tls = PCO_OFF;
+        err = pco_ssl_context_new_client(&set.trusted, &set.connection.ssl, error);
+    }
+    return err;
+}
+
 int main(int argc, char **argv)
 {
     pco_loop *loop = NULL;
@@ -490,8 +516,8 @@ int main(int argc, char **argv)
     read_settings(argv);
 
     int err = pco_loop_new(&set.loop, &loop, &error);
-    if (err == 0 && set.ssl.certificate_file != NULL) {
-        err = pco_ssl_context_new(&set.ssl, &set.server.ssl, &error);
+    if (err == 0) {
+        err = make_contexts(&error);
     }
     if (err == 0) {
         err = pco_loop_create_server(loop, &set.server, &server, &error);
@@ -505,6 +531,7 @@ int main(int argc, char **argv)
 
     pco_server_free(server);
     pco_ssl_context_release(set.server.ssl);
+    pco_ssl_context_release(set.connection.ssl);
     pco_loop_free(loop);
     return err == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

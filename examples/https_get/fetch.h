@@ -25,7 +25,7 @@ typedef struct fetch_settings {
     double max_time; /* 0: for ever */
 } fetch_settings;
 
-/* Runs `loop` until all is there, or nothing can come of it. Says on stderr why, and returns a code. */
+/* Runs `loop` until all is there, or nothing can come of it: then it says on stderr why. A code. */
 int fetch(pco_loop *loop, const fetch_settings *settings);
 
 #endif

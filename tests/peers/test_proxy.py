@@ -521,6 +521,96 @@ class TlsProxyTest(Pair, TlsFiles, ProxyTest):
         self.assertIn("<h1>Hello, and come in.</h1>", done.stdout)
 
 
+class TlsServerTest(TlsFiles, ProxyTest):
+    """TCP to TLS, and TLS to TLS: the server has to prove who it is."""
+
+    def setUp(self):
+        super().setUp()
+        self.listener = self.listen()
+        self.port = self.listener.getsockname()[1]
+        self.server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.server_context.load_cert_chain(self.cert, self.key)
+
+    def start_to(self, host, *flags):
+        return self.start("proxy", "--to", host, str(self.port), "--tls", *flags)
+
+    def accept_tls(self):
+        sock = self.server_context.wrap_socket(self.accept(self.listener), server_side=True,
+                                               suppress_ragged_eofs=False)
+        self.addCleanup(sock.close)
+        return sock
+
+    def connect_pair(self):
+        proxy = self.start_to("localhost", "--cacert", self.cert)
+        client = self.dial(proxy.address)
+        return client, self.accept_tls()
+
+    def test_a_conversation(self):
+        client, server = self.connect_pair()
+        for i in range(100):
+            question, answer = b"question %d\n" % i, b"the answer to %d\n" % i
+            client.sendall(question)
+            self.assertEqual(receive(server, len(question)), question)
+            server.sendall(answer)
+            self.assertEqual(receive(client, len(answer)), answer)
+
+    def test_tls_on_both_sides(self):
+        proxy = self.start_to("127.0.0.1", "--cacert", self.cert, "--ssl", self.cert, self.key)
+        client = self.dial_tls(proxy.address)
+        server = self.accept_tls()
+        client.sendall(b"hello")
+        self.assertEqual(receive(server, 5), b"hello")
+        server.sendall(pattern(1 << 20))
+        self.assertTrue(receive(client, 1 << 20) == pattern(1 << 20))
+
+    def test_the_ends_of_the_server(self):
+        client, server = self.connect_pair()
+        server.sendall(pattern(1 << 20))
+        server.unwrap().close()
+        self.assertTrue(receive_all(client) == pattern(1 << 20))
+
+        client, server = self.connect_pair()
+        server.sendall(b"half of")
+        self.assertEqual(receive(client, 7), b"half of")
+        server.close()  # without close_notify
+        self.assert_reset(client)
+
+    def test_the_ends_of_the_client(self):
+        client, server = self.connect_pair()
+        client.sendall(b"the last words")
+        client.close()
+        self.assertEqual(receive(server, 14), b"the last words")
+        self.assertEqual(server.recv(1), b"")  # announced by a close_notify
+
+        client, server = self.connect_pair()
+        client.sendall(b"x")
+        receive(server, 1)
+        reset(client)
+        with self.assertRaises((ConnectionResetError, ssl.SSLEOFError)):
+            server.recv(1)
+
+    def test_a_server_that_does_not_prove_who_it_is(self):
+        """Nothing of what the client says is told to it."""
+        for host, flags, why in (("localhost", (), "certificate"),
+                                 ("127.0.0.2", ("--cacert", self.cert), "IP address mismatch")):
+            with self.subTest(host=host):
+                self.listener = self.listen_on(host)
+                proxy = self.start_to(host, *flags)
+                client = self.dial(proxy.address)
+                client.sendall(b"a secret")
+                with self.assertRaises((ssl.SSLError, ConnectionResetError)):
+                    self.accept_tls().recv(1)
+                self.assert_reset(client)
+                self.assertRegex(proxy.errors(), f"^proxy: for 127.0.0.1:.*{why}")
+
+    def listen_on(self, host):
+        listener = socket.create_server((host, 0))
+        listener.settimeout(PATIENCE)
+        self.addCleanup(listener.close)
+        self.port = listener.getsockname()[1]
+        return listener
+
+
 @needs_nginx
 @posix_only
 class NginxTest(ProxyTest):
@@ -584,7 +674,8 @@ class CommandLineTest(unittest.TestCase):
                 ((*to, "--port", "1.5"), r"--port needs a whole number"),
                 ((*to, "--grace", "-1"), r"--grace needs a number, .*"),
                 ((*to, "--grace", "nan"), r"--grace needs a number, .*"),
-                ((*to, "--ssl", "cert.pem"), r"--ssl needs a value")):
+                ((*to, "--ssl", "cert.pem"), r"--ssl needs a value"),
+                ((*to, "--cacert", "ca.pem"), r"--cacert needs --tls")):
             with self.subTest(arguments=arguments):
                 code, said = support.run("proxy", *arguments)
                 self.assertEqual(code, 2)
