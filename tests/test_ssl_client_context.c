@@ -124,7 +124,7 @@ static void a_ready_ssl_ctx_is_not_reloaded_by_options(void **state)
     assert_string_equal(error.message, "a context of a ready SSL_CTX is not reloaded by options");
     pco__ssl_setup *setup = pco__ssl_context_take(context);
     assert_ptr_equal(setup->ctx, ctx);
-    pco__ssl_context_give(context, setup);
+    pco__ssl_setup_give(setup);
     pco_ssl_context_release(context);
     SSL_CTX_free(ctx);
 }

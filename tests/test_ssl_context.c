@@ -467,7 +467,7 @@ static void application_protocols_are_checked(void **state)
 
 /* ---- Contexts that exist ---- */
 
-static void a_ready_ssl_ctx_gains_a_reference_and_takes_no_names(void **state)
+static void a_ready_ssl_ctx_gains_a_reference_and_takes_names(void **state)
 {
     pco_ssl_context *context = NULL;
     pco_ssl_context *other = make_good();
@@ -479,12 +479,63 @@ static void a_ready_ssl_ctx_gains_a_reference_and_takes_no_names(void **state)
     assert_int_equal(pco_ssl_context_from_ssl_ctx(ctx, &context, &error), 0);
     SSL_CTX_free(ctx);
     assert_int_equal(SSL_CTX_get_session_cache_mode(ctx), SSL_SESS_CACHE_SERVER);
-    assert_int_equal(pco_ssl_context_add_server_name(context, "a.example", other, &error),
-                     PCO_EINVAL);
-    assert_non_null(strstr(error.message, "ready SSL_CTX"));
+    assert_int_equal(pco_ssl_context_add_server_name(context, "a.example", other, &error), 0);
     assert_int_equal(pco_ssl_context_add_server_name(other, "a.example", context, &error), 0);
     pco_ssl_context_release(context);
     pco_ssl_context_release(other);
+}
+
+static void a_ready_ssl_ctx_is_replaced_by_one_for_the_same_ends_alone(void **state)
+{
+    const SSL_METHOD *const methods[] = {TLS_server_method(), TLS_client_method(), TLS_method()};
+    const char *const ends[] = {"servers", "clients", "servers"};
+    pco_ssl_context *made = make_good();
+    pco_error error;
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t j = 0; j < 3; j++) {
+            SSL_CTX *before = SSL_CTX_new(methods[i]);
+            SSL_CTX *after = SSL_CTX_new(methods[j]);
+            pco_ssl_context *context;
+            assert_int_equal(pco_ssl_context_from_ssl_ctx(before, &context, NULL), 0);
+            int code = pco_ssl_context_reload_from_ssl_ctx(context, after, &error);
+            if (i == j || j == 2) {
+                assert_int_equal(code, 0);
+            } else {
+                assert_int_equal(code, PCO_EINVAL);
+                assert_non_null(strstr(error.message, i == 2 && j == 0 ? "clients" : ends[i]));
+            }
+            pco__ssl_setup *now = pco__ssl_context_take(context);
+            assert_ptr_equal(now->ctx, code == 0 ? after : before);
+            pco__ssl_setup_give(now);
+            assert_int_equal(pco_ssl_context_reload_from_ssl_ctx(context, NULL, &error),
+                             PCO_EINVAL);
+            assert_string_equal(error.message, "ssl_ctx is NULL");
+            SSL_CTX_free(before);
+            SSL_CTX_free(after);
+            pco_ssl_context_release(context);
+        }
+    }
+    SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+    assert_int_equal(pco_ssl_context_reload_from_ssl_ctx(made, ctx, &error), PCO_EINVAL);
+    assert_string_equal(error.message, "the context is not one of a ready SSL_CTX");
+    SSL_CTX_free(ctx);
+    pco_ssl_context_release(made);
+}
+
+static void what_is_taken_outlives_reloading_and_the_context(void **state)
+{
+    pco_ssl_context *context = make_good();
+    pco_ssl_context_options options = good();
+    pco__ssl_setup *before = pco__ssl_context_take(context);
+    (void)state;
+    assert_int_equal(pco_ssl_context_reload(context, &options, NULL), 0);
+    pco__ssl_setup *after = pco__ssl_context_take(context);
+    pco_ssl_context_release(context);
+    assert_non_null(SSL_CTX_get0_certificate(before->ctx));
+    assert_non_null(SSL_CTX_get0_certificate(after->ctx));
+    pco__ssl_setup_give(after);
+    pco__ssl_setup_give(before);
 }
 
 static void reloading_fails_without_a_change_and_changes_only_what_comes_later(void **state)
@@ -499,7 +550,7 @@ static void reloading_fails_without_a_change_and_changes_only_what_comes_later(v
     assert_int_equal(pco_ssl_context_reload(context, &options, &error), PCO_ECERT);
     pco__ssl_setup *same = pco__ssl_context_take(context);
     assert_ptr_equal(same, before);
-    pco__ssl_context_give(context, same);
+    pco__ssl_setup_give(same);
 
     options = good();
     assert_int_equal(pco_ssl_context_reload(context, &options, &error), 0);
@@ -507,8 +558,8 @@ static void reloading_fails_without_a_change_and_changes_only_what_comes_later(v
     assert_ptr_not_equal(after, before);
     assert_memory_not_equal(after->id, before->id, sizeof after->id);
     assert_non_null(SSL_CTX_get0_certificate(before->ctx));
-    pco__ssl_context_give(context, after);
-    pco__ssl_context_give(context, before);
+    pco__ssl_setup_give(after);
+    pco__ssl_setup_give(before);
     pco_ssl_context_release(context);
 }
 
@@ -733,7 +784,9 @@ int main(void)
         cmocka_unit_test(verification_without_an_authority_is_refused_and_so_is_the_reverse),
         cmocka_unit_test(versions_ciphers_and_switches_are_checked),
         cmocka_unit_test(application_protocols_are_checked),
-        cmocka_unit_test(a_ready_ssl_ctx_gains_a_reference_and_takes_no_names),
+        cmocka_unit_test(a_ready_ssl_ctx_gains_a_reference_and_takes_names),
+        cmocka_unit_test(a_ready_ssl_ctx_is_replaced_by_one_for_the_same_ends_alone),
+        cmocka_unit_test(what_is_taken_outlives_reloading_and_the_context),
         cmocka_unit_test(reloading_fails_without_a_change_and_changes_only_what_comes_later),
         cmocka_unit_test(only_host_names_are_taken_as_server_names),
         cmocka_unit_test(two_contexts_may_name_each_other),

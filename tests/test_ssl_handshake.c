@@ -6,6 +6,7 @@
  * Method: the fake backend, OpenSSL with memory BIOs as the peer; and both ends of the library.
  */
 #include "ssl_world.h"
+#include "tls/contexts.h"
 
 #include <openssl/err.h>
 #include <openssl/sslerr.h>
@@ -827,33 +828,112 @@ static void without_a_common_protocol_the_handshake_fails_if_one_is_required(voi
     tls_peer_free(&peer);
 }
 
-static void a_client_that_offers_nothing_is_served_even_if_one_is_required(void **state)
+static void a_client_that_offers_nothing_is_refused_if_one_is_required(void **state)
 {
     tls_peer peer;
     (void)state;
     shake(alpn_context(PCO_ON), &peer, tls_peer_ctx(0), NULL);
-    assert_opened(&server);
+    assert_failed(&server, PCO_ETLS, "TLS handshake: the client offers no application protocol");
+    assert_int_equal(peer.failure, SSL_AD_REASON_OFFSET + SSL_AD_NO_APPLICATION_PROTOCOL);
     tls_peer_free(&peer);
 }
 
-static void both_ends_agree_on_a_protocol(void **state)
+/* A client that offers one protocol, or also "h2c". */
+static void start_offering_client(size_t count, int required)
 {
-    static const char *const offered[] = {"http/1.1"};
+    static const char *const offered[] = {"http/1.1", "h2c"};
     const certificate *ca = &certificates_get()->ca;
     pco_ssl_context_options options = {.size = sizeof options,
                                        .ca_pem = ca->pem,
                                        .ca_pem_length = ca->pem_length,
                                        .alpn_protocols = offered,
-                                       .alpn_protocols_count = 1};
+                                       .alpn_protocols_count = count,
+                                       .alpn_required = required};
     pco_ssl_context *context;
-    (void)state;
     assert_int_equal(pco_ssl_context_new_client(&options, &context, NULL), 0);
-    start_server(alpn_context(PCO_ON));
     tls_end_start_client(&client, loop, context, "localhost");
     pco_ssl_context_release(context);
+}
+
+static void both_ends_agree_on_a_protocol(void **state)
+{
+    (void)state;
+    start_server(alpn_context(PCO_ON));
+    start_offering_client(1, PCO_ON);
     tls_run_ends(&server, &client);
     assert_string_equal(info_of(&client).alpn, "http/1.1");
     assert_string_equal(info_of(&server).alpn, "http/1.1");
+}
+
+static void a_client_that_requires_a_protocol_gives_up_a_server_without(void **state)
+{
+    (void)state;
+    start_server(tls_server_context());
+    start_offering_client(1, PCO_ON);
+    tls_run_ends(&server, &client);
+    assert_failed(&client, PCO_ETLS,
+                  "TLS handshake: the server has chosen no application protocol");
+    assert_string_equal(server.protocol.log, "made end lost"); /* with a close_notify */
+}
+
+/* The protocol that a server chooses whatever is offered, with its length before it. */
+static const char *picked;
+
+static int pick(SSL *engine, const unsigned char **chosen, unsigned char *length,
+                const unsigned char *offered, unsigned offered_length, void *unused)
+{
+    (void)engine;
+    (void)offered;
+    (void)offered_length;
+    (void)unused;
+    *chosen = (const unsigned char *)picked + 1;
+    *length = (unsigned char)*picked;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+static void a_protocol_that_was_not_offered_is_not_taken(void **state)
+{
+    static const char *const cases[] = {"\x08http/1.0", "\x04http", "\x0ahttp/1.1\x03h",
+                                        "\x02h2",       "\x03h2c",  "\x08http/1.1"};
+    const certificate *own = &certificates_get()->server;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        SSL_CTX *ready = SSL_CTX_new(TLS_server_method());
+        pco_ssl_context *context;
+        SSL_CTX_set_alpn_select_cb(ready, pick, NULL);
+        assert_int_equal(SSL_CTX_use_certificate(ready, own->x509), 1);
+        assert_int_equal(SSL_CTX_use_PrivateKey(ready, own->key), 1);
+        assert_int_equal(pco_ssl_context_from_ssl_ctx(ready, &context, NULL), 0);
+        SSL_CTX_free(ready);
+        picked = cases[i];
+        start_server(context);
+        start_offering_client(2, PCO_DEFAULT); /* "http/1.1" and "h2c" */
+        tls_run_ends(&server, &client);
+        if (i < 4) {
+            assert_failed(&client, PCO_ETLS, "TLS handshake: ");
+        } else {
+            assert_string_equal(info_of(&client).alpn, cases[i] + 1);
+        }
+        assert_int_equal(tear_down(state), 0);
+        set_up(state);
+    }
+}
+
+/* OpenSSL before 3.0.15 does not look; so what it agreed on is held against another offer. */
+static void what_openssl_lets_through_is_looked_at(void **state)
+{
+    static const char *const names[] = {"h2", "http/1.10"};
+    pco_ssl_context_options options = {
+        .size = sizeof options, .alpn_protocols = names, .alpn_protocols_count = 2};
+    pco__ssl_setup *others;
+    (void)state;
+    start_server(alpn_context(PCO_ON));
+    start_offering_client(1, PCO_ON);
+    tls_run_ends(&server, &client);
+    const SSL *engine = pco_transport_get_ssl_object(client.transport);
+    assert_int_equal(pco__ssl_setup_new(&options, true, &others, NULL), 0);
+    assert_string_equal(pco__ssl_check_alpn(engine, others),
+                        "the server has chosen an application protocol that was not offered");
+    pco__ssl_setup_free(others);
 }
 
 /* ---- Names ---- */
@@ -911,7 +991,11 @@ static void the_certificate_is_the_one_for_the_name_asked_for(void **state)
             assert_opened(&server);
             X509 *seen = SSL_get0_peer_certificate(peer.ssl);
             assert_int_equal(X509_cmp(seen, cases[i].shown->x509), 0);
-            assert_string_equal(info_of(&server).alpn, "h2");
+            if (cases[i].shown == &them->server) {
+                assert_string_equal(info_of(&server).alpn, "h2");
+            } else {
+                assert_null(info_of(&server).alpn); /* its context speaks none */
+            }
             if (cases[i].name != NULL) {
                 assert_string_equal(info_of(&server).server_name, cases[i].name);
             }
@@ -1213,8 +1297,11 @@ int main(void)
         TEST(the_servers_first_protocol_that_is_offered_is_chosen),
         TEST(without_a_common_protocol_the_handshake_goes_on),
         TEST(without_a_common_protocol_the_handshake_fails_if_one_is_required),
-        TEST(a_client_that_offers_nothing_is_served_even_if_one_is_required),
+        TEST(a_client_that_offers_nothing_is_refused_if_one_is_required),
         TEST(both_ends_agree_on_a_protocol),
+        TEST(a_client_that_requires_a_protocol_gives_up_a_server_without),
+        TEST(a_protocol_that_was_not_offered_is_not_taken),
+        TEST(what_openssl_lets_through_is_looked_at),
         TEST(the_certificate_is_the_one_for_the_name_asked_for),
         TEST(the_name_decides_whether_a_client_certificate_is_demanded),
         TEST(a_session_is_resumed_also_with_client_certificates),

@@ -78,10 +78,12 @@ typedef struct pco_ssl_context_options {
     const char *ciphersuites;
 
     /*
-     * The application protocols that the server speaks, best first, such as "h2", "http/1.1";
-     * each 1 to 255 bytes. If the client offers some and none fits, the handshake goes on without
-     * one, as in asyncio; with alpn_required PCO_ON it fails with the alert
-     * no_application_protocol (RFC 7301).
+     * The application protocols that are spoken, best first, such as "h2", "http/1.1"; each 1 to
+     * 255 bytes (RFC 7301). A client offers them; a server chooses its first that is offered. If
+     * none fits, the handshake goes on without one, as in asyncio. With alpn_required PCO_ON it
+     * fails: the server sends the alert no_application_protocol, also to a client that offers
+     * nothing at all; the client gives up a server that has chosen none. A protocol that was not
+     * offered, a client never takes.
      */
     const char *const *alpn_protocols;
     size_t alpn_protocols_count;
@@ -140,16 +142,25 @@ PCO_API int pco_ssl_context_reload(pco_ssl_context *context, const pco_ssl_conte
                                    pco_error *error);
 
 /*
- * Clients that ask for `server_name` (SNI) are shown the certificate of `other` instead;
- * "*.example.com" stands for one label. The exact name wins over the pattern; the case of letters
- * does not matter. `other` gains a reference, and may be reloaded on its own; its certificate, key,
- * chain and client verification count (of a ready SSL_CTX also its choice of the application
- * protocol), the rest is the first context's. The same name again replaces it.
+ * Clients that ask for `server_name` (SNI) are served by `other` instead: all that it says counts,
+ * versions, application protocols and sessions included, and nothing of this one's; but its own
+ * server names are not looked at. Either may be of a ready SSL_CTX. "*.example.com" stands for one
+ * label. The exact name wins over the pattern; the case of letters does not matter. `other` gains a
+ * reference, and may be reloaded on its own. The same name again replaces it.
  * Any thread; new connections see it. PCO_EINVAL: an empty or malformed name; other is NULL or
- * context; one of them is for clients; context is made of a ready SSL_CTX. PCO_ENOMEM.
+ * context; one of them is for clients. PCO_ENOMEM.
  */
 PCO_API int pco_ssl_context_add_server_name(pco_ssl_context *context, const char *server_name,
                                             pco_ssl_context *other, pco_error *error);
+
+/*
+ * As pco_ssl_context_reload, for a context of a ready SSL_CTX: another one takes its place, which
+ * gains a reference. Whether sessions of before are resumed is up to what the two share.
+ * Any thread. PCO_EINVAL: NULL; the context was made of options; ssl_ctx is not for an end that the
+ * one before was for. PCO_ENOMEM, PCO_ENOTSUP.
+ */
+PCO_API int pco_ssl_context_reload_from_ssl_ctx(pco_ssl_context *context,
+                                                struct ssl_ctx_st *ssl_ctx, pco_error *error);
 
 /* One more reference (returns its argument), and one fewer (NULL is allowed). Any thread. */
 PCO_API pco_ssl_context *pco_ssl_context_retain(pco_ssl_context *context);

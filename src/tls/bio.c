@@ -143,6 +143,7 @@ static bool make_bio(pco__ssl_loop *shared)
 
 static void free_shared(pco__ssl_loop *shared)
 {
+    SSL_CTX_free(shared->hello_ctx);
     BIO_free(shared->bio);
     BIO_meth_free(shared->method);
     pco__free(shared->plaintext);

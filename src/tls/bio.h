@@ -41,18 +41,19 @@ typedef struct pco__ssl_records {
  */
 typedef struct pco__ssl_call {
     struct pco__ssl_call *outer;
-    pco_transport *lower;     /* where OpenSSL's output goes */
-    pco__ssl_records *bounds; /* of the input */
-    pco__ssl_input *input;    /* what it may read; NULL: nothing */
-    unsigned records_most;    /* how many records it may complete */
-    unsigned records;         /* how many it has */
-    size_t output;            /* how much it has written */
-    int error;                /* why its output could not be taken, 0: it could */
-    bool dry;                 /* it wanted to read more than it may */
-    bool ends;                /* nothing follows its next record for now: it may leave at once */
-    bool warned;              /* the last alert that it read was none of close_notify */
-    pco_ssl_context *context; /* in a handshake: what the callbacks look at */
-    const pco__ssl_setup *setup;
+    pco_transport *lower;        /* where OpenSSL's output goes */
+    pco__ssl_records *bounds;    /* of the input */
+    pco__ssl_input *input;       /* what it may read; NULL: nothing */
+    unsigned records_most;       /* how many records it may complete */
+    unsigned records;            /* how many it has */
+    size_t output;               /* how much it has written */
+    int error;                   /* why its output could not be taken, 0: it could */
+    bool dry;                    /* it wanted to read more than it may */
+    bool ends;                   /* nothing follows its next record for now: it may leave at once */
+    bool warned;                 /* the last alert that it read was none of close_notify */
+    const char *sentence;        /* static: what a callback has to say about its failure */
+    const pco__ssl_setup *setup; /* in a handshake: what the callbacks look at */
+    struct pco__ssl_hello *hello;
 } pco__ssl_call;
 
 /* Connections that wait for their turn, first come, first served: see turns.h. */
@@ -69,6 +70,7 @@ typedef struct pco__ssl_loop {
     pco_loop *loop;
     BIO_METHOD *method;
     BIO *bio;
+    SSL_CTX *hello_ctx;       /* see hello.h; NULL: it was not needed yet */
     unsigned char *plaintext; /* PCO__SSL_PLAINTEXT_SIZE, being delivered */
     unsigned char *gathered;  /* PCO__SSL_RECORD_SIZE, small buffers that become one record */
     pco__ssl_call *call;      /* the one that runs, NULL: none */

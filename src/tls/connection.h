@@ -19,7 +19,7 @@
 
 #include <limits.h>
 
-#include "tls/bio.h"
+#include "tls/hello.h"
 
 /*
  *     HANDSHAKING -> OPEN           the peer has proved what it had to
@@ -50,6 +50,7 @@ typedef enum pco__ssl_state {
 typedef struct pco__ssl_handshake {
     pco_ssl_context *context;
     pco__ssl_setup *setup;
+    pco__ssl_hello *hello; /* a server's whose context has names; otherwise NULL */
     double timeout;
     pco_protocol *(*make_protocol)(void *context);
     void (*made)(pco_transport *transport, void *context);
@@ -112,6 +113,12 @@ struct pco__ssl {
 
 /* Makes OpenSSL's part for the setup of the handshake. `server_name`: see pco__ssl_options. */
 int pco__ssl_engine_new(pco__ssl *ssl, bool client, const char *server_name, pco_error *error);
+
+/* Makes, for a server, the engine that reads the hello alone. */
+int pco__ssl_engine_new_for_hello(pco__ssl *ssl, pco_error *error);
+
+/* Another may be made, for input from its first byte on. */
+void pco__ssl_engine_free(pco__ssl *ssl);
 
 /* How a step went; failures are noted. Reading and writing give a count instead of DONE. */
 enum {

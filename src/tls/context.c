@@ -7,23 +7,19 @@
  * of another context, not to the context: so two contexts may name each other and still be freed.
  * Each part has its mutex; the slot's is taken last, and nothing is called while it is held.
  *
- * A name is looked up when the ClientHello arrives and not, as most do, when OpenSSL parses the
- * server name: only then is the right setup known before a session is resumed, and a client cannot
- * pass by the checks of one name with a session that it got under another.
+ * A setup that is taken keeps its slot, and so outlives contexts and reloading.
  */
-#include <openssl/err.h>
-#include <openssl/x509_vfy.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "support/memory.h"
 #include "system/platform.h"
-#include "tls/bio.h"
+#include "tls/contexts.h"
 
-/* The longest host name (RFC 1035) and its longest label. */
-#define NAME_MOST 253
+/* The longest label of a host name (RFC 1035). */
 #define LABEL_MOST 63
 
-typedef struct slot {
+typedef struct pco__ssl_slot {
     pco__mutex *mutex; /* guards what follows, and the setup's references */
     unsigned references;
     pco__ssl_setup *setup; /* never NULL */
@@ -58,6 +54,7 @@ static slot *new_slot(pco__ssl_setup *setup)
     }
     made->references = 1;
     made->setup = setup;
+    setup->slot = made;
     return made;
 }
 
@@ -85,11 +82,13 @@ static pco__ssl_setup *take_setup(slot *held)
     pco__mutex_lock(held->mutex);
     pco__ssl_setup *setup = held->setup;
     setup->references++;
+    held->references++;
     pco__mutex_unlock(held->mutex);
     return setup;
 }
 
-static void give_setup(slot *held, pco__ssl_setup *setup)
+/* Gives up a reference to the setup, but not the one to its slot. */
+static void drop_setup(slot *held, pco__ssl_setup *setup)
 {
     pco__mutex_lock(held->mutex);
     bool last = --setup->references == 0;
@@ -99,14 +98,27 @@ static void give_setup(slot *held, pco__ssl_setup *setup)
     }
 }
 
+/* Puts another setup, with its one reference, into the slot. */
+static void exchange_setup(slot *held, pco__ssl_setup *setup)
+{
+    setup->slot = held;
+    pco__mutex_lock(held->mutex);
+    pco__ssl_setup *old = held->setup;
+    held->setup = setup;
+    pco__mutex_unlock(held->mutex);
+    drop_setup(held, old);
+}
+
 pco__ssl_setup *pco__ssl_context_take(pco_ssl_context *context)
 {
     return take_setup(context->slot);
 }
 
-void pco__ssl_context_give(pco_ssl_context *context, pco__ssl_setup *setup)
+void pco__ssl_setup_give(pco__ssl_setup *setup)
 {
-    give_setup(context->slot, setup);
+    slot *held = setup->slot;
+    drop_setup(held, setup);
+    release_slot(held);
 }
 
 /* ---- The context ---- */
@@ -151,18 +163,22 @@ static bool is_ready(pco_ssl_context *context)
 {
     pco__ssl_setup *setup = pco__ssl_context_take(context);
     bool ready = setup->ready;
-    pco__ssl_context_give(context, setup);
+    pco__ssl_setup_give(setup);
     return ready;
+}
+
+/* Whether an SSL_CTX is for this end; it may be for both. */
+static bool serves(const SSL_CTX *ctx, bool client)
+{
+    return SSL_CTX_get_ssl_method(ctx) != (client ? TLS_server_method() : TLS_client_method());
 }
 
 bool pco__ssl_context_fits(pco_ssl_context *context, bool client)
 {
     pco__ssl_setup *setup = pco__ssl_context_take(context);
-    bool ready = setup->ready;
-    const SSL_METHOD *others = client ? TLS_server_method() : TLS_client_method();
-    bool is_the_others = SSL_CTX_get_ssl_method(setup->ctx) == others;
-    pco__ssl_context_give(context, setup);
-    return ready ? !is_the_others : context->client == client;
+    bool fits = setup->ready ? serves(setup->ctx, client) : context->client == client;
+    pco__ssl_setup_give(setup);
+    return fits;
 }
 
 int pco_ssl_context_new(const pco_ssl_context_options *options, pco_ssl_context **context,
@@ -197,12 +213,42 @@ int pco_ssl_context_reload(pco_ssl_context *context, const pco_ssl_context_optio
     if (code != 0) {
         return code;
     }
-    slot *held = context->slot;
-    pco__mutex_lock(held->mutex);
-    pco__ssl_setup *old = held->setup;
-    held->setup = setup;
-    pco__mutex_unlock(held->mutex);
-    give_setup(held, old);
+    exchange_setup(context->slot, setup);
+    return 0;
+}
+
+/* Whether a ready SSL_CTX can take the place of the context's. */
+static int check_successor(pco_ssl_context *context, const SSL_CTX *ctx, pco_error *error)
+{
+    int code = 0;
+    pco__ssl_setup *setup = pco__ssl_context_take(context);
+    if (!setup->ready) {
+        code = pco__error_set(error, PCO_EINVAL, 0, "the context is not one of a ready SSL_CTX");
+    }
+    for (int client = 0; code == 0 && client <= 1; client++) {
+        if (serves(setup->ctx, client != 0) && !serves(ctx, client != 0)) {
+            code = pco__error_set(error, PCO_EINVAL, 0, "ssl_ctx is not for %s, as the one before",
+                                  client != 0 ? "clients" : "servers");
+        }
+    }
+    pco__ssl_setup_give(setup);
+    return code;
+}
+
+int pco_ssl_context_reload_from_ssl_ctx(pco_ssl_context *context, struct ssl_ctx_st *ssl_ctx,
+                                        pco_error *error)
+{
+    pco__ssl_setup *setup;
+    int code = pco__ssl_setup_from_ssl_ctx(ssl_ctx, &setup, error);
+    if (code != 0) {
+        return code;
+    }
+    code = check_successor(context, ssl_ctx, error);
+    if (code != 0) {
+        pco__ssl_setup_free(setup);
+        return code;
+    }
+    exchange_setup(context->slot, setup);
     return 0;
 }
 
@@ -242,16 +288,12 @@ static bool is_label_character(unsigned char c)
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
 }
 
-/*
- * Writes the name in lower case, without a dot at its end, into `to`, which has NAME_MOST + 1
- * bytes. False: it is no host name. A first label "*" is one if `pattern`.
- */
-static bool normalize(const unsigned char *name, size_t length, bool pattern, char *to)
+bool pco__ssl_normalize_name(const unsigned char *name, size_t length, bool pattern, char *to)
 {
     if (length != 0 && name[length - 1] == '.') {
         length--;
     }
-    if (length == 0 || length > NAME_MOST) {
+    if (length == 0 || length >= PCO__SSL_NAME_SIZE) {
         return false;
     }
     size_t label = 0;
@@ -338,24 +380,20 @@ static bool put_name(pco_ssl_context *context, const char *name, slot *other, sl
 int pco_ssl_context_add_server_name(pco_ssl_context *context, const char *name,
                                     pco_ssl_context *other, pco_error *error)
 {
-    char normal[NAME_MOST + 1];
+    char normal[PCO__SSL_NAME_SIZE];
     if (other == NULL || other == context) {
         return pco__error_set(error, PCO_EINVAL, 0, "server_name needs a context other than %s",
                               other == NULL ? "NULL" : "its own");
     }
-    if (name == NULL || !normalize((const unsigned char *)name, strlen(name), true, normal)) {
+    if (name == NULL ||
+        !pco__ssl_normalize_name((const unsigned char *)name, strlen(name), true, normal)) {
         return pco__error_set(error, PCO_EINVAL, 0, "server_name '%.80s' is no host name",
                               name != NULL ? name : "");
     }
-    if (is_ready(context)) {
-        return pco__error_set(error, PCO_EINVAL, 0,
-                              "a context of a ready SSL_CTX takes no server names: the library "
-                              "sets no callbacks in it");
-    }
-    if (context->client || !pco__ssl_context_fits(other, false)) {
-        return pco__error_set(error, PCO_EINVAL, 0,
-                              "%s is one for clients: server names are for servers",
-                              context->client ? "the context" : "the other context");
+    if (!pco__ssl_context_fits(context, false) || !pco__ssl_context_fits(other, false)) {
+        return pco__error_set(
+            error, PCO_EINVAL, 0, "%s is one for clients: server names are for servers",
+            pco__ssl_context_fits(context, false) ? "the other context" : "the context");
     }
 
     slot *replaced = NULL;
@@ -374,77 +412,33 @@ int pco_ssl_context_add_server_name(pco_ssl_context *context, const char *name,
 
 /* ---- Looking up ---- */
 
-/* The slot for the name, retained, or NULL. The name itself wins over a pattern. */
-static slot *look_up(pco_ssl_context *context, char *name)
+bool pco__ssl_context_has_names(pco_ssl_context *context)
 {
-    bool found = false;
-    size_t place = 0;
     pco__mutex_lock(context->mutex);
-    if (context->names_count != 0) {
-        place = find_name(context, name, &found);
-        char *dot = strchr(name, '.');
-        if (!found && dot != NULL && dot != name) {
-            dot[-1] = '*';
-            place = find_name(context, dot - 1, &found);
-        }
-    }
-    slot *held = found ? context->names[place].slot : NULL;
-    if (held != NULL) {
-        retain_slot(held);
-    }
+    bool has = context->names_count != 0;
     pco__mutex_unlock(context->mutex);
-    return held;
+    return has;
 }
 
-/* The name in the ClientHello's server_name extension (RFC 6066, 3). */
-static bool get_server_name(SSL *engine, char *name)
+/* The name itself wins over a pattern. */
+static slot *find_slot(const pco_ssl_context *context, const char *name)
 {
-    const unsigned char *data;
-    size_t length;
-    if (SSL_client_hello_get0_ext(engine, TLSEXT_TYPE_server_name, &data, &length) != 1) {
-        return false;
+    bool found;
+    char pattern[PCO__SSL_NAME_SIZE];
+    size_t place = find_name(context, name, &found);
+    const char *dot = strchr(name, '.');
+    if (!found && dot != NULL) {
+        snprintf(pattern, sizeof pattern, "*%s", dot);
+        place = find_name(context, pattern, &found);
     }
-
-    /* The list's length, and its one entry: type, length, name. */
-    if (length < 5 || data[2] != TLSEXT_NAMETYPE_host_name) {
-        return false;
-    }
-    size_t name_length = ((size_t)data[3] << 8) | data[4];
-    return name_length <= length - 5 && normalize(data + 5, name_length, false, name);
+    return found ? context->names[place].slot : NULL;
 }
 
-/* Shows the setup's certificate instead, and demands what the setup demands. */
-static bool switch_setup(SSL *engine, const pco__ssl_setup *setup)
+pco__ssl_setup *pco__ssl_context_find(pco_ssl_context *context, const char *name)
 {
-    if (SSL_set_SSL_CTX(engine, setup->ctx) == NULL ||
-        SSL_set_session_id_context(engine, setup->id, sizeof setup->id) != 1 ||
-        X509_VERIFY_PARAM_set1(SSL_get0_param(engine), SSL_CTX_get0_param(setup->ctx)) != 1) {
-        return false;
-    }
-    SSL_set_verify(engine, SSL_CTX_get_verify_mode(setup->ctx),
-                   SSL_CTX_get_verify_callback(setup->ctx));
-    return true;
-}
-
-int pco__ssl_client_hello(SSL *engine, int *alert, void *unused)
-{
-    char name[NAME_MOST + 1];
-    pco_ssl_context *context = pco__ssl_call_of(engine)->context;
-    (void)unused;
-    if (context == NULL || !get_server_name(engine, name)) {
-        return SSL_CLIENT_HELLO_SUCCESS;
-    }
-    slot *held = look_up(context, name);
-    if (held == NULL) {
-        return SSL_CLIENT_HELLO_SUCCESS;
-    }
-    pco__ssl_setup *setup = take_setup(held);
-    bool switched = switch_setup(engine, setup);
-    give_setup(held, setup);
-    release_slot(held);
-    if (!switched) {
-        *alert = SSL_AD_INTERNAL_ERROR;
-        return SSL_CLIENT_HELLO_ERROR;
-    }
-    return SSL_CLIENT_HELLO_SUCCESS;
+    pco__mutex_lock(context->mutex);
+    slot *held = find_slot(context, name);
+    pco__ssl_setup *setup = held != NULL ? take_setup(held) : NULL;
+    pco__mutex_unlock(context->mutex);
+    return setup;
 }

@@ -3,8 +3,8 @@
  * contexts.h: what a pco_ssl_context is made of, for the files that make it up, and for those who
  * ask OpenSSL why it failed: setup.c makes an SSL_CTX of options, certificates.c and trust.c say in
  * it what is shown and who is believed, tickets.c has the keys that seal the tickets of its
- * sessions, context.c shares it among servers and threads and knows the names of SNI, reason.c puts
- * OpenSSL's queue of errors into a sentence.
+ * sessions, alpn.c chooses the application protocol, context.c shares the whole among servers and
+ * threads and knows the names of SNI, reason.c puts OpenSSL's queue of errors into a sentence.
  */
 #ifndef PCO_SSL_CONTEXTS_H
 #define PCO_SSL_CONTEXTS_H
@@ -13,6 +13,8 @@
 
 #include "support/error.h"
 #include "tls/tls.h"
+
+typedef struct pco__ssl_setup pco__ssl_setup;
 
 /* ---- tickets.c ---- */
 
@@ -45,10 +47,7 @@ enum {
 int pco__ssl_tickets_find(pco__ssl_tickets *tickets, uint64_t now, const unsigned char *name,
                           pco__ssl_ticket_key *key);
 
-/*
- * OpenSSL calls it in a handshake, to seal a ticket or to open one. It is always that of the
- * SSL_CTX with which the connection began, whatever name the client has asked for.
- */
+/* OpenSSL calls it in a handshake, to seal a ticket or to open one. */
 int pco__ssl_ticket_callback(SSL *engine, unsigned char *name, unsigned char *start,
                              EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int sealing);
 
@@ -76,6 +75,18 @@ int pco__ssl_trust_places(SSL_CTX *ctx, const pco__ssl_places *places, pco_error
 int pco__ssl_set_verification(SSL_CTX *ctx, const pco_ssl_context_options *options, bool client,
                               pco_error *error);
 
+/* ---- alpn.c ---- */
+
+/* Keeps the options' protocols in the setup, and has OpenSSL choose among them. */
+int pco__ssl_set_alpn(pco__ssl_setup *setup, const pco_ssl_context_options *options, bool client,
+                      pco_error *error);
+
+/*
+ * The handshake is complete: NULL, or what is wrong with the protocol that a server has chosen.
+ * (OpenSSL before 3.0.15 does not look whether it was offered.) Static.
+ */
+const char *pco__ssl_check_alpn(const SSL *engine, const pco__ssl_setup *setup);
+
 /* ---- setup.c ---- */
 
 #define PCO__SSL_ID_SIZE 16
@@ -83,16 +94,17 @@ int pco__ssl_set_verification(SSL_CTX *ctx, const pco_ssl_context_options *optio
 /*
  * What a context holds at one moment, made at once and never changed: reloading makes another.
  */
-typedef struct pco__ssl_setup {
+struct pco__ssl_setup {
     SSL_CTX *ctx;
-    unsigned references;                /* guarded by the context */
+    struct pco__ssl_slot *slot;         /* whose it is; each reference is one to that, too */
+    unsigned references;                /* guarded by the slot */
     unsigned char id[PCO__SSL_ID_SIZE]; /* random: tells its sessions from those of others */
     bool ready;                         /* the SSL_CTX is the user's */
     bool alpn_required;
     unsigned char *alpn; /* as in the ALPN extension: each with its length before it */
     size_t alpn_length;
     pco__ssl_tickets *tickets; /* NULL: there are none, or they are the user's */
-} pco__ssl_setup;
+};
 
 /* Makes a setup, with one reference. For the client's end the options may be NULL. */
 int pco__ssl_setup_new(const pco_ssl_context_options *options, bool client, pco__ssl_setup **setup,
@@ -105,12 +117,24 @@ void pco__ssl_setup_free(pco__ssl_setup *setup);
 
 /* ---- context.c ---- */
 
-/* The setup of this moment, to be given back while the context is still held. */
+/* The setup of this moment, to be given back; it may outlive the context. */
 pco__ssl_setup *pco__ssl_context_take(pco_ssl_context *context);
-void pco__ssl_context_give(pco_ssl_context *context, pco__ssl_setup *setup);
+void pco__ssl_setup_give(pco__ssl_setup *setup);
 
-/* OpenSSL calls it with each ClientHello: shows the certificate of the name that is asked for. */
-int pco__ssl_client_hello(SSL *engine, int *alert, void *unused);
+/* Whether there are names, for which a client's hello has to be read before all else. */
+bool pco__ssl_context_has_names(pco_ssl_context *context);
+
+/* The setup for a name (a normal one, or ""), as by pco__ssl_context_take. NULL: there is none. */
+pco__ssl_setup *pco__ssl_context_find(pco_ssl_context *context, const char *name);
+
+/* A host name, with the zero at its end (RFC 1035). */
+#define PCO__SSL_NAME_SIZE 254
+
+/*
+ * Writes the name in lower case, without a dot at its end, into `to`, which has PCO__SSL_NAME_SIZE
+ * bytes. False: it is no host name. A first label "*" is one if `pattern`.
+ */
+bool pco__ssl_normalize_name(const unsigned char *name, size_t length, bool pattern, char *to);
 
 /* ---- reason.c ---- */
 

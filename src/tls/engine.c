@@ -134,6 +134,8 @@ static int note_failure(pco__ssl *ssl, const pco__ssl_call *call)
         pco__ssl_set_error(ssl, 0, 0, NULL);
     } else if (call->error != 0) {
         pco__ssl_set_error(ssl, call->error, 0, NULL);
+    } else if (call->sentence != NULL) {
+        pco__ssl_set_error(ssl, PCO_ETLS, reason.system_code, call->sentence);
     } else {
         pco__ssl_set_error(ssl, reason.code, reason.system_code, reason.sentence);
     }
@@ -164,8 +166,8 @@ int pco__ssl_engine_handshake(pco__ssl *ssl, pco__ssl_input *input)
     pco__ssl_call call;
     enter(ssl, &call, input);
     call.records_most = HANDSHAKE_RECORDS;
-    call.context = ssl->handshake->context;
     call.setup = ssl->handshake->setup;
+    call.hello = ssl->handshake->hello;
     ERR_clear_error();
     int result = SSL_do_handshake(ssl->engine);
     leave(ssl, &call);
@@ -349,10 +351,9 @@ static void note_alert(const SSL *engine, int where, int value)
  * What is needed here is set in the SSL and not in the SSL_CTX, which may be the user's: no
  * renegotiation, no asynchronous jobs, no shutdown in silence.
  */
-int pco__ssl_engine_new(pco__ssl *ssl, bool client, const char *server_name, pco_error *error)
+static int make_engine(pco__ssl *ssl, SSL_CTX *ctx, pco_error *error)
 {
-    ERR_clear_error();
-    SSL *engine = SSL_new(ssl->handshake->setup->ctx);
+    SSL *engine = ctx != NULL ? SSL_new(ctx) : NULL;
     if (engine == NULL) {
         return pco__ssl_error(error, PCO_ETLS, "start TLS");
     }
@@ -366,10 +367,38 @@ int pco__ssl_engine_new(pco__ssl *ssl, bool client, const char *server_name, pco
     SSL_set_quiet_shutdown(engine, 0);
     BIO_up_ref(ssl->shared->bio);
     SSL_set_bio(engine, ssl->shared->bio, ssl->shared->bio);
+    return 0;
+}
+
+int pco__ssl_engine_new(pco__ssl *ssl, bool client, const char *server_name, pco_error *error)
+{
+    ERR_clear_error();
+    int code = make_engine(ssl, ssl->handshake->setup->ctx, error);
+    if (code != 0) {
+        return code;
+    }
     if (!client) {
-        SSL_set_accept_state(engine);
+        SSL_set_accept_state(ssl->engine);
         return 0;
     }
-    SSL_set_connect_state(engine);
-    return server_name != NULL ? set_server_name(engine, server_name, error) : 0;
+    SSL_set_connect_state(ssl->engine);
+    return server_name != NULL ? set_server_name(ssl->engine, server_name, error) : 0;
+}
+
+int pco__ssl_engine_new_for_hello(pco__ssl *ssl, pco_error *error)
+{
+    ERR_clear_error();
+    int code = make_engine(ssl, pco__ssl_hello_ctx(ssl->shared), error);
+    if (code == 0) {
+        SSL_set_accept_state(ssl->engine);
+    }
+    return code;
+}
+
+void pco__ssl_engine_free(pco__ssl *ssl)
+{
+    pco__list_remove(&ssl->busy);
+    SSL_free(ssl->engine);
+    ssl->engine = NULL;
+    ssl->bounds = (pco__ssl_records){.left = 0};
 }

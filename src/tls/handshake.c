@@ -12,8 +12,9 @@ void pco__ssl_drop_handshake(pco__ssl *ssl)
 {
     pco__ssl_handshake *done = ssl->handshake;
     ssl->handshake = NULL;
-    pco__ssl_context_give(done->context, done->setup);
+    pco__ssl_setup_give(done->setup);
     pco_ssl_context_release(done->context);
+    pco__ssl_hello_free(done->hello);
     pco__free(done);
 }
 
@@ -67,6 +68,28 @@ static void open_connection(pco__ssl *ssl)
     }
 }
 
+/* ---- A server's engine ---- */
+
+/* An engine is at work that reads the hello alone. */
+static bool reads_hello(const pco__ssl *ssl)
+{
+    const pco__ssl_hello *hello = ssl->handshake->hello;
+    return hello != NULL && !hello->is_read;
+}
+
+static int make_engine(pco__ssl *ssl, pco_error *error)
+{
+    pco__ssl_handshake *handshake = ssl->handshake;
+    if (handshake->hello == NULL && pco__ssl_context_has_names(handshake->context)) {
+        handshake->hello = pco__ssl_hello_new();
+        if (handshake->hello == NULL) {
+            return pco__error_describe(error, PCO_ENOMEM, 0, "start TLS");
+        }
+    }
+    return reads_hello(ssl) ? pco__ssl_engine_new_for_hello(ssl, error)
+                            : pco__ssl_engine_new(ssl, false, NULL, error);
+}
+
 /* A server's engine is made when there is something for it to read. */
 static bool has_engine(pco__ssl *ssl)
 {
@@ -74,7 +97,7 @@ static bool has_engine(pco__ssl *ssl)
     if (ssl->engine != NULL) {
         return true;
     }
-    int code = pco__ssl_engine_new(ssl, false, NULL, &error);
+    int code = make_engine(ssl, &error);
     if (code != 0) {
         pco__ssl_set_error(ssl, code, error.system_code, NULL);
         pco__ssl_end_at_once(ssl, false);
@@ -83,30 +106,102 @@ static bool has_engine(pco__ssl *ssl)
     return code == 0;
 }
 
-bool pco__ssl_step_of_handshake(pco__ssl *ssl, pco__ssl_input *input)
+/* The hello is there: another engine answers it, that of the name that is asked for. */
+static void hello_is_read(pco__ssl *ssl)
 {
-    pco__ssl_loop *shared = ssl->shared;
+    pco__ssl_handshake *handshake = ssl->handshake;
+    pco__ssl_engine_free(ssl);
+    pco__ssl_hello_is_read(handshake->hello);
+    pco__ssl_setup *setup =
+        pco__ssl_context_find(handshake->context, handshake->hello->server_name);
+    if (setup != NULL) {
+        pco__ssl_setup_give(handshake->setup);
+        handshake->setup = setup;
+    }
+}
+
+/* ---- Steps ---- */
+
+/* What the engine reads next: the hello again, if it has been read by another. */
+static pco__ssl_input *input_of(const pco__ssl_handshake *handshake, pco__ssl_input *input)
+{
+    pco__ssl_hello *hello = handshake->hello;
+    return hello != NULL && hello->again.length != 0 ? &hello->again : input;
+}
+
+/* One step of the engine's. Returns as pco__ssl_engine_handshake. */
+static int run_engine(pco__ssl *ssl, pco__ssl_input *input)
+{
+    const unsigned char *from = input->data;
+    uint64_t began = pco__ssl_step_begins(ssl->shared);
+    int outcome = pco__ssl_engine_handshake(ssl, input);
+    pco__ssl_step_ends(ssl->shared, PCO__SSL_HANDSHAKES, began);
+    if (!reads_hello(ssl)) {
+        return outcome;
+    }
+    int code = pco__ssl_hello_keep(ssl->handshake->hello, from, (size_t)(input->data - from));
+    if (code != 0) {
+        pco__ssl_set_error(ssl, code, 0, NULL);
+        return PCO__SSL_FAILED;
+    }
+    return outcome;
+}
+
+/* What OpenSSL does not look at. NULL: nothing is wrong. */
+static const char *complaint(const pco__ssl *ssl)
+{
+    const pco__ssl_handshake *handshake = ssl->handshake;
+    if (handshake->hello != NULL && !pco__ssl_hello_holds(handshake->hello, ssl->engine)) {
+        return "the client has asked for two names";
+    }
+    return pco__ssl_check_alpn(ssl->engine, handshake->setup);
+}
+
+static void complete(pco__ssl *ssl)
+{
+    const char *sentence = complaint(ssl);
+    if (sentence == NULL) {
+        open_connection(ssl);
+        return;
+    }
+    pco__ssl_set_error(ssl, PCO_ETLS, 0, sentence);
+    pco__ssl_engine_shutdown(ssl);
+    pco__ssl_handshake_failed(ssl);
+}
+
+bool pco__ssl_step_of_handshake(pco__ssl *ssl, pco__ssl_input *received)
+{
     if (pco__ssl_is_suspended(ssl) || ssl->lower->class_->is_closing(ssl->lower)) {
         return false;
     }
-    if (!pco__ssl_may_go_on(shared, PCO__SSL_HANDSHAKES)) {
+    if (!pco__ssl_may_go_on(ssl->shared, PCO__SSL_HANDSHAKES)) {
         pco__ssl_wait_in_line(ssl, PCO__SSL_HANDSHAKES);
         return false;
     }
+    pco__ssl_input *input = input_of(ssl->handshake, received);
     if ((ssl->engine == NULL && input->length == 0) || !has_engine(ssl)) {
         return false;
     }
-    uint64_t began = pco__ssl_step_begins(shared);
-    int outcome = pco__ssl_engine_handshake(ssl, input);
-    pco__ssl_step_ends(shared, PCO__SSL_HANDSHAKES, began);
-    if (outcome == PCO__SSL_DONE) {
-        open_connection(ssl);
-    } else if (outcome == PCO__SSL_SUSPENDED) {
-        ssl->handshake->suspended = true;
-    } else if (outcome == PCO__SSL_FAILED && ssl->error != 0) {
-        pco__ssl_handshake_failed(ssl);
+    switch (run_engine(ssl, input)) {
+    case PCO__SSL_DONE:
+        complete(ssl);
+        return false;
+    case PCO__SSL_FAILED:
+        if (ssl->error != 0) {
+            pco__ssl_handshake_failed(ssl);
+        }
+        return false;
+    case PCO__SSL_SUSPENDED:
+        if (!reads_hello(ssl)) {
+            ssl->handshake->suspended = true;
+            return false;
+        }
+        hello_is_read(ssl);
+        break;
+    default:
+        break;
     }
-    return outcome == PCO__SSL_NO_DATA;
+    return input_of(ssl->handshake, received)->length != 0;
 }
 
 void pco__ssl_go_on(pco__ssl *ssl)

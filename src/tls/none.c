@@ -50,6 +50,14 @@ int pco_ssl_context_reload(pco_ssl_context *context, const pco_ssl_context_optio
     return not_supported(error);
 }
 
+int pco_ssl_context_reload_from_ssl_ctx(pco_ssl_context *context, struct ssl_ctx_st *ssl_ctx,
+                                        pco_error *error)
+{
+    (void)context;
+    (void)ssl_ctx;
+    return not_supported(error);
+}
+
 int pco_ssl_context_add_server_name(pco_ssl_context *context, const char *server_name,
                                     pco_ssl_context *other, pco_error *error)
 {

@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* setup.c: from pco_ssl_context_options to an SSL_CTX. */
-#include "tls/bio.h"
+#include "tls/contexts.h"
 
 #include <assert.h>
-#include <limits.h>
 #include <openssl/err.h>
 #include <openssl/rand.h>
 #include <string.h>
 
 #include "support/memory.h"
 #include "support/options.h"
-
-/* The most that the ALPN extension can hold (RFC 7301). */
-#define ALPN_MOST ((size_t)65535)
 
 /*
  * What is spoken unless the options say otherwise: forward secrecy and authenticated encryption
@@ -28,82 +24,6 @@
 
 /* OpenSSL's security level: keys and signatures of at least 112 bits. */
 #define SECURITY_LEVEL 2
-
-/* ---- Application protocols ---- */
-
-/* OpenSSL calls it when the client offers protocols: the server's first that fits is chosen. */
-static int choose_protocol(SSL *engine, const unsigned char **chosen, unsigned char *chosen_length,
-                           const unsigned char *offered, unsigned int offered_length, void *context)
-{
-    const pco__ssl_setup *setup = pco__ssl_call_of(engine)->setup;
-    (void)context;
-    unsigned char *found;
-    if (setup != NULL && setup->alpn_length != 0 &&
-        SSL_select_next_proto(&found, chosen_length, setup->alpn, (unsigned)setup->alpn_length,
-                              offered, offered_length) == OPENSSL_NPN_NEGOTIATED) {
-        *chosen = found;
-        return SSL_TLSEXT_ERR_OK;
-    }
-    bool required = setup != NULL && setup->alpn_required;
-    return required ? SSL_TLSEXT_ERR_ALERT_FATAL : SSL_TLSEXT_ERR_NOACK;
-}
-
-static int measure_alpn(const pco_ssl_context_options *options, size_t *total, pco_error *error)
-{
-    size_t count = options->alpn_protocols_count;
-    *total = 0;
-    if (count != 0 && options->alpn_protocols == NULL) {
-        return pco__error_set(error, PCO_EINVAL, 0,
-                              "alpn_protocols_count is %zu, but alpn_protocols is NULL", count);
-    }
-    for (size_t i = 0; i < count; i++) {
-        const char *name = options->alpn_protocols[i];
-        size_t length = name != NULL ? strlen(name) : 0;
-        if (length == 0 || length > UCHAR_MAX) {
-            return pco__error_set(error, PCO_EINVAL, 0,
-                                  "alpn_protocols[%zu] has not 1 to 255 bytes", i);
-        }
-        *total += 1 + length;
-        if (*total > ALPN_MOST) {
-            return pco__error_set(error, PCO_EINVAL, 0, "alpn_protocols are too many");
-        }
-    }
-    if (options->alpn_required == PCO_ON && count == 0) {
-        return pco__error_set(error, PCO_EINVAL, 0,
-                              "alpn_required is on, but there are no alpn_protocols");
-    }
-    return 0;
-}
-
-static int set_alpn(pco__ssl_setup *setup, const pco_ssl_context_options *options, bool client,
-                    pco_error *error)
-{
-    size_t total;
-    int code = pco__check_switch(options->alpn_required, "alpn_required", error);
-    if (code == 0) {
-        code = measure_alpn(options, &total, error);
-    }
-    if (code != 0 || total == 0) {
-        return code;
-    }
-    setup->alpn = pco__malloc(total);
-    if (setup->alpn == NULL) {
-        return pco__error_describe(error, PCO_ENOMEM, 0, "alpn_protocols");
-    }
-    for (size_t i = 0; i < options->alpn_protocols_count; i++) {
-        size_t length = strlen(options->alpn_protocols[i]);
-        setup->alpn[setup->alpn_length++] = (unsigned char)length;
-        memcpy(setup->alpn + setup->alpn_length, options->alpn_protocols[i], length);
-        setup->alpn_length += length;
-    }
-    setup->alpn_required = options->alpn_required == PCO_ON;
-
-    /* This one of OpenSSL's functions returns 0 for success. */
-    if (client && SSL_CTX_set_alpn_protos(setup->ctx, setup->alpn, (unsigned)total) != 0) {
-        return pco__ssl_error(error, PCO_EINVAL, "alpn_protocols");
-    }
-    return 0;
-}
 
 /* ---- Versions, ciphers, sessions ---- */
 
@@ -225,7 +145,7 @@ static int fill(pco__ssl_setup *setup, const pco_ssl_context_options *options, b
         code = set_sessions(setup, options, client, error);
     }
     if (code == 0) {
-        code = set_alpn(setup, options, client, error);
+        code = pco__ssl_set_alpn(setup, options, client, error);
     }
     if (code == 0) {
         code = pco__ssl_set_verification(setup->ctx, options, client, error);
@@ -287,9 +207,7 @@ int pco__ssl_setup_new(const pco_ssl_context_options *given, bool client, pco__s
     SSL_CTX_set_options(made->ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                        SSL_OP_CIPHER_SERVER_PREFERENCE);
     if (!client) {
-        SSL_CTX_set_client_hello_cb(made->ctx, pco__ssl_client_hello, NULL);
         SSL_CTX_set_tlsext_servername_callback(made->ctx, acknowledge_name);
-        SSL_CTX_set_alpn_select_cb(made->ctx, choose_protocol, NULL);
     }
     code = fill(made, &options, client, error);
     if (code != 0) {

@@ -325,8 +325,7 @@ static pco__ssl_handshake *new_handshake(const pco__ssl_options *options)
 /* Gives up what the connection has made for itself. */
 static void drop_parts(pco__ssl *ssl)
 {
-    SSL_free(ssl->engine);
-    ssl->engine = NULL;
+    pco__ssl_engine_free(ssl);
     if (ssl->handshake != NULL) {
         pco__ssl_drop_handshake(ssl);
     }
@@ -342,7 +341,6 @@ static void drop_parts(pco__ssl *ssl)
 
 void pco__ssl_close_down(pco__ssl *ssl)
 {
-    pco__list_remove(&ssl->busy);
     drop_parts(ssl);
     ssl->lower = NULL;
     pco__transport_end(&ssl->base);

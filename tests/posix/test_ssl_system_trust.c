@@ -186,7 +186,7 @@ static void a_client_without_options_trusts_whom_the_environment_names(void **st
     pco__ssl_setup *setup = pco__ssl_context_take(context);
     assert_int_equal(SSL_CTX_get_verify_mode(setup->ctx), SSL_VERIFY_PEER);
     assert_true(trusts(setup->ctx, &certificates_get()->server));
-    pco__ssl_context_give(context, setup);
+    pco__ssl_setup_give(setup);
     assert_int_equal(pco_ssl_context_reload(context, NULL, &error), 0);
 
     setenv("SSL_CERT_FILE", "/no/such/file", 1);
