@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stream.c: a connection over a socket: its life, reading, and closing. Writing is in
- * stream_write.c, giving the socket away in stream_detach.c.
+ * stream.c: a connection over a socket: its life, and closing. Reading is in stream_read.c, writing
+ * in stream_write.c, giving the socket away in stream_detach.c.
  *
  * The one hard idea is the end of a connection. Its state only moves forward, as
  * pco__stream_set_state asserts:
@@ -35,16 +35,6 @@ static pco__stream *of(const pco_transport *transport)
     return (pco__stream *)transport;
 }
 
-/*
- * Something about reading has changed: the state, the protocol, a pause, what is kept. The next
- * data goes the long way; pco__stream_update_reading, which follows sooner or later, finds the
- * short one.
- */
-static void look_at_reading(pco__stream *stream)
-{
-    stream->reads_plainly = false;
-}
-
 void pco__stream_set_state(pco__stream *stream, pco__stream_state state)
 {
     assert(state > stream->state ||
@@ -55,7 +45,7 @@ void pco__stream_set_state(pco__stream *stream, pco__stream_state state)
         pco__free(stream->of_state.kept);
     }
     stream->state = (uint8_t)state;
-    look_at_reading(stream);
+    pco__stream_look_at_reading(stream);
     pco__stream_look_at_writing(stream);
 }
 
@@ -122,7 +112,7 @@ void pco__stream_join(pco__stream *stream)
     }
 }
 
-static void terminate(pco__stream *stream)
+void pco__stream_terminate(pco__stream *stream)
 {
     pco__backend *backend = stream->base.home->backend;
     pco__stream_set_state(stream, PCO__STREAM_DRAINING);
@@ -148,7 +138,7 @@ void pco__stream_fail(pco__stream *stream, int code, int system_code, const char
     if (stream->state == PCO__STREAM_DETACHING) {
         pco__stream_recall(stream, code, system_code, sentence);
     }
-    terminate(stream);
+    pco__stream_terminate(stream);
     stream->error = (int16_t)code;
     stream->system_code = system_code;
     stream->of_state.sentence = sentence;
@@ -169,271 +159,7 @@ void pco__stream_abort(pco__stream *stream, bool reset)
     }
     recall_for_close(stream);
     stream->reset = reset;
-    terminate(stream);
-}
-
-/* ---- Reading ---- */
-
-static bool may_deliver(const pco_transport *transport)
-{
-    return of(transport)->state == PCO__STREAM_OPEN && !transport->reading_paused;
-}
-
-/*
- * The system has something to read and the protocol has memory of its own for it. Otherwise, after
- * a switch to a plain protocol or while lingering, the operation ends with PCO_ENOBUFS, and one
- * that reads into lent memory takes its place. A switch inside of get_buffer ends it so, too: the
- * buffer is the old protocol's, and the next operation asks the new one.
- *
- * This runs before the operation has completed, so it is not pco__complete that tells of a slow
- * callback. And if pausing canceled the operation at once, a protocol that pauses and resumes in
- * here would be asked again and again for operations that all end without data.
- */
-static void ask_for_buffer(pco__op *op, void **buffer, size_t *length)
-{
-    pco__stream *stream = PCO__CONTAINER(op, pco__stream, receive);
-    pco_loop *loop = stream->base.home->loop;
-    pco_protocol *protocol = stream->base.protocol;
-    *buffer = NULL;
-    *length = 0;
-    stream->bad_buffer = false;
-    if (!may_deliver(&stream->base) || protocol->methods->get_buffer == NULL) {
-        return;
-    }
-    uint64_t began = loop->debug ? loop->backend->class_->now(loop->backend) : 0;
-    stream->asking = true;
-    stream->base.replaced = false;
-    protocol->methods->get_buffer(protocol, &stream->base, 0, buffer, length);
-    stream->asking = false;
-    if (stream->base.replaced) {
-        *length = 0; /* the next operation asks the new one */
-    } else if (*buffer == NULL || *length == 0) {
-        stream->bad_buffer = true;
-        *length = 0;
-    }
-    pco__stream_update_reading(stream);
-    if (began != 0) {
-        pco__loop_report_slow(loop, began);
-    }
-}
-
-/* Whether the last byte has left and the peer's end is waited for, see lingering_close. */
-static bool is_lingering(const pco__stream *stream)
-{
-    return stream->state == PCO__STREAM_CLOSING && stream->linger && stream->eof_sent;
-}
-
-/* What the stream wants of its socket now: RECV, WATCH, or -1 for nothing. */
-static int wanted_operation(const pco__stream *stream)
-{
-    if (stream->state == PCO__STREAM_CLOSING) {
-        return is_lingering(stream) && !stream->eof_seen ? PCO__OP_RECV : -1;
-    }
-    if (stream->state != PCO__STREAM_OPEN || !stream->made) {
-        return -1;
-    }
-    bool wants_input =
-        !stream->eof_seen && stream->of_state.kept == NULL && !stream->base.reading_paused;
-    return wants_input ? PCO__OP_RECV : PCO__OP_WATCH;
-}
-
-void pco__stream_update_reading(pco__stream *stream)
-{
-    pco__backend *backend = stream->base.home->backend;
-    pco__op *op = &stream->receive;
-    int wanted = wanted_operation(stream);
-    if (op->in_flight) {
-        if (wanted != op->kind && !op->canceled && !stream->asking) {
-            backend->class_->cancel(backend, op);
-        }
-        return;
-    }
-    if (wanted < 0) {
-        return;
-    }
-    op->kind = (uint8_t)wanted;
-    bool asks = false;
-    bool plainly = false;
-    if (stream->state == PCO__STREAM_OPEN) { /* which lingers may have no protocol yet */
-        const pco_protocol_methods *methods = stream->base.protocol->methods;
-        asks = methods->get_buffer != NULL;
-        plainly = wanted == PCO__OP_RECV && !asks && methods->data_received != NULL;
-    }
-    op->with.get_buffer = asks ? ask_for_buffer : NULL;
-    stream->reads_plainly = plainly;
-    backend->class_->submit(backend, op);
-}
-
-int pco__stream_keep(pco__stream *stream, const void *data, size_t length)
-{
-    if (length == 0) {
-        return 0;
-    }
-    pco__kept **place = stream->state == PCO__STREAM_DETACHING
-                            ? pco__detaching_kept(stream->of_state.detaching)
-                            : &stream->of_state.kept;
-    pco__kept *old = *place;
-    size_t old_length = old != NULL ? old->length - old->offset : 0;
-    pco__kept *kept = pco__malloc(sizeof *kept + length + old_length);
-    if (kept == NULL) {
-        return PCO_ENOMEM;
-    }
-    kept->offset = 0;
-    kept->length = length + old_length;
-    memcpy(kept->data, data, length);
-    if (old != NULL) {
-        memcpy(kept->data + length, old->data + old->offset, old_length);
-        pco__free(old);
-    }
-    *place = kept;
-    look_at_reading(stream);
-    return 0;
-}
-
-/* Whether input that is not delivered is kept; otherwise nobody wants it any more. */
-static bool keeps_input(const pco__stream *stream)
-{
-    return stream->state == PCO__STREAM_OPEN || stream->state == PCO__STREAM_DETACHING;
-}
-
-/* Delivers input, and keeps what the protocol does not want now. */
-static void deliver(pco__stream *stream, const void *data, size_t length)
-{
-    size_t used = 0;
-    bool broken = false;
-    if (may_deliver(&stream->base)) {
-        used = pco__transport_deliver(&stream->base, data, length, may_deliver, &broken);
-    }
-    if (broken) {
-        pco__stream_fail(stream, PCO_EINVAL, 0, "get_buffer returned an empty buffer");
-    } else if (keeps_input(stream) && used < length &&
-               pco__stream_keep(stream, (const unsigned char *)data + used, length - used) != 0) {
-        pco__stream_fail(stream, PCO_ENOMEM, 0, NULL);
-    }
-}
-
-static void deliver_eof(pco__stream *stream)
-{
-    if (!may_deliver(&stream->base) || stream->eof_delivered || stream->of_state.kept != NULL) {
-        return;
-    }
-    stream->eof_delivered = true;
-    pco_protocol *protocol = stream->base.protocol;
-    bool keep_open = protocol->methods->eof_received != NULL &&
-                     protocol->methods->eof_received(protocol, &stream->base);
-    if (!keep_open) {
-        pco__stream_close(stream);
-    }
-}
-
-/* Delivers what was kept while reading was paused. */
-static void deliver_kept(pco__stream *stream)
-{
-    pco__kept *kept = stream->of_state.kept;
-    if (kept != NULL && may_deliver(&stream->base)) {
-        stream->of_state.kept = NULL;
-        deliver(stream, kept->data + kept->offset, kept->length - kept->offset);
-        pco__free(kept);
-    }
-    if (stream->eof_seen) {
-        deliver_eof(stream);
-    }
-    pco__stream_update_reading(stream);
-}
-
-/* Input that came into memory of the protocol's, for which it was asked just now. */
-static void buffer_updated(pco__stream *stream, const pco__result *result)
-{
-    pco_protocol *protocol = stream->base.protocol;
-    if (!may_deliver(&stream->base)) {
-        if (pco__stream_keep(stream, result->data, result->length) != 0) {
-            pco__stream_fail(stream, PCO_ENOMEM, 0, NULL);
-        }
-    } else if (protocol->methods->buffer_updated != NULL) {
-        protocol->methods->buffer_updated(protocol, &stream->base, result->length);
-    }
-}
-
-static void received_nothing(pco__stream *stream, const pco__result *result)
-{
-    bool no_buffer = result->error == PCO_ENOBUFS && result->system_code == 0 &&
-                     stream->receive.with.get_buffer != NULL;
-    if (result->error == PCO_ECANCELED) {
-        return;
-    }
-    if (no_buffer) {
-        if (stream->bad_buffer && stream->state == PCO__STREAM_OPEN) {
-            pco__stream_fail(stream, PCO_EINVAL, 0, "get_buffer returned an empty buffer");
-        }
-    } else if (is_lingering(stream)) {
-        terminate(stream);
-    } else {
-        pco__stream_fail(stream, result->error, result->system_code, NULL);
-    }
-}
-
-static PCO__NOINLINE void received_otherwise(pco__stream *stream, const pco__result *result)
-{
-    if (stream->state == PCO__STREAM_DRAINING) {
-        pco__stream_join(stream);
-        return;
-    }
-    if (result->error != 0) {
-        received_nothing(stream, result);
-    } else if (result->length == 0) {
-        stream->eof_seen = true;
-        if (is_lingering(stream)) {
-            terminate(stream);
-        } else {
-            deliver_eof(stream);
-        }
-    } else if (keeps_input(stream)) {
-        if (stream->receive.with.get_buffer != NULL) {
-            buffer_updated(stream, result);
-        } else {
-            deliver(stream, result->data, result->length);
-        }
-    }
-    if (stream->state >= PCO__STREAM_DRAINING) {
-        return;
-    }
-    if (stream->state == PCO__STREAM_DETACHING) {
-        pco__stream_join(stream);
-    }
-    pco__stream_update_reading(stream);
-}
-
-static bool received(pco__op *op, const pco__result *result)
-{
-    pco__stream *stream = PCO__CONTAINER(op, pco__stream, receive);
-    if (!stream->reads_plainly || result->length == 0) {
-        received_otherwise(stream, result);
-        return false;
-    }
-    pco_protocol *protocol = stream->base.protocol;
-    protocol->methods->data_received(protocol, &stream->base, result->data, result->length);
-    if (!stream->reads_plainly) {
-        pco__stream_update_reading(stream);
-        return false;
-    }
-    return true;
-}
-
-static void reading_changed(pco_transport *transport)
-{
-    pco__stream *stream = of(transport);
-    look_at_reading(stream);
-    bool waiting = may_deliver(transport) &&
-                   (stream->of_state.kept != NULL || (stream->eof_seen && !stream->eof_delivered));
-    if (waiting) {
-        pco__loop_schedule(transport->home->loop, &stream->task);
-    }
-    pco__stream_update_reading(stream);
-}
-
-static void protocol_changed(pco_transport *transport)
-{
-    look_at_reading(of(transport));
+    pco__stream_terminate(stream);
 }
 
 /* The stream's task: it is over, or its socket is, or it has something kept to deliver. */
@@ -449,7 +175,7 @@ static void run_task(pco__task *task)
             pco__stream_hand_over(stream);
         }
     } else if (stream->state == PCO__STREAM_OPEN) {
-        deliver_kept(stream);
+        pco__stream_deliver_kept(stream);
     }
 }
 
@@ -486,8 +212,8 @@ static void close_timed_out(pco__timer *timer)
     pco__stream *stream = PCO__CONTAINER(timer, pco__stream, timer);
     if (has_progressed(&stream->base, 0, &stream->of_state.left)) {
         pco__loop_start_timer(stream->base.home->loop, timer, stream->close_timeout);
-    } else if (is_lingering(stream)) {
-        terminate(stream);
+    } else if (pco__stream_is_lingering(stream)) {
+        pco__stream_terminate(stream);
     } else {
         stream->reset = true; /* or the peer takes the cut for the end */
         pco__stream_fail(stream, PCO_ETIMEDOUT, 0,
@@ -506,7 +232,7 @@ static void send_eof(pco__stream *stream)
 
 void pco__stream_flushed(pco__stream *stream)
 {
-    if (keeps_input(stream)) {
+    if (pco__stream_keeps_input(stream)) {
         if (stream->eof_asked) {
             send_eof(stream);
         }
@@ -522,14 +248,14 @@ void pco__stream_flushed(pco__stream *stream)
         send_eof(stream);
         pco__stream_update_reading(stream);
     } else {
-        terminate(stream);
+        pco__stream_terminate(stream);
     }
 }
 
 void pco__stream_close(pco__stream *stream)
 {
     if (stream->state == PCO__STREAM_CONNECTING) {
-        terminate(stream);
+        pco__stream_terminate(stream);
     }
     recall_for_close(stream);
     if (stream->state != PCO__STREAM_OPEN) {
@@ -600,7 +326,7 @@ static void init(pco__stream *stream, pco__transports *home, pco__stream_state s
     const pco_address *peer = options->peer;
     bool fits = peer != NULL && peer->length <= sizeof stream->peer;
     pco__transport_init(&stream->base, &stream_class, home, NULL, stream);
-    stream->receive = (pco__op){.io = &stream->io, .done = received};
+    stream->receive = (pco__op){.io = &stream->io, .done = pco__stream_received};
     stream->send = (pco__op){.io = &stream->io, .kind = PCO__OP_SEND, .done = pco__stream_sent};
     stream->queue = (pco__queue){.head = NULL};
     stream->state = (uint8_t)state;
@@ -825,8 +551,8 @@ static const pco__transport_class stream_class = {
     .close = class_close,
     .abort = class_abort,
     .is_closing = is_closing,
-    .reading_changed = reading_changed,
-    .protocol_changed = protocol_changed,
+    .reading_changed = pco__stream_reading_changed,
+    .protocol_changed = pco__stream_protocol_changed,
     .get_ssl_info = no_ssl_info,
     .get_ssl_object = no_ssl_object,
     .detach = class_detach,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stream.h: a connection over a socket, and whom it belongs to. stream.c is its life, reading and
- * closing; stream_write.c is its way out; stream_detach.c gives its socket away.
+ * stream.h: a connection over a socket, and whom it belongs to. stream.c is its life and closing;
+ * stream_read.c and stream_write.c are its ways in and out; stream_detach.c gives its socket away.
  */
 #ifndef PCO_STREAM_H
 #define PCO_STREAM_H
@@ -156,6 +156,43 @@ static inline bool pco__stream_is_open(const pco__stream *stream)
 void pco__stream_close(pco__stream *stream);
 void pco__stream_abort(pco__stream *stream, bool reset);
 
+/* ---- Reading (stream_read.c) ---- */
+
+/* done() of the stream's RECV and WATCH. */
+bool pco__stream_received(pco__op *op, const pco__result *result);
+
+/* Brings the operation in flight in line with what the stream wants. */
+void pco__stream_update_reading(pco__stream *stream);
+
+/*
+ * Something about reading has changed: the state, the protocol, a pause, what is kept. The next
+ * data goes the long way; pco__stream_update_reading, which follows sooner or later, finds the
+ * short one.
+ */
+static inline void pco__stream_look_at_reading(pco__stream *stream)
+{
+    stream->reads_plainly = false;
+}
+
+/* The classes' functions. */
+void pco__stream_reading_changed(pco_transport *transport);
+void pco__stream_protocol_changed(pco_transport *transport);
+
+/* Delivers what was kept while reading was paused, from the stream's task. */
+void pco__stream_deliver_kept(pco__stream *stream);
+
+/* Whether the last byte has left and the peer's end is waited for, see lingering_close. */
+static inline bool pco__stream_is_lingering(const pco__stream *stream)
+{
+    return stream->state == PCO__STREAM_CLOSING && stream->linger && stream->eof_sent;
+}
+
+/* Whether input that is not delivered is kept; otherwise nobody wants it any more. */
+static inline bool pco__stream_keeps_input(const pco__stream *stream)
+{
+    return stream->state == PCO__STREAM_OPEN || stream->state == PCO__STREAM_DETACHING;
+}
+
 /* ---- Writing (stream_write.c) ---- */
 
 /* The transports' hook: sends what the corks hold. */
@@ -251,8 +288,8 @@ void pco__stream_flushed(pco__stream *stream);
 /* Calls resume_writing where that is due. */
 void pco__stream_resume_if_under(pco__stream *stream);
 
-/* Brings the operation in flight in line with what the stream wants. */
-void pco__stream_update_reading(pco__stream *stream);
+/* CLOSING and others -> DRAINING: operations are canceled, and the end follows. */
+void pco__stream_terminate(pco__stream *stream);
 
 /* An operation has come back while DRAINING or DETACHING. */
 void pco__stream_join(pco__stream *stream);
