@@ -123,6 +123,7 @@ static bool is_full(const pco_server *server)
 /* Whether the operation, which rests, may wait for the next client. It counts as in flight then. */
 static bool may_accept(pco_server *server, pco__accept *accept)
 {
+    assert(!accept->op.in_flight);
     if (server->state != PCO__SERVER_SERVING) {
         return false;
     }
