@@ -117,3 +117,11 @@ bool is_open(pco_socket sock)
     pco_address address;
     return pco__system_network.sockname(NULL, sock, &address) == 0;
 }
+
+pco_socket accepted_socket(void)
+{
+    unsigned before = at.made;
+    join();
+    assert_true(reaches(&at.made, before + 1));
+    return pco_transport_get_socket(newest()->transport);
+}

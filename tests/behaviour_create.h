@@ -32,6 +32,9 @@ const char *quiet_host(void);
 int find_free_port(void);
 bool can_be_bound(int port);
 
+/* A client comes: its connection's socket, the server's end. */
+pco_socket accepted_socket(void);
+
 /* A socket of the caller's, bound to 127.0.0.1. */
 pco_socket bound_socket(void);
 bool is_open(pco_socket sock);

@@ -6,18 +6,15 @@
  */
 #define _GNU_SOURCE 1
 
-#include "behaviour_create.h"
+#include "early_client.h"
 
-#include "system/network.h"
 #include "system/platform.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 static int option_of(pco_socket sock, int level, int name)
 {
@@ -25,15 +22,6 @@ static int option_of(pco_socket sock, int level, int name)
     socklen_t length = sizeof value;
     assert_int_equal(getsockopt((int)sock, level, name, &value, &length), 0);
     return value != 0;
-}
-
-/* The transport's socket of a connection that is there. */
-static pco_socket accepted_socket(void)
-{
-    unsigned before = at.made;
-    join();
-    assert_true(reaches(&at.made, before + 1));
-    return pco_transport_get_socket(newest()->transport);
 }
 
 static void accepted_sockets_are_not_delayed(void **state)
@@ -85,17 +73,8 @@ static void a_client_that_was_there_before_the_server_has_its_options_too(void *
 {
     (void)state;
     pco_server_options options = server_options();
-    pco_address address;
-    options.host = NULL;
-    options.sock = bound_socket();
     options.keep_alive = PCO_ON;
-    assert_int_equal(pco__system_network.listen(NULL, options.sock, 1, NULL), 0);
-    assert_int_equal(pco__system_network.sockname(NULL, options.sock, &address), 0);
-    int client = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(
-        connect(client, (const struct sockaddr *)address.storage, (socklen_t)address.length), 0);
-    serve_with(&options);
-    assert_true(reaches(&at.made, 1));
+    int client = serve_early_client(&options);
     pco_socket sock = pco_transport_get_socket(newest()->transport);
     assert_int_equal(option_of(sock, SOL_SOCKET, SO_KEEPALIVE), 1);
     assert_int_equal(option_of(sock, IPPROTO_TCP, TCP_NODELAY), 1);

@@ -7,14 +7,10 @@
  */
 #define _GNU_SOURCE 1
 
-#include "behaviour_create.h"
-
-#include "system/network.h"
+#include "early_client.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #if defined(__linux__)
 #include <linux/filter.h>
@@ -95,14 +91,6 @@ static void assert_has_it_all(pco_socket sock)
 
 /* ---- Servers ---- */
 
-static pco_socket accepted_socket(void)
-{
-    unsigned before = at.made;
-    join();
-    assert_true(reaches(&at.made, before + 1));
-    return pco_transport_get_socket(newest()->transport);
-}
-
 static void each_accepted_connection_has_it_all(void **state)
 {
     (void)state;
@@ -117,17 +105,8 @@ static void of_a_sock_too_even_who_came_before_the_server(void **state)
 {
     (void)state;
     pco_server_options options = server_options();
-    pco_address address;
-    options.host = NULL;
-    options.sock = bound_socket();
     ASK(&options);
-    assert_int_equal(pco__system_network.listen(NULL, options.sock, 1, NULL), 0);
-    assert_int_equal(pco__system_network.sockname(NULL, options.sock, &address), 0);
-    int client = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(
-        connect(client, (const struct sockaddr *)address.storage, (socklen_t)address.length), 0);
-    serve_with(&options);
-    assert_true(reaches(&at.made, 1));
+    int client = serve_early_client(&options);
     assert_has_it_all(pco_transport_get_socket(newest()->transport));
     assert_has_it_all(accepted_socket());
     close(client);
