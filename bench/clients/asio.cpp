@@ -104,21 +104,14 @@ void run()
     loop.restart();
 }
 
-void open_all()
+void open_at(size_t index)
 {
-    for (auto &one : sessions) {
-        one->open();
-    }
+    sessions[index]->open();
 }
 
-void start()
+void send_at(size_t index)
 {
-    for (auto &one : sessions) {
-        if (!begin_message()) {
-            break;
-        }
-        set.connect ? one->open() : one->send();
-    }
+    sessions[index]->send();
 }
 
 } // namespace
@@ -129,5 +122,6 @@ int main(int, char **argv)
     for (size_t i = 0; i < set.connections; i++) {
         sessions.push_back(std::make_unique<session>());
     }
-    return drive(open_all, start, run);
+    const actions client = {open_at, send_at, run};
+    return drive(&client);
 }

@@ -105,33 +105,50 @@ static inline void wait_for_line(void)
     }
 }
 
-static inline void run_phase(void (*start)(void), void (*run)(void), uint64_t messages)
+/* What a client of the suite is, of the connections 0 to set.connections - 1. */
+typedef struct actions {
+    void (*open)(size_t index); /* begins to open it, once more in mode connect */
+    void (*send)(size_t index); /* sends a message on it */
+    void (*run)(void);          /* runs the loop until message_is_back() has returned true */
+} actions;
+
+/* Begins a message on every connection, or every life. */
+static inline void start(const actions *client)
+{
+    for (size_t i = 0; i < set.connections && begin_message(); i++) {
+        if (set.connect) {
+            client->open(i);
+        } else {
+            client->send(i);
+        }
+    }
+}
+
+static inline void run_phase(const actions *client, uint64_t messages)
 {
     work.done = 0;
     work.remaining = messages != 0 ? messages : UINT64_MAX;
     work.deadline = messages != 0 ? 0 : read_clock() + set.seconds;
-    start();
-    run();
+    start(client);
+    client->run();
 }
 
-/*
- * `open_all` begins to open the connections of mode echo, each of which counts as a message that is
- * under way; `start` begins a message on every connection, or every life; `run` runs the loop until
- * message_is_back() has returned true.
- */
-static inline int drive(void (*open_all)(void), void (*start)(void), void (*run)(void))
+/* In mode echo each connection that is being opened counts as a message that is under way. */
+static inline int drive(const actions *client)
 {
     if (!set.connect) {
         work.under_way = set.connections;
-        open_all();
-        run();
+        for (size_t i = 0; i < set.connections; i++) {
+            client->open(i);
+        }
+        client->run();
     }
-    run_phase(start, run, set.warmup != 0 ? set.warmup : 1);
+    run_phase(client, set.warmup != 0 ? set.warmup : 1);
     printf("ready\n");
     fflush(stdout);
     wait_for_line();
     double began = read_clock();
-    run_phase(start, run, set.messages);
+    run_phase(client, set.messages);
     printf("{\"messages\": %" PRIu64 ", \"seconds\": %.6f, \"errors\": 0}\n", work.done,
            read_clock() - began);
     fflush(stdout);

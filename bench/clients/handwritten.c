@@ -110,23 +110,17 @@ static void run(void)
     }
 }
 
-static void open_all(void)
+static void open_at(size_t index)
 {
-    for (size_t i = 0; i < set.connections; i++) {
-        open_one(&connections[i]);
-    }
+    open_one(&connections[index]);
 }
 
-static void start(void)
+static void send_at(size_t index)
 {
-    for (size_t i = 0; i < set.connections && begin_message(); i++) {
-        if (set.connect) {
-            open_one(&connections[i]);
-        } else {
-            send_message(&connections[i]);
-        }
-    }
+    send_message(&connections[index]);
 }
+
+static const actions client = {.open = open_at, .send = send_at, .run = run};
 
 int main(int argc, char **argv)
 {
@@ -137,5 +131,5 @@ int main(int argc, char **argv)
     if (connections == NULL || epoll < 0) {
         give_up("no memory, or no epoll");
     }
-    return drive(open_all, start, run);
+    return drive(&client);
 }

@@ -88,23 +88,17 @@ static void run(void)
     event_base_dispatch(base);
 }
 
-static void open_all(void)
+static void open_at(size_t index)
 {
-    for (size_t i = 0; i < set.connections; i++) {
-        open_one(&connections[i]);
-    }
+    open_one(&connections[index]);
 }
 
-static void start(void)
+static void send_at(size_t index)
 {
-    for (size_t i = 0; i < set.connections && begin_message(); i++) {
-        if (set.connect) {
-            open_one(&connections[i]);
-        } else {
-            bufferevent_write(connections[i].event, payload, set.size);
-        }
-    }
+    bufferevent_write(connections[index].event, payload, set.size);
 }
+
+static const actions client = {.open = open_at, .send = send_at, .run = run};
 
 int main(int argc, char **argv)
 {
@@ -115,5 +109,5 @@ int main(int argc, char **argv)
     if (base == NULL || connections == NULL) {
         give_up("no memory");
     }
-    return drive(open_all, start, run);
+    return drive(&client);
 }

@@ -109,23 +109,17 @@ static void run(void)
     pco_loop_run_forever(loop);
 }
 
-static void open_all(void)
+static void open_at(size_t index)
 {
-    for (size_t i = 0; i < set.connections; i++) {
-        open_one(&connections[i]);
-    }
+    open_one(&connections[index]);
 }
 
-static void start(void)
+static void send_at(size_t index)
 {
-    for (size_t i = 0; i < set.connections && begin_message(); i++) {
-        if (set.connect) {
-            open_one(&connections[i]);
-        } else {
-            pco_transport_write(connections[i].transport, payload, set.size);
-        }
-    }
+    pco_transport_write(connections[index].transport, payload, set.size);
 }
+
+static const actions client = {.open = open_at, .send = send_at, .run = run};
 
 int main(int argc, char **argv)
 {
@@ -143,5 +137,5 @@ int main(int argc, char **argv)
     if (pco_loop_new(NULL, &loop, &error) != 0) {
         give_up(error.message);
     }
-    return drive(open_all, start, run);
+    return drive(&client);
 }
