@@ -201,3 +201,29 @@ char *certificates_encrypt_key(const certificate *of, const char *password, size
          "encrypt a key");
     return take_text(bio, length);
 }
+
+char *certificates_revoke(const certificate *issuer, const certificate *revoked, size_t *length)
+{
+    X509_CRL *crl = X509_CRL_new();
+    ASN1_TIME *then = X509_gmtime_adj(NULL, -DAY);
+    ASN1_TIME *next = X509_gmtime_adj(NULL, DAY);
+    BIO *bio = BIO_new(BIO_s_mem());
+    need(crl != NULL && bio != NULL && X509_CRL_set_version(crl, X509_CRL_VERSION_2) == 1 &&
+             X509_CRL_set_issuer_name(crl, X509_get_subject_name(issuer->x509)) == 1 &&
+             X509_CRL_set1_lastUpdate(crl, then) == 1 && X509_CRL_set1_nextUpdate(crl, next) == 1,
+         "make a CRL");
+    if (revoked != NULL) {
+        X509_REVOKED *entry = X509_REVOKED_new();
+        need(entry != NULL &&
+                 X509_REVOKED_set_serialNumber(entry, X509_get_serialNumber(revoked->x509)) == 1 &&
+                 X509_REVOKED_set_revocationDate(entry, then) == 1 &&
+                 X509_CRL_add0_revoked(crl, entry) == 1,
+             "revoke a certificate");
+    }
+    need(X509_CRL_sign(crl, issuer->key, EVP_sha256()) > 0 && PEM_write_bio_X509_CRL(bio, crl) == 1,
+         "sign a CRL");
+    ASN1_TIME_free(then);
+    ASN1_TIME_free(next);
+    X509_CRL_free(crl);
+    return take_text(bio, length);
+}

@@ -37,6 +37,9 @@ const certificates *certificates_get(void);
 /* Frees them, if they were made. */
 void certificates_free(void);
 
+/* A list (CRL) of the issuer's in PEM, with `revoked` (NULL: nobody) in it; freed with free(). */
+char *certificates_revoke(const certificate *issuer, const certificate *revoked, size_t *length);
+
 /* The key as encrypted PEM, which the caller frees with free(). */
 char *certificates_encrypt_key(const certificate *of, const char *password, size_t *length);
 

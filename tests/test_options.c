@@ -86,6 +86,13 @@ static const size_t pco_ssl_context_options_bounds[] = {
     BOUNDS(pco_ssl_context_options, alpn_required),
     BOUNDS(pco_ssl_context_options, session_resumption),
     BOUNDS(pco_ssl_context_options, dangerously_accept_any_certificate),
+    BOUNDS(pco_ssl_context_options, trust),
+    BOUNDS(pco_ssl_context_options, ca_directory),
+    BOUNDS(pco_ssl_context_options, crl_file),
+    BOUNDS(pco_ssl_context_options, crl_pem),
+    BOUNDS(pco_ssl_context_options, crl_pem_length),
+    BOUNDS(pco_ssl_context_options, verify_depth),
+    BOUNDS(pco_ssl_context_options, verify_flags),
 };
 
 static const size_t pco_ssl_info_bounds[] = {

@@ -661,6 +661,9 @@ static void openssl_free(void *memory, const char *file, int line)
     free(memory);
 }
 
+static char *crl; /* of the test's authority */
+static size_t crl_length;
+
 /* Everything that a context may be made of; with names and a reload if `all`. */
 static int make_all(bool all, pco_error *error)
 {
@@ -676,7 +679,11 @@ static int make_all(bool all, pco_error *error)
                                        .ca_pem = them->ca.pem,
                                        .ca_pem_length = them->ca.pem_length,
                                        .alpn_protocols = protocols,
-                                       .alpn_protocols_count = 2};
+                                       .alpn_protocols_count = 2,
+                                       .crl_pem = crl,
+                                       .crl_pem_length = crl_length,
+                                       .verify_depth = 3,
+                                       .verify_flags = X509_V_FLAG_X509_STRICT};
     int code = pco_ssl_context_new(&options, &context, error);
     if (code == 0 && all) {
         code = pco_ssl_context_new(&options, &other, error);
@@ -755,9 +762,17 @@ static void openssl_may_run_out_of_memory_anywhere(void **state)
     remove(FILE_NAME);
 }
 
+static int set_up(void **state)
+{
+    (void)state;
+    crl = certificates_revoke(&certificates_get()->ca, NULL, &crl_length);
+    return 0;
+}
+
 static int tear_down(void **state)
 {
     (void)state;
+    free(crl);
     certificates_free();
     return 0;
 }
@@ -797,6 +812,6 @@ int main(void)
         return 1;
     }
     memory_watch();
-    int failed = cmocka_run_group_tests(tests, NULL, tear_down);
+    int failed = cmocka_run_group_tests(tests, set_up, tear_down);
     return memory_unwatch() != 0 ? 1 : failed;
 }

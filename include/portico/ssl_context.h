@@ -27,11 +27,19 @@ enum {
     PCO_SSL_VERIFY_REQUIRED = 3
 };
 
+/* Who is believed that has signed the peer's certificate. */
+enum {
+    PCO_SSL_TRUST_DEFAULT = 0, /* a server: who is given; a client also the system's, if none is */
+    PCO_SSL_TRUST_GIVEN = 1,   /* who is given by ca_file, ca_pem, ca_directory, and nobody else */
+    PCO_SSL_TRUST_SYSTEM = 2   /* whom the system trusts, and who is given besides */
+};
+
 enum { PCO_TLS_DEFAULT = 0, PCO_TLS_1_2 = 2, PCO_TLS_1_3 = 3 };
 
 /*
- * Everything is copied or read during the call. Files and memory are PEM. A certificate comes with
- * its chain behind it. Give each thing as a file or as memory, not both.
+ * Everything is copied or read during the call. Files and memory are PEM, in which text between the
+ * pieces and pieces of another kind are passed over; a byte order mark of UTF-8 is, too. A
+ * certificate comes with its chain behind it. Give each thing as a file or as memory, not both.
  */
 typedef struct pco_ssl_context_options {
     size_t size;
@@ -102,6 +110,45 @@ typedef struct pco_ssl_context_options {
      * with verify.
      */
     int dangerously_accept_any_certificate;
+
+    /*
+     * PCO_SSL_TRUST_*. PCO_EINVAL: it needs a ca, and none is given. PCO_ENOTSUP: a server is to
+     * believe whom the system trusts, on a system that judges servers alone and has no files of
+     * certificates (Windows, macOS). A server tells clients the names of those in ca_file and
+     * ca_pem, if these are all that it believes.
+     */
+    int trust;
+
+    /*
+     * A folder with a certificate per file, besides or instead of ca_file and ca_pem, each under
+     * the name of its hash as `openssl rehash` makes them; CRLs likewise. OpenSSL looks into it
+     * when it needs one, so what is added counts without a reload. PCO_ENOENT: none is in it.
+     */
+    const char *ca_directory;
+
+    /*
+     * Lists of revoked certificates (CRLs), any number of them. If they are given, the peer's own
+     * certificate is refused if it is revoked, and also if there is no list of its issuer's, or
+     * only one that is out of date. X509_V_FLAG_CRL_CHECK_ALL in verify_flags demands lists of the
+     * whole chain. Lists are not fetched: reload the context with the next ones.
+     */
+    const char *crl_file;
+    const void *crl_pem;
+    size_t crl_pem_length;
+
+    /*
+     * How many certificates may be between the peer's own and the authority's. 0: 100, OpenSSL's
+     * default. PCO_EINVAL: negative.
+     */
+    int verify_depth;
+
+    /*
+     * OpenSSL's flags of verification (X509_V_FLAG_* of <openssl/x509_vfy.h>), added to what else
+     * is set: X509_V_FLAG_PARTIAL_CHAIN lets a chain end at any certificate that is given and not
+     * only at one that is signed by itself, X509_V_FLAG_X509_STRICT takes the standard by its word.
+     * Some of them loosen what is checked.
+     */
+    unsigned long verify_flags;
 } pco_ssl_context_options;
 
 /*

@@ -24,10 +24,28 @@ int pco__password_give(char *buffer, int size, int writing, void *context)
     return (int)length;
 }
 
+/*
+ * Editors of Windows put a byte order mark at the beginning. With it the first line is none that
+ * OpenSSL knows, and the first piece would be passed over.
+ */
+static int pass_mark(pco__material *thing, pco_error *error)
+{
+    const unsigned char *data = thing->data;
+    if (thing->length >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0) {
+        thing->data = data + 3;
+        thing->length -= 3;
+    } else if (thing->length >= 2 &&
+               (memcmp(data, "\xff\xfe", 2) == 0 || memcmp(data, "\xfe\xff", 2) == 0)) {
+        return pco__error_set(error, PCO_ECERT, 0, "%s: the text is UTF-16, PEM is ASCII",
+                              thing->name);
+    }
+    return 0;
+}
+
 static int read_file(pco__material *thing, const char *path, size_t most, pco_error *error)
 {
     pco_error why;
-    int code = pco__read_file(path, most, &thing->owned, &thing->length, &why);
+    int code = pco__read_file(path, most, &thing->owned, &thing->owned_length, &why);
     if (code == PCO_EINVAL) {
         return pco__error_set(error, code, why.system_code, "%s: not a file of at most %zu bytes",
                               thing->name, most);
@@ -36,10 +54,11 @@ static int read_file(pco__material *thing, const char *path, size_t most, pco_er
         return pco__error_describe(error, code, why.system_code, "%s", thing->name);
     }
     thing->data = thing->owned;
+    thing->length = thing->owned_length;
     if (thing->length == 0) {
         return pco__error_set(error, PCO_ECERT, 0, "%s: the file is empty", thing->name);
     }
-    return 0;
+    return pass_mark(thing, error);
 }
 
 int pco__material_read(pco__material *thing, const char *what, const char *path, size_t most,
@@ -73,13 +92,13 @@ int pco__material_get(pco__material *thing, const char *kind, const char *file, 
     }
     thing->data = pem;
     thing->length = pem_length;
-    return 0;
+    return pass_mark(thing, error);
 }
 
 void pco__material_drop(pco__material *thing)
 {
     if (thing->owned != NULL) {
-        OPENSSL_cleanse(thing->owned, thing->length);
+        OPENSSL_cleanse(thing->owned, thing->owned_length);
         pco__free(thing->owned);
     }
 }
@@ -88,6 +107,19 @@ bool pco__is_end_of_pem(void)
 {
     unsigned long entry = ERR_peek_last_error();
     return ERR_GET_LIB(entry) == ERR_LIB_PEM && ERR_GET_REASON(entry) == PEM_R_NO_START_LINE;
+}
+
+/* How reading the pieces of one kind has ended, when the next one could not be read. */
+static int finish(const pco__material *thing, const char *kind, size_t count, pco_error *error)
+{
+    if (!pco__is_end_of_pem()) {
+        return pco__ssl_error(error, PCO_ECERT, "%s: %s %zu is garbled", thing->name, kind,
+                              count + 1);
+    }
+    ERR_clear_error();
+    return count != 0 ? 0
+                      : pco__error_set(error, PCO_ECERT, PEM_R_NO_START_LINE, "%s: no PEM %s found",
+                                       thing->name, kind);
 }
 
 int pco__material_each_certificate(const pco__material *thing, bool (*take)(X509 *, size_t, void *),
@@ -100,22 +132,38 @@ int pco__material_each_certificate(const pco__material *thing, bool (*take)(X509
         return pco__ssl_error(error, PCO_ENOMEM, "%s", thing->name);
     }
     X509 *certificate;
-    while ((certificate = PEM_read_bio_X509_AUX(bio, NULL, pco__password_give, &none)) != NULL) {
-        bool taken = take(certificate, count++, context);
+    bool taken = true;
+    while (taken &&
+           (certificate = PEM_read_bio_X509_AUX(bio, NULL, pco__password_give, &none)) != NULL) {
+        taken = take(certificate, count++, context);
         X509_free(certificate);
-        if (!taken) {
-            BIO_free(bio);
-            return pco__ssl_error(error, PCO_ECERT, "%s: certificate %zu is refused", thing->name,
-                                  count);
-        }
     }
     BIO_free(bio);
-    if (pco__is_end_of_pem()) {
-        ERR_clear_error();
-        return count != 0 ? 0
-                          : pco__error_set(error, PCO_ECERT, PEM_R_NO_START_LINE,
-                                           "%s: no PEM certificate found", thing->name);
+    if (!taken) {
+        return pco__ssl_error(error, PCO_ECERT, "%s: certificate %zu is refused", thing->name,
+                              count);
     }
-    return pco__ssl_error(error, PCO_ECERT, "%s: certificate %zu is garbled", thing->name,
-                          count + 1);
+    return finish(thing, "certificate", count, error);
+}
+
+int pco__material_each_crl(const pco__material *thing, bool (*take)(X509_CRL *, size_t, void *),
+                           void *context, pco_error *error)
+{
+    pco__password none = {NULL, false};
+    size_t count = 0;
+    BIO *bio = BIO_new_mem_buf(thing->data, (int)thing->length);
+    if (bio == NULL) {
+        return pco__ssl_error(error, PCO_ENOMEM, "%s", thing->name);
+    }
+    X509_CRL *crl;
+    bool taken = true;
+    while (taken && (crl = PEM_read_bio_X509_CRL(bio, NULL, pco__password_give, &none)) != NULL) {
+        taken = take(crl, count++, context);
+        X509_CRL_free(crl);
+    }
+    BIO_free(bio);
+    if (!taken) {
+        return pco__ssl_error(error, PCO_ECERT, "%s: CRL %zu is refused", thing->name, count);
+    }
+    return finish(thing, "CRL", count, error);
 }

@@ -20,11 +20,13 @@ typedef struct pco__material {
     const void *data;
     size_t length; /* 0: it was not given */
     unsigned char *owned;
+    size_t owned_length;
 } pco__material;
 
-/* The most that a file, or memory, may hold: what is an end's own, and whom it trusts. */
+/* The most that a file, or memory, may hold: what is an end's own, whom it trusts, and not. */
 #define PCO__MATERIAL_OWN ((size_t)1024 * 1024)
 #define PCO__MATERIAL_TRUST ((size_t)16 * 1024 * 1024)
+#define PCO__MATERIAL_CRL ((size_t)64 * 1024 * 1024)
 
 /* Gets a file, which is called "WHAT 'path'"; it is dropped also after a failure. */
 int pco__material_read(pco__material *thing, const char *what, const char *path, size_t most,
@@ -42,6 +44,11 @@ void pco__material_drop(pco__material *thing);
 int pco__material_each_certificate(const pco__material *thing,
                                    bool (*take)(X509 *certificate, size_t index, void *context),
                                    void *context, pco_error *error);
+
+/* The same for each CRL. */
+int pco__material_each_crl(const pco__material *thing,
+                           bool (*take)(X509_CRL *crl, size_t index, void *context), void *context,
+                           pco_error *error);
 
 /* The password that OpenSSL may ask for. */
 typedef struct pco__password {

@@ -177,6 +177,13 @@ static const pco__field option_fields[] = {
     PCO__FIELD(pco_ssl_context_options, alpn_required),
     PCO__FIELD(pco_ssl_context_options, session_resumption),
     PCO__FIELD(pco_ssl_context_options, dangerously_accept_any_certificate),
+    PCO__FIELD(pco_ssl_context_options, trust),
+    PCO__FIELD(pco_ssl_context_options, ca_directory),
+    PCO__FIELD(pco_ssl_context_options, crl_file),
+    PCO__FIELD(pco_ssl_context_options, crl_pem),
+    PCO__FIELD(pco_ssl_context_options, crl_pem_length),
+    PCO__FIELD(pco_ssl_context_options, verify_depth),
+    PCO__FIELD(pco_ssl_context_options, verify_flags),
 };
 static const pco__layout option_layout =
     PCO__LAYOUT(pco_ssl_context_options, sizeof(size_t), option_fields);

@@ -49,15 +49,21 @@ static bool holds_certificates(const char *folder)
     return found;
 }
 
-/* Folders with colons between, in which OpenSSL looks when it needs a certificate. */
-static int trust_folders(SSL_CTX *ctx, const char *folders, bool *found, pco_error *error)
+/* Folders in which OpenSSL looks when it needs a certificate. */
+static int look_into(SSL_CTX *ctx, const char *folders, pco_error *error)
 {
-    char folder[1024];
     X509_LOOKUP *lookup =
         X509_STORE_add_lookup(SSL_CTX_get_cert_store(ctx), X509_LOOKUP_hash_dir());
     if (lookup == NULL || X509_LOOKUP_add_dir(lookup, folders, X509_FILETYPE_PEM) != 1) {
-        return pco__ssl_error(error, PCO_EINVAL, "the folders of certificates '%.80s'", folders);
+        return pco__ssl_error(error, PCO_EINVAL, "the folder of certificates '%.80s'", folders);
     }
+    return 0;
+}
+
+/* The system's folders, with colons between. */
+static int trust_folders(SSL_CTX *ctx, const char *folders, bool *found, pco_error *error)
+{
+    char folder[1024];
     for (const char *at = folders; !*found && at != NULL;) {
         const char *end = strchr(at, ':');
         size_t length = end != NULL ? (size_t)(end - at) : strlen(at);
@@ -68,7 +74,7 @@ static int trust_folders(SSL_CTX *ctx, const char *folders, bool *found, pco_err
         }
         at = end != NULL ? end + 1 : NULL;
     }
-    return 0;
+    return look_into(ctx, folders, error);
 }
 
 static int trust_file(SSL_CTX *ctx, const char *what, const char *path, bool *found,
@@ -130,27 +136,89 @@ static int trust_system(SSL_CTX *ctx, pco_error *error)
                : pco__ssl_error(error, PCO_ECERT, "the system's certificates");
 }
 
-/* ---- What is given ---- */
+/* ---- Who is given ---- */
 
-/* Clients hear, too, whose certificates a server takes. */
-static bool take_ca(X509 *certificate, size_t index, void *context)
+/* Clients hear whose certificates a server takes. */
+static bool trust_and_name_one(X509 *certificate, size_t index, void *context)
 {
     return trust_one(certificate, index, context) &&
            SSL_CTX_add_client_CA(context, certificate) == 1;
 }
 
-static int load_ca(SSL_CTX *ctx, const pco_ssl_context_options *options, bool *given,
-                   pco_error *error)
+static int trust_given_file(SSL_CTX *ctx, const pco_ssl_context_options *options, bool *given,
+                            pco_error *error)
 {
+    /* Who is named without the others is all that clients look for. */
+    bool is_all = options->ca_directory == NULL && options->trust != PCO_SSL_TRUST_SYSTEM;
     pco__material ca;
     int code = pco__material_get(&ca, "ca", options->ca_file, options->ca_pem,
                                  options->ca_pem_length, PCO__MATERIAL_TRUST, error);
-    *given = ca.length != 0;
-    if (code == 0 && *given) {
-        code = pco__material_each_certificate(&ca, take_ca, ctx, error);
+    if (code == 0 && ca.length != 0) {
+        *given = true;
+        code = pco__material_each_certificate(&ca, is_all ? trust_and_name_one : trust_one, ctx,
+                                              error);
     }
     pco__material_drop(&ca);
     return code;
+}
+
+static int trust_given(SSL_CTX *ctx, const pco_ssl_context_options *options, bool *given,
+                       pco_error *error)
+{
+    const char *folder = options->ca_directory;
+    *given = folder != NULL;
+    if (folder != NULL && !holds_certificates(folder)) {
+        return pco__error_set(
+            error, PCO_ENOENT, 0,
+            "ca_directory '%.80s': no folder with certificates under the names of "
+            "their hashes, as openssl rehash makes them",
+            folder);
+    }
+    int code = folder != NULL ? look_into(ctx, folder, error) : 0;
+    return code == 0 ? trust_given_file(ctx, options, given, error) : code;
+}
+
+/* ---- Who is not ---- */
+
+static bool take_crl(X509_CRL *crl, size_t index, void *context)
+{
+    SSL_CTX *ctx = context;
+    (void)index;
+    return X509_STORE_add_crl(SSL_CTX_get_cert_store(ctx), crl) == 1;
+}
+
+static int load_crls(SSL_CTX *ctx, const pco_ssl_context_options *options, bool *given,
+                     pco_error *error)
+{
+    pco__material crls;
+    int code = pco__material_get(&crls, "crl", options->crl_file, options->crl_pem,
+                                 options->crl_pem_length, PCO__MATERIAL_CRL, error);
+    *given = crls.length != 0;
+    if (code == 0 && *given) {
+        code = pco__material_each_crl(&crls, take_crl, ctx, error);
+    }
+    pco__material_drop(&crls);
+    return code;
+}
+
+/* How it is checked whether the peer is trusted. */
+static int set_checks(SSL_CTX *ctx, const pco_ssl_context_options *options, pco_error *error)
+{
+    bool has_crls;
+    if (options->verify_depth < 0) {
+        return pco__error_set(error, PCO_EINVAL, 0, "verify_depth is negative");
+    }
+    int code = load_crls(ctx, options, &has_crls, error);
+    if (code != 0) {
+        return code;
+    }
+    unsigned long flags = options->verify_flags | (has_crls ? X509_V_FLAG_CRL_CHECK : 0);
+    if (options->verify_depth != 0) {
+        SSL_CTX_set_verify_depth(ctx, options->verify_depth);
+    }
+    return X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), flags) == 1
+               ? 0
+               : pco__ssl_error(error, PCO_EINVAL, "verify_flags");
 }
 
 /* ---- What is demanded ---- */
@@ -174,35 +242,64 @@ static int demand_of_server(SSL_CTX *ctx, const pco_ssl_context_options *options
                               "verify is PCO_SSL_VERIFY_REQUIRED, and "
                               "dangerously_accept_any_certificate is PCO_ON");
     }
+    if (options->trust == PCO_SSL_TRUST_GIVEN && !given) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "trust is PCO_SSL_TRUST_GIVEN, but ca_file, ca_pem or ca_directory "
+                              "is missing");
+    }
     SSL_CTX_set_verify(ctx, any ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
-    return given || any ? 0 : trust_system(ctx, error);
+    bool asks_system = options->trust == PCO_SSL_TRUST_SYSTEM ||
+                       (options->trust == PCO_SSL_TRUST_DEFAULT && !given && !any);
+    return asks_system ? trust_system(ctx, error) : 0;
 }
 
-static int demand_of_client(SSL_CTX *ctx, const pco_ssl_context_options *options, bool given,
-                            pco_error *error)
+/* Who says how clients are checked and demands nothing believes that they are. */
+static int check_demand(const pco_ssl_context_options *options, bool given, pco_error *error)
 {
-    int verify = options->verify;
+    bool demands = options->verify >= PCO_SSL_VERIFY_OPTIONAL;
+    bool has_crls = options->crl_file != NULL || options->crl_pem != NULL;
+    const char *said = given                                     ? "a ca"
+                       : options->trust != PCO_SSL_TRUST_DEFAULT ? "trust"
+                       : has_crls                                ? "a crl"
+                       : options->verify_depth != 0              ? "verify_depth"
+                       : options->verify_flags != 0              ? "verify_flags"
+                                                                 : NULL;
     if (options->dangerously_accept_any_certificate != PCO_DEFAULT) {
         return pco__error_set(error, PCO_EINVAL, 0,
                               "dangerously_accept_any_certificate is for clients: a server says "
                               "what it demands by verify");
     }
-
-    /* Who names an authority and demands nothing believes that clients are being checked. */
-    if (given && verify == PCO_SSL_VERIFY_DEFAULT) {
+    if (said != NULL && options->verify == PCO_SSL_VERIFY_DEFAULT) {
         return pco__error_set(error, PCO_EINVAL, 0,
-                              "a ca is given, but verify does not say what is demanded");
+                              "%s is given, but verify does not say what is demanded", said);
     }
-    if (!given && verify >= PCO_SSL_VERIFY_OPTIONAL) {
+    if (!given && demands && options->trust != PCO_SSL_TRUST_SYSTEM) {
         return pco__error_set(error, PCO_EINVAL, 0,
                               "verify demands client certificates, but ca_file or ca_pem is "
                               "missing");
     }
+    return 0;
+}
+
+static int demand_of_client(SSL_CTX *ctx, const pco_ssl_context_options *options, bool given,
+                            pco_error *error)
+{
+    int code = check_demand(options, given, error);
+    if (code == 0 && options->trust == PCO_SSL_TRUST_SYSTEM) {
+        code = pco__trust_files() != NULL
+                   ? trust_system(ctx, error)
+                   : pco__error_set(error, PCO_ENOTSUP, 0,
+                                    "trust is PCO_SSL_TRUST_SYSTEM: this system judges servers "
+                                    "alone, give those who sign client certificates");
+    }
+    if (code != 0) {
+        return code;
+    }
     int mode = SSL_VERIFY_NONE;
-    if (verify >= PCO_SSL_VERIFY_OPTIONAL) {
+    if (options->verify >= PCO_SSL_VERIFY_OPTIONAL) {
         mode = SSL_VERIFY_PEER;
     }
-    if (verify == PCO_SSL_VERIFY_REQUIRED) {
+    if (options->verify == PCO_SSL_VERIFY_REQUIRED) {
         mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
     }
     SSL_CTX_set_verify(ctx, mode, NULL);
@@ -217,10 +314,17 @@ int pco__ssl_set_verification(SSL_CTX *ctx, const pco_ssl_context_options *optio
         return pco__error_set(error, PCO_EINVAL, 0, "verify is %d, none of PCO_SSL_VERIFY_*",
                               options->verify);
     }
+    if (options->trust < PCO_SSL_TRUST_DEFAULT || options->trust > PCO_SSL_TRUST_SYSTEM) {
+        return pco__error_set(error, PCO_EINVAL, 0, "trust is %d, none of PCO_SSL_TRUST_*",
+                              options->trust);
+    }
     int code = pco__check_switch(options->dangerously_accept_any_certificate,
                                  "dangerously_accept_any_certificate", error);
     if (code == 0) {
-        code = load_ca(ctx, options, &given, error);
+        code = trust_given(ctx, options, &given, error);
+    }
+    if (code == 0) {
+        code = set_checks(ctx, options, error);
     }
     if (code != 0) {
         return code;

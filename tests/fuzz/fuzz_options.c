@@ -154,6 +154,10 @@ static void make_context(input *from)
     whole.alpn_required = take_int(from);
     whole.session_resumption = take_int(from);
     whole.dangerously_accept_any_certificate = take_int(from);
+    whole.trust = take_int(from);
+    whole.ca_directory = take_byte(from) % 4 == 0 ? name : NULL;
+    whole.verify_depth = take_int(from);
+    whole.verify_flags = (unsigned long)take_number(from);
     pco_ssl_context_options *given = cut(&whole, sizeof whole, take_size(from, sizeof whole));
     pco_ssl_context *context = NULL;
     pco_error error = {.code = 0};

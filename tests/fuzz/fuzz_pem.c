@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fuzz_pem.c: certificates, keys and authorities. The input says which of the good ones is changed
- * and how, or stands in the place of one.
+ * fuzz_pem.c: certificates, keys, authorities and CRLs. The input says which of the good ones is
+ * changed and how, or stands in the place of one.
  */
 #include "fuzz.h"
 #include "ssl_world.h"
@@ -10,12 +10,15 @@
 
 static char *encrypted;
 static size_t encrypted_length;
+static char *crl;
+static size_t crl_length;
 
 int LLVMFuzzerInitialize(int *count, char ***arguments)
 {
     (void)count;
     (void)arguments;
     encrypted = certificates_encrypt_key(&certificates_get()->server, "portico", &encrypted_length);
+    crl = certificates_revoke(&certificates_get()->ca, &certificates_get()->client, &crl_length);
     memory_watch();
     return 0;
 }
@@ -44,7 +47,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bytes piece = {.data = NULL};
     pco_ssl_context_options options = tls_options(&them->chained);
     options.key_password = passwords[kind >> 2 & 3];
-    switch (kind & 3) {
+    unsigned which = take_byte(&from) % 5;
+    switch (which) {
     case 0:
         piece = changed(them->chained.pem, them->chained.pem_length, edits, &from);
         options.certificate_pem = piece.data;
@@ -62,11 +66,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         options.key_pem = piece.data;
         options.key_pem_length = piece.length;
         break;
-    default:
+    case 3:
         piece = changed(them->ca.pem, them->ca.pem_length, edits, &from);
         options.verify = PCO_SSL_VERIFY_REQUIRED;
         options.ca_pem = piece.data;
         options.ca_pem_length = piece.length;
+        break;
+    default:
+        piece = changed(crl, crl_length, edits, &from);
+        options.verify = PCO_SSL_VERIFY_REQUIRED;
+        options.ca_pem = them->ca.pem;
+        options.ca_pem_length = them->ca.pem_length;
+        options.crl_pem = piece.data;
+        options.crl_pem_length = piece.length;
         break;
     }
     pco_error error = {.code = 0};

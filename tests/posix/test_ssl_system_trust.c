@@ -212,6 +212,78 @@ whom_the_system_trusts_is_not_asked_where_somebody_is_given_or_nobody_is_checked
     pco_ssl_context_release(context);
 }
 
+static void the_system_may_be_trusted_besides_who_is_given(void **state)
+{
+    const certificate *stranger = &certificates_get()->stranger;
+    pco__ssl_setup *setup;
+    (void)state;
+    put(at.bundle, &certificates_get()->ca);
+    setenv("SSL_CERT_FILE", at.bundle, 1);
+    for (int client = 0; client <= 1; client++) {
+        pco_ssl_context_options options = tls_options(&certificates_get()->server);
+        options.verify = PCO_SSL_VERIFY_REQUIRED;
+        options.trust = PCO_SSL_TRUST_SYSTEM;
+        assert_int_equal(pco__ssl_setup_new(&options, client != 0, &setup, NULL), 0);
+        assert_true(trusts(setup->ctx, &certificates_get()->server));
+        assert_false(trusts(setup->ctx, stranger));
+        pco__ssl_setup_free(setup);
+
+        options.ca_pem = stranger->pem;
+        options.ca_pem_length = stranger->pem_length;
+        assert_int_equal(pco__ssl_setup_new(&options, client != 0, &setup, NULL), 0);
+        assert_true(trusts(setup->ctx, &certificates_get()->server));
+        assert_true(trusts(setup->ctx, stranger));
+        assert_int_equal(sk_X509_NAME_num(SSL_CTX_get_client_CA_list(setup->ctx)), 0);
+        pco__ssl_setup_free(setup);
+
+        options.trust = PCO_SSL_TRUST_GIVEN;
+        assert_int_equal(pco__ssl_setup_new(&options, client != 0, &setup, NULL), 0);
+        assert_false(trusts(setup->ctx, &certificates_get()->server));
+        pco__ssl_setup_free(setup);
+    }
+}
+
+static void a_server_that_trusts_the_system_hears_if_that_trusts_nobody(void **state)
+{
+    pco_ssl_context_options options = tls_options(&certificates_get()->server);
+    (void)state;
+    options.trust = PCO_SSL_TRUST_SYSTEM;
+    tls_assert_refused(false, &options, PCO_EINVAL, "trust is given, but verify does not say");
+    options.verify = PCO_SSL_VERIFY_OPTIONAL;
+    setenv("SSL_CERT_FILE", "/no/such/file", 1);
+    tls_assert_refused(false, &options, PCO_ENOENT, "SSL_CERT_FILE '/no/such/file'");
+}
+
+static void a_folder_is_looked_into_when_a_certificate_is_needed(void **state)
+{
+    pco__ssl_setup *setup;
+    char another[PATH_SIZE];
+    (void)state;
+    snprintf(another, sizeof another, "%.64s/certs/00000000.0", at.folder);
+    for (int client = 0; client <= 1; client++) {
+        pco_ssl_context_options options = tls_options(&certificates_get()->server);
+        options.verify = PCO_SSL_VERIFY_REQUIRED;
+        options.ca_directory = at.hashed;
+        tls_assert_refused(client != 0, &options, PCO_ENOENT, "ca_directory '");
+        put(another, &certificates_get()->other);
+        assert_int_equal(pco__ssl_setup_new(&options, client != 0, &setup, NULL), 0);
+        assert_false(trusts(setup->ctx, &certificates_get()->server));
+        put(at.link, &certificates_get()->ca);
+        assert_true(trusts(setup->ctx, &certificates_get()->server));
+        pco__ssl_setup_free(setup);
+
+        options.ca_pem = certificates_get()->stranger.pem;
+        options.ca_pem_length = certificates_get()->stranger.pem_length;
+        assert_int_equal(pco__ssl_setup_new(&options, client != 0, &setup, NULL), 0);
+        assert_true(trusts(setup->ctx, &certificates_get()->server));
+        assert_true(trusts(setup->ctx, &certificates_get()->stranger));
+        assert_int_equal(sk_X509_NAME_num(SSL_CTX_get_client_CA_list(setup->ctx)), 0);
+        pco__ssl_setup_free(setup);
+        unlink(another);
+        unlink(at.link);
+    }
+}
+
 static int end_all(void **state)
 {
     (void)state;
@@ -233,6 +305,9 @@ int main(void)
         TEST(the_environment_names_other_folders),
         TEST(a_folder_of_the_environments_without_certificates_is_not_replaced_by_a_bundle),
         TEST(a_client_without_options_trusts_whom_the_environment_names),
+        TEST(the_system_may_be_trusted_besides_who_is_given),
+        TEST(a_server_that_trusts_the_system_hears_if_that_trusts_nobody),
+        TEST(a_folder_is_looked_into_when_a_certificate_is_needed),
         TEST(whom_the_system_trusts_is_not_asked_where_somebody_is_given_or_nobody_is_checked),
     };
     memory_watch();
