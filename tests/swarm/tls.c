@@ -12,7 +12,7 @@
 
 #include <openssl/pem.h>
 #include <openssl/rand.h>
-#include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 const bool swarm_has_tls = true;
 
@@ -74,6 +74,16 @@ static char *take_text(BIO *bio, size_t *length)
     return copy;
 }
 
+/* Common names are for people: this is what is verified. */
+static void add_name(X509 *to, const char *name)
+{
+    char value[80];
+    snprintf(value, sizeof value, "DNS:%s", name);
+    X509_EXTENSION *made = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, value);
+    need(made != NULL && X509_add_ext(to, made, -1) == 1);
+    X509_EXTENSION_free(made);
+}
+
 static void make_identity(identity *of, const char *common_name)
 {
     EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
@@ -86,8 +96,9 @@ static void make_identity(identity *of, const char *common_name)
          ASN1_TIME_set_string(X509_getm_notAfter(made), "20991231235959Z") == 1 &&
          X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)common_name,
                                     -1, -1, 0) == 1 &&
-         X509_set_issuer_name(made, name) == 1 && X509_set_pubkey(made, key) == 1 &&
-         X509_sign(made, key, NULL) > 0 && PEM_write_bio_X509(text, made) == 1);
+         X509_set_issuer_name(made, name) == 1 && X509_set_pubkey(made, key) == 1);
+    add_name(made, common_name);
+    need(X509_sign(made, key, NULL) > 0 && PEM_write_bio_X509(text, made) == 1);
     of->certificate = take_text(text, &of->certificate_length);
     text = BIO_new(BIO_s_mem());
     need(PEM_write_bio_PrivateKey(text, key, NULL, NULL, 0, NULL, NULL) == 1);
