@@ -95,11 +95,26 @@ static const size_t pco_ssl_context_options_bounds[] = {
     BOUNDS(pco_ssl_context_options, verify_flags),
 };
 
+static const size_t pco_ssl_certificate_info_bounds[] = {
+    BOUNDS(pco_ssl_certificate_info, subject),     BOUNDS(pco_ssl_certificate_info, issuer),
+    BOUNDS(pco_ssl_certificate_info, common_name), BOUNDS(pco_ssl_certificate_info, names),
+    BOUNDS(pco_ssl_certificate_info, names_count), BOUNDS(pco_ssl_certificate_info, serial_number),
+    BOUNDS(pco_ssl_certificate_info, not_before),  BOUNDS(pco_ssl_certificate_info, not_after),
+    BOUNDS(pco_ssl_certificate_info, sha256),      BOUNDS(pco_ssl_certificate_info, der),
+    BOUNDS(pco_ssl_certificate_info, der_length),
+};
+
 static const size_t pco_ssl_info_bounds[] = {
-    BOUNDS(pco_ssl_info, version),          BOUNDS(pco_ssl_info, cipher),
-    BOUNDS(pco_ssl_info, cipher_bits),      BOUNDS(pco_ssl_info, alpn),
-    BOUNDS(pco_ssl_info, server_name),      BOUNDS(pco_ssl_info, session_reused),
-    BOUNDS(pco_ssl_info, peer_certificate), BOUNDS(pco_ssl_info, peer_certificate_length),
+    BOUNDS(pco_ssl_info, version),
+    BOUNDS(pco_ssl_info, cipher),
+    BOUNDS(pco_ssl_info, cipher_bits),
+    BOUNDS(pco_ssl_info, alpn),
+    BOUNDS(pco_ssl_info, server_name),
+    BOUNDS(pco_ssl_info, session_reused),
+    BOUNDS(pco_ssl_info, peer_certificate),
+    BOUNDS(pco_ssl_info, peer_certificate_length),
+    BOUNDS(pco_ssl_info, group),
+    BOUNDS(pco_ssl_info, verified),
 };
 
 static const size_t pco_server_counters_bounds[] = {
@@ -220,6 +235,13 @@ static int give_ssl_info(void *it)
     return code == PCO_ENOTSUP ? 0 : code;
 }
 
+static int give_certificate_info(void *it)
+{
+    int code = pco_transport_get_peer_certificate(a.transport, 0, it);
+
+    return code == PCO_ENOTSUP ? 0 : code;
+}
+
 static int give_counters(void *it)
 {
     return pco_server_get_counters(server, it);
@@ -303,13 +325,14 @@ static void of_every_struct_the_size_is_checked_and_nothing_is_read_behind_it(vo
               give_exception_context),
         SIZED(pco_protocol_methods, offsetof(pco_protocol_methods, shutting_down), give_methods),
         SIZED(pco_ssl_context_options, sizeof(size_t), give_ssl_context_options),
+        SIZED(pco_ssl_certificate_info, sizeof(size_t), give_certificate_info),
     };
     pco_ssl_context *made;
     size_t count = sizeof all / sizeof all[0];
 
     (void)state;
     if (pco_ssl_context_new(NULL, &made, NULL) == PCO_ENOTSUP) {
-        count--; /* without TLS there are no contexts */
+        count -= 2; /* without TLS there are no contexts, and no certificates */
     }
     for (size_t i = 0; i < count; i++) {
         assert_sizes_are_checked(&all[i]);

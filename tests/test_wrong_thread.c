@@ -116,6 +116,8 @@ static pco_exception_context what = {.size = sizeof what, .message = "a mishap"}
 static pco_server_counters counters = {.size = sizeof counters};
 static pco_ssl_info info = {.size = sizeof info};
 static pco_transport_counters moved = {.size = sizeof moved};
+static pco_ssl_certificate_info certificate = {.size = sizeof certificate};
+static unsigned char secret[PCO_SSL_CHANNEL_BINDING_SIZE];
 static pco_buffer buffer = {.data = "x", .length = 1};
 static pco_address address;
 static size_t high;
@@ -185,6 +187,11 @@ static size_t low;
     X(get_transport_counters, pco_transport_get_counters, (open_one, &moved))                      \
     X(get_ssl_info, pco_transport_get_ssl_info, (open_one, &info))                                 \
     X(get_ssl_object, pco_transport_get_ssl_object, (open_one))                                    \
+    X(get_peer_certificate, pco_transport_get_peer_certificate, (open_one, 0, &certificate))       \
+    X(get_channel_binding, pco_transport_get_channel_binding,                                      \
+      (open_one, "tls-exporter", secret, sizeof secret, &high))                                    \
+    X(export_keying_material, pco_transport_export_keying_material,                                \
+      (open_one, "EXPORTER-test", NULL, 0, secret, sizeof secret))                                 \
     X(retain, pco_transport_retain, (open_one))                                                    \
     X(release, pco_transport_release, (open_one))                                                  \
     X(shell_write, pco_transport_write, (shell, "x", 1))                                           \

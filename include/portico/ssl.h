@@ -26,6 +26,13 @@ typedef struct pco_ssl_info {
     bool session_reused;
     const void *peer_certificate; /* the peer's certificate in DER, NULL if it showed none */
     size_t peer_certificate_length;
+    const char *group; /* for the exchange of keys, "x25519" as OpenSSL names it; NULL if none */
+
+    /*
+     * The peer's certificate was demanded and checked, and is right. False where that is not
+     * demanded, where there is none, and where one was accepted although it is not right.
+     */
+    bool verified;
 } pco_ssl_info;
 
 /*
@@ -33,6 +40,81 @@ typedef struct pco_ssl_info {
  * PCO_EINVAL: a wrong size. PCO_ENOMEM. PCO_ECLOSED: after connection_lost.
  */
 PCO_API int pco_transport_get_ssl_info(pco_transport *transport, pco_ssl_info *info);
+
+/* A name that a certificate is valid for. */
+enum { PCO_SSL_NAME_DNS = 1, PCO_SSL_NAME_IP = 2, PCO_SSL_NAME_URI = 3, PCO_SSL_NAME_EMAIL = 4 };
+
+typedef struct pco_ssl_name {
+    int type;         /* PCO_SSL_NAME_* */
+    const char *text; /* "*.example.com"; an address as pco_address_host writes it */
+} pco_ssl_name;
+
+/*
+ * What a certificate says. In all texts a control character, which includes the zero with which C
+ * ends a string, is written as a backslash and two hexadecimal digits, and so is a backslash
+ * ("\5C"; in subject and issuer, which RFC 4514 escapes, "\\"): so "good.example\00.evil.example"
+ * is one name, and no other. They are UTF-8 otherwise; those of `names` ASCII, other bytes escaped.
+ * All that the certificate has is here: names are as many, and as long, as the peer's certificates
+ * may be, of which OpenSSL takes 100 KiB in all.
+ */
+typedef struct pco_ssl_certificate_info {
+    size_t size;
+    const char *subject; /* as RFC 2253 has it: "CN=example.com,O=Example,C=NO"; "": none */
+    const char *issuer;
+    const char *common_name;   /* of the subject; the last of several; NULL if there is none */
+    const pco_ssl_name *names; /* of the extension subjectAltName, of the kinds above, in order */
+    size_t names_count;
+    const char *serial_number; /* hexadecimal, "0A3F" */
+
+    /* Seconds since 1970, UTC. If a time is garbled, such that the certificate is never valid. */
+    int64_t not_before;
+    int64_t not_after;
+
+    unsigned char sha256[32]; /* of the whole certificate */
+    const void *der;
+    size_t der_length;
+} pco_ssl_certificate_info;
+
+/*
+ * Fills in *info, whose size you have set, with one of the peer's certificates: `index` 0 is its
+ * own, 1 that of who has signed it, and so on: the chain that was verified, up to the authority
+ * that is trusted; if nothing was verified, what the peer has sent. A connection that resumed a
+ * session knows what the session does: the peer's own, and at most what was sent with it. Lent
+ * until connection_lost returns; made when first asked for. PCO_ENOENT: there is no such
+ * certificate. PCO_ENOTSUP: the connection is no TLS connection. PCO_EINVAL: a wrong size.
+ * PCO_ENOMEM. PCO_ECLOSED: after connection_lost.
+ */
+PCO_API int pco_transport_get_peer_certificate(pco_transport *transport, size_t index,
+                                               pco_ssl_certificate_info *info);
+
+/* Room for every channel binding. */
+#define PCO_SSL_CHANNEL_BINDING_SIZE 64
+
+/*
+ * What binds an authentication above to this very connection, as SCRAM's -PLUS mechanisms want it.
+ * Types: "tls-exporter" (RFC 9266); "tls-server-end-point" (RFC 5929: a hash of the server's
+ * certificate); "tls-unique" (RFC 5929, TLS 1.2 only). *length is how many of the `size` bytes of
+ * `buffer` were used.
+ * PCO_ENOTSUP: the connection is no TLS connection, or has no such binding: "tls-unique" in TLS
+ * 1.3; "tls-exporter" and "tls-unique" in TLS 1.2 without extended master secret (RFC 7627), where
+ * they would bind nothing; "tls-server-end-point" of a certificate whose signature has no hash
+ * (Ed25519). PCO_ENOENT: "tls-server-end-point" on a server's end that has resumed a session, and
+ * so has shown no certificate. PCO_ENOBUFS: `size` is too small. PCO_EINVAL: another type, NULL.
+ * PCO_ENOMEM. PCO_ECLOSED: after connection_lost.
+ */
+PCO_API int pco_transport_get_channel_binding(pco_transport *transport, const char *type,
+                                              void *buffer, size_t size, size_t *length);
+
+/*
+ * Fills `out` with `length` bytes that both ends of this connection can compute, and nobody else
+ * (RFC 5705; RFC 8446, 7.5). `label` says what for. `context` may be NULL, which TLS 1.2 tells from
+ * an empty one. PCO_ENOTSUP: the connection is no TLS connection, or one of TLS 1.2 without
+ * extended master secret. PCO_EINVAL: NULL, or a length of 0; a label that TLS uses itself; more
+ * than TLS can give. PCO_ENOMEM. PCO_ECLOSED: after connection_lost.
+ */
+PCO_API int pco_transport_export_keying_material(pco_transport *transport, const char *label,
+                                                 const void *context, size_t context_length,
+                                                 void *out, size_t length);
 
 /*
  * The connection's SSL, for questions that pco_ssl_info does not answer; look, do not read, write

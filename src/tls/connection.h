@@ -6,7 +6,8 @@
  *   handshake.c      the handshake: its steps, its suspension, how it ends
  *   protocol.c       the protocol to the lower end: reading, the end
  *   tls_write.c      the way out: plaintext that waits, and encrypting it
- *   tls_transport.c  the transport to the protocol above: closing, what was agreed on, making
+ *   tls_transport.c  the transport to the protocol above: closing, making
+ *   peer.c           what was agreed on, and with whom
  *   turns.c          when it has to wait for another turn of the loop
  *
  * The one hard idea is that OpenSSL is never waited for and never waits. What the lower end has
@@ -20,6 +21,7 @@
 #include <limits.h>
 
 #include "tls/hello.h"
+#include "tls/parsed.h"
 
 /*
  *     HANDSHAKING -> OPEN           the peer has proved what it had to
@@ -59,8 +61,9 @@ typedef struct pco__ssl_handshake {
     bool suspended;
 } pco__ssl_handshake;
 
-/* What pco_ssl_info lends, made when first asked for. */
+/* What is lent of that which was agreed on, made when first asked for. */
 typedef struct pco__ssl_details {
+    pco__ssl_parsed *parsed; /* certificates that were asked for */
     char alpn[UCHAR_MAX + 1];
     size_t certificate_length;
     unsigned char certificate[];
@@ -251,5 +254,22 @@ void pco__ssl_close_down(pco__ssl *ssl);
 
 /* Has pco__ssl_run_task run. */
 void pco__ssl_schedule(pco__ssl *ssl);
+
+/*
+ * The connection that somebody has questions about. PCO_ECLOSED: its connection_lost has returned.
+ * PCO_ENOTSUP: it is none of TLS. PCO_ENOTCONN: its handshake is not over.
+ */
+int pco__ssl_ask(const pco_transport *transport, pco__ssl **ssl);
+
+/* ---- peer.c ---- */
+
+/* The class's function. */
+int pco__ssl_get_info(pco_transport *transport, pco_ssl_info *info);
+
+/* Whether the peer was demanded to show a certificate, and it is right. */
+bool pco__ssl_is_verified(const SSL *engine);
+
+/* NULL is allowed. */
+void pco__ssl_free_details(pco__ssl_details *details);
 
 #endif

@@ -77,6 +77,42 @@ void pco_ssl_context_release(pco_ssl_context *context)
     (void)context;
 }
 
+/* There is no TLS connection that could be asked. */
+static int ask(const pco_transport *transport)
+{
+    return pco__transport_is_alive(transport) ? PCO_ENOTSUP : PCO_ECLOSED;
+}
+
+int pco_transport_get_peer_certificate(pco_transport *transport, size_t index,
+                                       pco_ssl_certificate_info *info)
+{
+    (void)index;
+    (void)info;
+    return ask(transport);
+}
+
+int pco_transport_get_channel_binding(pco_transport *transport, const char *type, void *buffer,
+                                      size_t size, size_t *length)
+{
+    (void)type;
+    (void)buffer;
+    (void)size;
+    (void)length;
+    return ask(transport);
+}
+
+int pco_transport_export_keying_material(pco_transport *transport, const char *label,
+                                         const void *context, size_t context_length, void *out,
+                                         size_t length)
+{
+    (void)label;
+    (void)context;
+    (void)context_length;
+    (void)out;
+    (void)length;
+    return ask(transport);
+}
+
 bool pco__ssl_context_fits(pco_ssl_context *context, bool client)
 {
     (void)context;

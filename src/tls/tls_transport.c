@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * tls_transport.c: the side of a TLS connection that the user sees, but for writing: closing,
- * pausing, what was agreed on; and how a connection is made and brought to its end.
+ * pausing; and how a connection is made and brought to its end.
  *
  * Who ends a connection moves its state to CLOSED and tells the lower end how to go; all else
  * follows from that one's connection_lost.
@@ -10,8 +10,6 @@
 
 #include <assert.h>
 #include <math.h>
-#include <openssl/x509.h>
-#include <string.h>
 
 #include "support/memory.h"
 #include "tls/turns.h"
@@ -216,55 +214,6 @@ static void class_begin(pco_transport *transport, pco_protocol *protocol)
 
 /* ---- What the connection agreed on ---- */
 
-static pco__ssl_details *get_details(pco__ssl *ssl)
-{
-    if (ssl->details != NULL) {
-        return ssl->details;
-    }
-    X509 *certificate = SSL_get0_peer_certificate(ssl->engine);
-    int length = certificate != NULL ? i2d_X509(certificate, NULL) : 0;
-    pco__ssl_details *made = length >= 0 ? pco__calloc(sizeof *made + (size_t)length) : NULL;
-    if (made == NULL) {
-        return NULL;
-    }
-    if (length > 0) {
-        unsigned char *to = made->certificate;
-        made->certificate_length = (size_t)i2d_X509(certificate, &to);
-    }
-    const unsigned char *alpn;
-    unsigned alpn_length;
-    SSL_get0_alpn_selected(ssl->engine, &alpn, &alpn_length);
-    if (alpn_length != 0) {
-        memcpy(made->alpn, alpn, alpn_length);
-    }
-    ssl->details = made;
-    return made;
-}
-
-static int class_get_ssl_info(pco_transport *transport, pco_ssl_info *info)
-{
-    pco__ssl *ssl = of(transport);
-    if (ssl->engine == NULL) {
-        return PCO_ENOTCONN;
-    }
-    const pco__ssl_details *known = get_details(ssl);
-    if (known == NULL) {
-        return PCO_ENOMEM;
-    }
-    *info = (pco_ssl_info){
-        .size = sizeof *info,
-        .version = SSL_get_version(ssl->engine),
-        .cipher = SSL_get_cipher_name(ssl->engine),
-        .cipher_bits = SSL_get_cipher_bits(ssl->engine, NULL),
-        .alpn = known->alpn[0] != '\0' ? known->alpn : NULL,
-        .server_name = SSL_get_servername(ssl->engine, TLSEXT_NAMETYPE_host_name),
-        .session_reused = SSL_session_reused(ssl->engine) == 1,
-        .peer_certificate = known->certificate_length != 0 ? known->certificate : NULL,
-        .peer_certificate_length = known->certificate_length,
-    };
-    return 0;
-}
-
 static struct ssl_st *class_get_ssl_object(const pco_transport *transport)
 {
     return ((const pco__ssl *)transport)->engine;
@@ -284,7 +233,7 @@ static const pco__transport_class ssl_class = {
     .abort = class_abort,
     .is_closing = class_is_closing,
     .reading_changed = class_reading_changed,
-    .get_ssl_info = class_get_ssl_info,
+    .get_ssl_info = pco__ssl_get_info,
     .get_ssl_object = class_get_ssl_object,
     .append = pco__ssl_append,
     .pending = pco__ssl_pending,
@@ -301,6 +250,18 @@ static const pco__transport_class ssl_class = {
     .destroy = class_destroy,
     .can_write_eof = false,
 };
+
+int pco__ssl_ask(const pco_transport *transport, pco__ssl **ssl)
+{
+    if (!pco__transport_is_alive(transport)) {
+        return PCO_ECLOSED;
+    }
+    if (transport->class_ != &ssl_class) {
+        return PCO_ENOTSUP;
+    }
+    *ssl = of(transport);
+    return (*ssl)->engine != NULL && (*ssl)->state != PCO__SSL_HANDSHAKING ? 0 : PCO_ENOTCONN;
+}
 
 /* ---- Making ---- */
 
@@ -335,7 +296,7 @@ static void drop_parts(pco__ssl *ssl)
     ssl->plaintext = NULL;
     pco__free(ssl->kept);
     ssl->kept = NULL;
-    pco__free(ssl->details);
+    pco__ssl_free_details(ssl->details);
     ssl->details = NULL;
 }
 

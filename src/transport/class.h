@@ -195,6 +195,9 @@ void pco__transport_end(pco_transport *transport);
 /* In debug mode. A shell whose loop is gone belongs to no thread. */
 void pco__transport_check_thread(const pco_transport *transport);
 
+/* Whether its connection_lost has not returned yet. In debug mode checks the thread, too. */
+bool pco__transport_is_alive(const pco_transport *transport);
+
 /* Whether a table of methods, which may be of another version's size, can be used. */
 bool pco__methods_are_valid(const pco_protocol_methods *methods);
 

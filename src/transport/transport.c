@@ -21,6 +21,11 @@ static bool is_alive(const pco_transport *transport)
     return true;
 }
 
+bool pco__transport_is_alive(const pco_transport *transport)
+{
+    return is_alive(transport);
+}
+
 /* ---- Writing ---- */
 
 /* No object is larger; so what waits and a copy of one more can always be counted. */
@@ -346,10 +351,16 @@ int pco_transport_get_counters(const pco_transport *transport, pco_transport_cou
 }
 
 static const pco__field info_fields[] = {
-    PCO__FIELD(pco_ssl_info, version),          PCO__FIELD(pco_ssl_info, cipher),
-    PCO__FIELD(pco_ssl_info, cipher_bits),      PCO__FIELD(pco_ssl_info, alpn),
-    PCO__FIELD(pco_ssl_info, server_name),      PCO__FIELD(pco_ssl_info, session_reused),
-    PCO__FIELD(pco_ssl_info, peer_certificate), PCO__FIELD(pco_ssl_info, peer_certificate_length),
+    PCO__FIELD(pco_ssl_info, version),
+    PCO__FIELD(pco_ssl_info, cipher),
+    PCO__FIELD(pco_ssl_info, cipher_bits),
+    PCO__FIELD(pco_ssl_info, alpn),
+    PCO__FIELD(pco_ssl_info, server_name),
+    PCO__FIELD(pco_ssl_info, session_reused),
+    PCO__FIELD(pco_ssl_info, peer_certificate),
+    PCO__FIELD(pco_ssl_info, peer_certificate_length),
+    PCO__FIELD(pco_ssl_info, group),
+    PCO__FIELD(pco_ssl_info, verified),
 };
 static const pco__layout info_layout = PCO__LAYOUT(pco_ssl_info, sizeof(size_t), info_fields);
 
