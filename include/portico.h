@@ -21,5 +21,6 @@
 #include <portico/ssl.h>
 #include <portico/server.h>
 #include <portico/connection.h>
+#include <portico/start_tls.h>
 
 #endif

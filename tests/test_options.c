@@ -178,6 +178,19 @@ static int end(void **state)
     return 0;
 }
 
+static const size_t pco_start_tls_options_bounds[] = {
+    BOUNDS(pco_start_tls_options, ssl),
+    BOUNDS(pco_start_tls_options, tls),
+    BOUNDS(pco_start_tls_options, server_side),
+    BOUNDS(pco_start_tls_options, server_hostname),
+    BOUNDS(pco_start_tls_options, ssl_handshake_timeout),
+    BOUNDS(pco_start_tls_options, ssl_shutdown_timeout),
+    BOUNDS(pco_start_tls_options, protocol),
+    BOUNDS(pco_start_tls_options, input),
+    BOUNDS(pco_start_tls_options, input_length),
+    BOUNDS(pco_start_tls_options, keep_input),
+};
+
 /* ---- Who reads or fills them ---- */
 
 /* Whether the library has found fault with the size and with nothing else. */
@@ -225,6 +238,23 @@ static int give_ssl_context_options(void *it)
 static int give_transport_counters(void *it)
 {
     return pco_transport_get_counters(a.transport, it);
+}
+
+static void never_started(pco_transport *transport, const pco_error *error, void *context)
+{
+    (void)transport;
+    (void)error;
+    (void)context;
+    abort();
+}
+
+/* They are all zero, so that those of the right size lack a context. */
+static int give_start_tls_options(void *it)
+{
+    pco_error error = {0};
+    int code = pco_loop_start_tls(loop, a.transport, it, never_started, NULL, NULL, &error);
+
+    return blames_the_size(code, &error, "pco_start_tls_options.size is ") ? code : 0;
 }
 
 /* A plain connection says PCO_ENOTSUP, once it is content with the size. */
@@ -321,6 +351,7 @@ static void of_every_struct_the_size_is_checked_and_nothing_is_read_behind_it(vo
         SIZED(pco_server_counters, sizeof(size_t), give_counters),
         SIZED(pco_transport_counters, sizeof(size_t), give_transport_counters),
         SIZED(pco_ssl_info, sizeof(size_t), give_ssl_info),
+        SIZED(pco_start_tls_options, sizeof(size_t), give_start_tls_options),
         SIZED(pco_exception_context, offsetof(pco_exception_context, error),
               give_exception_context),
         SIZED(pco_protocol_methods, offsetof(pco_protocol_methods, shutting_down), give_methods),

@@ -3,8 +3,9 @@
  * transport.h: one connection, as your protocol sees it. The same for plain TCP and for TLS.
  *
  * The library makes transports and frees them. A transport is valid from connection_made until
- * connection_lost returns; pco_transport_retain keeps the shell longer, on which every call that
- * can fail then answers PCO_ECLOSED; the others say below what they answer. Everything here may be
+ * connection_lost returns, or until pco_loop_start_tls has put another in its place;
+ * pco_transport_retain keeps the shell longer, on which every call that can fail then answers
+ * PCO_ECLOSED; the others say below what they answer. Everything here may be
  * called from every callback, on the loop's thread.
  * (asyncio: transports.py.)
  */
@@ -137,7 +138,8 @@ PCO_API bool pco_transport_is_reading(const pco_transport *transport);
  * connection_made is not called. The old one is the caller's and is not called any more, so it may
  * be freed at once; a buffer that its get_buffer returns after this is not used. PCO_EINVAL: NULL,
  * or a methods table with a wrong size. PCO_ECLOSED. Once connection_lost has returned, getting
- * answers NULL.
+ * answers NULL. Of a transport in whose place is another (portico/start_tls.h) it answers whose the
+ * connection is.
  */
 PCO_API pco_protocol *pco_transport_get_protocol(const pco_transport *transport);
 PCO_API int pco_transport_set_protocol(pco_transport *transport, pco_protocol *protocol);

@@ -260,9 +260,9 @@ static void made(pco__connection_owner *owner, pco_transport *transport)
 {
     pco__opening *opening = of_owner(owner);
     opening->stage = PCO__OPENING_OVER;
-    opening->winner = NULL;
     opening->transport = transport;
-    pco__stream_disown(transport->stream);
+    pco__stream_disown(opening->winner);
+    opening->winner = NULL;
     opening->streams--;
     pco__request_complete(&opening->request->base);
 }

@@ -401,9 +401,12 @@ static void call_waiters(pco_server *server)
 
 /* ---- Shutting down ---- */
 
-static bool hears_of_shutdown(const pco_transport *transport)
+/* Its protocol has the callback, and the connection is open, or being detached. */
+static bool hears_of_shutdown(const pco__stream *stream)
 {
-    return transport->protocol != NULL && pco__protocol_hears_of_shutdown(transport->protocol);
+    const pco_transport *transport = stream->top;
+    return (stream->state == PCO__STREAM_DETACHING || !pco_transport_is_closing(transport)) &&
+           transport->protocol != NULL && pco__protocol_hears_of_shutdown(transport->protocol);
 }
 
 /*
@@ -417,29 +420,26 @@ static void tell_of_shutdown(pco_server *server)
          link = link->next) {
         const pco__stream *stream = PCO__CONTAINER(link, pco__stream, base.link);
         pco_transport *transport = stream->top;
-        if (pco_transport_is_closing(transport) && stream->state != PCO__STREAM_DETACHING) {
-            continue;
-        }
-        if (hears_of_shutdown(transport)) {
+        if (hears_of_shutdown(stream)) {
             pco_protocol *protocol = transport->protocol;
             protocol->methods->shutting_down(protocol, transport);
             pco__loop_after_callback(server->loop);
-        } else {
-            pco_transport_close(transport); /* it has another protocol by now */
+        } else if (stream->state < PCO__STREAM_DRAINING) {
+            pco_transport_close(transport); /* it has another protocol by now, or starts TLS */
         }
     }
 }
 
 /*
- * Closes politely who would not hear of it: the protocol of a TLS handshake never does. Whoever is
- * in connection_lost may have freed the protocol.
+ * Closes politely who would not hear of it, as in a TLS handshake. Whoever is in connection_lost
+ * may have freed the protocol.
  */
 static void close_the_deaf(pco_server *server)
 {
     for (pco__link *link = server->owner.base.streams.next; link != &server->owner.base.streams;
          link = link->next) {
         pco__stream *stream = PCO__CONTAINER(link, pco__stream, base.link);
-        if (stream->state < PCO__STREAM_DRAINING && !hears_of_shutdown(stream->top)) {
+        if (stream->state < PCO__STREAM_DRAINING && !hears_of_shutdown(stream)) {
             pco_transport_close(stream->top);
         }
     }

@@ -103,11 +103,12 @@ struct pco__ssl {
     int error;            /* what connection_lost is told, 0: what the lower end says */
     int system_code;      /* OpenSSL's reason */
     uint8_t state;        /* pco__ssl_state */
-    bool made;            /* connection_made has been called */
+    bool made;            /* its protocol is the user's, which hears connection_lost */
+    bool covers;          /* the lower end was the user's before */
     bool delivering;      /* callbacks run that input has caused: what they do about reading counts
                              when that is over */
-    bool goes_on;         /* the callback that runs is not the last: answers leave together */
-    bool writing_paused;  /* pause_writing was called last */
+    bool goes_on;         /* the callback that runs is not the last of the input at hand: answers
+                             leave together */
     bool peer_closed;     /* its close_notify, or the end of the stream, has come */
     bool used;            /* since the last sweep */
 };
@@ -190,6 +191,9 @@ void pco__ssl_drop_handshake(pco__ssl *ssl);
 
 /* What the lower end sees. */
 extern const pco_protocol_methods pco__ssl_lower_methods;
+
+/* A copy of input, to be kept. NULL: out of memory. */
+pco__ssl_kept *pco__ssl_kept_new(const void *data, size_t length);
 
 /* It is its turn: goes on with what waits, input and output. */
 void pco__ssl_serve(pco__ssl *ssl);

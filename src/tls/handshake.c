@@ -42,8 +42,21 @@ void pco__ssl_handshake_failed(pco__ssl *ssl)
     report_handshake(ssl, &error);
 }
 
+/* A protocol that was there before, unless another one follows it, goes on without a word. */
+static void set_protocol(pco__ssl *ssl, pco_protocol *protocol)
+{
+    bool is_new = ssl->base.protocol != protocol;
+    ssl->base.protocol = protocol;
+    ssl->made = true;
+    if (!ssl->covers && protocol->methods->connection_made != NULL) {
+        protocol->methods->connection_made(protocol, &ssl->base);
+    } else if (ssl->covers && is_new) {
+        ssl->base.writing_paused = false; /* that was told to the other one */
+    }
+}
+
 /* The handshake is done: the user's protocol is made and takes over. */
-static void open_connection(pco__ssl *ssl)
+static void open_connection(pco__ssl *ssl, const pco__ssl_input *input)
 {
     pco__ssl_handshake done = *ssl->handshake;
     pco__loop_stop_timer(ssl->base.home->loop, &ssl->timer);
@@ -52,19 +65,19 @@ static void open_connection(pco__ssl *ssl)
         return;
     }
     pco__ssl_set_state(ssl, PCO__SSL_OPEN);
+    ssl->goes_on = input->length != 0;
     ssl->lower->class_->receive_at_most(ssl->lower, PCO__SSL_PLAINTEXT_SIZE);
     pco_protocol *protocol = done.make_protocol(done.context_of_calls);
     if (protocol == NULL) {
         pco__ssl_end_at_once(ssl, false);
         return;
     }
-    ssl->base.protocol = protocol;
-    ssl->made = true;
-    if (protocol->methods->connection_made != NULL) {
-        protocol->methods->connection_made(protocol, &ssl->base);
-    }
+    set_protocol(ssl, protocol);
     if (done.made != NULL) {
         done.made(&ssl->base, done.context_of_calls);
+    }
+    if (ssl->base.writing_paused) {
+        pco__ssl_pump(ssl); /* what was written before TLS may have left */
     }
 }
 
@@ -157,11 +170,11 @@ static const char *complaint(const pco__ssl *ssl)
     return pco__ssl_check_alpn(ssl->engine, handshake->setup);
 }
 
-static void complete(pco__ssl *ssl)
+static void complete(pco__ssl *ssl, const pco__ssl_input *received)
 {
     const char *sentence = complaint(ssl);
     if (sentence == NULL) {
-        open_connection(ssl);
+        open_connection(ssl, received);
         return;
     }
     pco__ssl_set_error(ssl, PCO_ETLS, 0, sentence);
@@ -184,7 +197,7 @@ bool pco__ssl_step_of_handshake(pco__ssl *ssl, pco__ssl_input *received)
     }
     switch (run_engine(ssl, input)) {
     case PCO__SSL_DONE:
-        complete(ssl);
+        complete(ssl, received);
         return false;
     case PCO__SSL_FAILED:
         if (ssl->error != 0) {

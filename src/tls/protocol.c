@@ -118,6 +118,7 @@ static bool deliver_buffered(pco__ssl *ssl, pco__ssl_input *input)
     size_t length = 0;
     size_t hint = (size_t)SSL_pending(ssl->engine);
     ssl->base.replaced = false;
+    ssl->goes_on = true;
     protocol->methods->get_buffer(protocol, &ssl->base, hint != 0 ? hint : input->length, &memory,
                                   &length);
     if (!may_deliver(ssl) || ssl->base.replaced) {
@@ -218,18 +219,24 @@ static void drop_kept(pco__ssl *ssl)
     ssl->kept = NULL;
 }
 
+pco__ssl_kept *pco__ssl_kept_new(const void *data, size_t length)
+{
+    pco__ssl_kept *kept = pco__malloc(sizeof *kept + length);
+    if (kept != NULL) {
+        kept->used = 0;
+        kept->length = length;
+        memcpy(kept->data, data, length);
+    }
+    return kept;
+}
+
 static void keep(pco__ssl *ssl, const pco__ssl_input *input)
 {
-    pco__ssl_kept *kept = pco__malloc(sizeof *kept + input->length);
-    if (kept == NULL) {
+    ssl->kept = pco__ssl_kept_new(input->data, input->length);
+    if (ssl->kept == NULL) {
         pco__ssl_set_error(ssl, PCO_ENOMEM, 0, NULL);
         pco__ssl_end_at_once(ssl, false);
-        return;
     }
-    kept->used = 0;
-    kept->length = input->length;
-    memcpy(kept->data, input->data, input->length);
-    ssl->kept = kept;
 }
 
 static void use_kept(pco__ssl *ssl)
@@ -267,11 +274,7 @@ void pco__ssl_update_reading(pco__ssl *ssl)
     if (ssl->delivering || lower == NULL || lower->reading_paused == pause) {
         return;
     }
-    if (pause) {
-        pco_transport_pause_reading(lower);
-    } else {
-        pco_transport_resume_reading(lower);
-    }
+    pco__transport_set_reading_paused(lower, pause);
 }
 
 void pco__ssl_serve(pco__ssl *ssl)
@@ -334,8 +337,8 @@ static void lower_connection_made(pco_protocol *self, pco_transport *lower)
     pco__ssl *ssl = of_below(self);
     (void)lower;
     pco__loop_start_timer(ssl->base.home->loop, &ssl->timer, ssl->handshake->timeout);
-    if (ssl->engine != NULL) {
-        pco__ssl_serve(ssl); /* a client speaks first */
+    if (ssl->engine != NULL || ssl->covers) {
+        pco__ssl_serve(ssl); /* a client speaks first; and what was received before is there */
     }
 }
 
@@ -376,6 +379,16 @@ static const pco_error *reason(const pco__ssl *ssl, const pco_error *of_lower, p
     return error;
 }
 
+/* A protocol that was there before TLS, which never came to be, knows the lower end. */
+static void tell_lost(pco__ssl *ssl, const pco_error *why)
+{
+    pco_protocol *protocol = ssl->base.protocol;
+    pco_transport *known = ssl->made ? &ssl->base : ssl->lower;
+    if ((ssl->made || ssl->covers) && protocol->methods->connection_lost != NULL) {
+        protocol->methods->connection_lost(protocol, known, why);
+    }
+}
+
 static void lower_connection_lost(pco_protocol *self, pco_transport *lower, const pco_error *error)
 {
     pco__ssl *ssl = of_below(self);
@@ -389,10 +402,10 @@ static void lower_connection_lost(pco_protocol *self, pco_transport *lower, cons
     if (ssl->handshake != NULL) {
         pco__ssl_handshake_lost(ssl, why);
     }
-    pco_protocol *protocol = ssl->base.protocol;
-    if (ssl->made && protocol->methods->connection_lost != NULL) {
-        protocol->methods->connection_lost(protocol, &ssl->base, why);
+    if (ssl->covers) {
+        pco__transport_uncover(lower, ssl->base.protocol, ssl->base.stream);
     }
+    tell_lost(ssl, why);
     pco__ssl_close_down(ssl);
 }
 

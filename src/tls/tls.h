@@ -40,6 +40,10 @@ typedef struct pco__ssl_options {
      */
     void (*handshake_done)(pco_transport *transport, const pco_error *error, void *context);
     void *context_of_calls;
+
+    /* Input that comes before all that the lower end brings; copied. */
+    const void *input;
+    size_t input_length;
 } pco__ssl_options;
 
 typedef struct pco__ssl pco__ssl;
@@ -52,7 +56,18 @@ typedef struct pco__ssl pco__ssl;
 int pco__ssl_put_on(pco_transport *lower, const pco__ssl_options *options, pco__ssl **ssl,
                     pco_error *error);
 
-/* Begins: the lower end's protocol is TLS from now on, and the handshake is under way. */
+/*
+ * Puts TLS in the place of a transport that a user has, and that can be covered (check_cover): the
+ * user's calls find it closed from now on. When the handshake is done make_protocol says who goes
+ * on, without connection_made; if it fails, the protocol of before hears connection_lost, with the
+ * lower end, after handshake_done. No callback is called. pco__ssl_begin follows.
+ */
+void pco__ssl_cover(pco__ssl *ssl);
+
+/*
+ * Begins, unless it has ended already: the lower end's protocol is TLS from now on, and the
+ * handshake is under way.
+ */
 void pco__ssl_begin(pco__ssl *ssl);
 
 #endif

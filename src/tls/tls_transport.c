@@ -203,6 +203,28 @@ static void class_set_top(pco_transport *transport, pco_transport *top)
     lower->class_->set_top(lower, top);
 }
 
+static pco_transport *class_get_top(const pco_transport *transport)
+{
+    const pco_transport *lower = of(transport)->lower;
+    return lower->class_->get_top(lower);
+}
+
+static int class_check_cover(const pco_transport *transport, pco_error *error)
+{
+    if (class_is_closing(transport)) {
+        return pco__error_set(error, PCO_ECLOSED, 0, "the transport is closing");
+    }
+    return 0;
+}
+
+/* Of a record that has come in part nothing can be delivered: it counts as not received. */
+static bool class_holds_input(const pco_transport *transport)
+{
+    const pco__ssl *ssl = of(transport);
+    return ssl->goes_on || ssl->kept != NULL || SSL_pending(ssl->engine) != 0 ||
+           ssl->lower->class_->holds_input(ssl->lower);
+}
+
 static void class_begin(pco_transport *transport, pco_protocol *protocol)
 {
     transport->protocol = protocol;
@@ -246,6 +268,9 @@ static const pco__transport_class ssl_class = {
     .fail = class_fail,
     .receive_at_most = class_receive_at_most,
     .set_top = class_set_top,
+    .get_top = class_get_top,
+    .check_cover = class_check_cover,
+    .holds_input = class_holds_input,
     .begin = class_begin,
     .destroy = class_destroy,
     .can_write_eof = false,
@@ -307,6 +332,14 @@ void pco__ssl_close_down(pco__ssl *ssl)
     pco__transport_end(&ssl->base);
 }
 
+static bool take_input(pco__ssl *ssl, const pco__ssl_options *options)
+{
+    if (options->input_length != 0) {
+        ssl->kept = pco__ssl_kept_new(options->input, options->input_length);
+    }
+    return options->input_length == 0 || ssl->kept != NULL;
+}
+
 int pco__ssl_put_on(pco_transport *lower, const pco__ssl_options *options, pco__ssl **made,
                     pco_error *error)
 {
@@ -323,7 +356,7 @@ int pco__ssl_put_on(pco_transport *lower, const pco__ssl_options *options, pco__
         ssl->plaintext = upon_tls ? pco__malloc(PCO__SSL_PLAINTEXT_SIZE) : ssl->shared->plaintext;
         ssl->handshake = new_handshake(options);
     }
-    if (ssl->handshake == NULL || ssl->plaintext == NULL) {
+    if (ssl->handshake == NULL || ssl->plaintext == NULL || !take_input(ssl, options)) {
         pco__error_describe(error, PCO_ENOMEM, 0, "start TLS");
         goto fail;
     }
@@ -348,9 +381,23 @@ fail:
     return code;
 }
 
+void pco__ssl_cover(pco__ssl *ssl)
+{
+    pco_transport *lower = ssl->lower;
+    ssl->covers = true;
+    ssl->base.protocol = lower->protocol;
+    ssl->base.writing_paused = lower->writing_paused;
+    lower->class_->get_limits(lower, &ssl->high, &ssl->low);
+    lower->class_->set_top(lower, &ssl->base);
+    pco__transport_cover(lower, &ssl->below);
+}
+
 void pco__ssl_begin(pco__ssl *ssl)
 {
     pco_transport *lower = ssl->lower;
+    if (ssl->state != PCO__SSL_HANDSHAKING) {
+        return;
+    }
     lower->class_->set_top(lower, &ssl->base);
     lower->class_->receive_at_most(lower, HANDSHAKE_AT_MOST);
     lower->class_->begin(lower, &ssl->below);

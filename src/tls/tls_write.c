@@ -114,7 +114,7 @@ size_t pco__ssl_pending(const pco_transport *transport)
 
 static void pause_if_over(pco__ssl *ssl)
 {
-    if (!pco__ssl_is_open(ssl) || ssl->writing_paused ||
+    if (!pco__ssl_is_open(ssl) || ssl->base.writing_paused ||
         pco__ssl_pending(&ssl->base) <= ssl->high) {
         return;
     }
@@ -123,7 +123,7 @@ static void pause_if_over(pco__ssl *ssl)
     if (!pco__ssl_is_open(ssl) || pco__ssl_pending(&ssl->base) <= (waits ? ssl->high : ssl->low)) {
         return;
     }
-    ssl->writing_paused = true;
+    ssl->base.writing_paused = true;
     pco_protocol *protocol = ssl->base.protocol;
     if (protocol->methods->pause_writing != NULL) {
         protocol->methods->pause_writing(protocol, &ssl->base);
@@ -132,7 +132,7 @@ static void pause_if_over(pco__ssl *ssl)
 
 static void resume_if_under(pco__ssl *ssl)
 {
-    if (!ssl->writing_paused || ssl->state != PCO__SSL_OPEN) {
+    if (!ssl->base.writing_paused || ssl->state != PCO__SSL_OPEN) {
         return;
     }
     if (pco__ssl_pending(&ssl->base) > ssl->low) {
@@ -143,7 +143,7 @@ static void resume_if_under(pco__ssl *ssl)
             return;
         }
     }
-    ssl->writing_paused = false;
+    ssl->base.writing_paused = false;
     pco_protocol *protocol = ssl->base.protocol;
     if (protocol->methods->resume_writing != NULL) {
         protocol->methods->resume_writing(protocol, &ssl->base);
@@ -360,6 +360,6 @@ bool pco__ssl_await_room(pco_transport *transport, size_t size)
         return false;
     }
     ssl->low = size;
-    ssl->writing_paused = true;
+    ssl->base.writing_paused = true;
     return true;
 }

@@ -15,6 +15,7 @@ void pco__transport_end(pco_transport *transport)
     pco__list_remove(&transport->link);
     transport->stream = NULL;
     transport->protocol = NULL;
+    transport->covered = false;
     if (--transport->references == 0) {
         transport->class_->destroy(transport);
     } else {
@@ -45,6 +46,41 @@ void pco_transport_release(pco_transport *transport)
         pco__list_remove(&transport->link);
         transport->class_->destroy(transport);
     }
+}
+
+/* ---- Layers ---- */
+
+void pco__transport_cover(pco_transport *transport, pco_protocol *protocol)
+{
+    const pco__transport_class *class_ = transport->class_;
+    transport->covered = true;
+    transport->stream = NULL;
+    transport->protocol = protocol;
+    transport->replaced = true;
+    if (class_->protocol_changed != NULL) {
+        class_->protocol_changed(transport);
+    }
+    class_->set_limits(transport, PCO__HIGH_WATER, PCO__LOW_WATER);
+    pco__transport_set_reading_paused(transport, true);
+}
+
+void pco__transport_uncover(pco_transport *transport, pco_protocol *protocol, pco__stream *stream)
+{
+    transport->covered = false;
+    transport->stream = stream;
+    transport->protocol = protocol;
+}
+
+int pco__transport_set_reading_paused(pco_transport *transport, bool paused)
+{
+    if (transport->class_->is_closing(transport)) {
+        return PCO_ECLOSED;
+    }
+    if (transport->reading_paused != paused) {
+        transport->reading_paused = paused;
+        transport->class_->reading_changed(transport);
+    }
+    return 0;
 }
 
 /* ---- Protocols ---- */
@@ -86,7 +122,9 @@ static size_t deliver_to_buffer(pco_transport *transport, const unsigned char *d
     void *memory = NULL;
     size_t size = 0;
     transport->replaced = false;
+    transport->has_more = true;
     protocol->methods->get_buffer(protocol, transport, length, &memory, &size);
+    transport->has_more = false;
     if (pco_transport_is_closing(transport) || transport->reading_paused || transport->replaced) {
         return 0;
     }
@@ -98,9 +136,11 @@ static size_t deliver_to_buffer(pco_transport *transport, const unsigned char *d
         size = length;
     }
     memcpy(memory, data, size);
+    transport->has_more = size < length;
     if (protocol->methods->buffer_updated != NULL) {
         protocol->methods->buffer_updated(protocol, transport, size);
     }
+    transport->has_more = false;
     return size;
 }
 

@@ -149,6 +149,13 @@ typedef struct pco__transport_class {
 
     /* From now on `top`, a layer above, is what the owner of the stream sees, closes and aborts. */
     void (*set_top)(pco_transport *transport, pco_transport *top);
+    pco_transport *(*get_top)(const pco_transport *transport);
+
+    /* Whether a layer can be put on it, open as it is: 0, or what pco_loop_start_tls returns. */
+    int (*check_cover)(const pco_transport *transport, pco_error *error);
+
+    /* Whether it, or a layer below, has received what its protocol was not given. */
+    bool (*holds_input)(const pco_transport *transport);
 
     /* Gives a new transport its protocol, calls connection_made, and begins to read. */
     void (*begin)(pco_transport *transport, pco_protocol *protocol);
@@ -163,13 +170,20 @@ struct pco_transport {
     const pco__transport_class *class_;
     pco__transports *home;  /* of the loop; NULL once that is freed */
     pco_protocol *protocol; /* the user's; NULL when closed */
-    pco__stream *stream;    /* a stream: itself; TLS: the stream below; NULL when closed */
+    pco__stream *stream;    /* a stream: itself; TLS: the stream below; NULL: closed, covered */
     pco__link link;         /* a stream: in its owner's list; closed: in home->shells */
     uint32_t references;
-    bool reading_paused; /* by the user */
+    bool reading_paused : 1; /* by the user */
+    bool writing_paused : 1; /* pause_writing was called last */
 
     /* The protocol was, since whoever asks cleared this: a new one may have its address. */
-    bool replaced;
+    bool replaced : 1;
+
+    /* The callback that runs was given a part of the input at hand: see pco__transport_deliver. */
+    bool has_more : 1;
+
+    /* A layer above has taken its place: see pco__transport_cover. */
+    bool covered : 1;
 
     /*
      * A write of at most so much needs no look at anything of the transport's own: it may wait in
@@ -191,6 +205,26 @@ static inline void pco__transport_init(pco_transport *transport, const pco__tran
  * user may have freed, become NULL, and the library's reference is given up.
  */
 void pco__transport_end(pco_transport *transport);
+
+/*
+ * A layer above takes the place of an open transport: `protocol`, the layer's, has its events from
+ * now on, reading is paused until the layer resumes it, and the user's calls find it closed. Water
+ * marks are those of a new one. No callback is called.
+ */
+void pco__transport_cover(pco_transport *transport, pco_protocol *protocol);
+
+/* The layer above ends: what the transport answers is its own again. It is closed, or closing. */
+void pco__transport_uncover(pco_transport *transport, pco_protocol *protocol, pco__stream *stream);
+
+/* The transport, or where it is covered what has taken its place. */
+static inline pco_transport *pco__transport_in_charge(const pco_transport *transport)
+{
+    return transport->covered ? transport->class_->get_top(transport)
+                              : (pco_transport *)(uintptr_t)transport;
+}
+
+/* Pauses or resumes reading, for the user or for the layer above. PCO_ECLOSED. */
+int pco__transport_set_reading_paused(pco_transport *transport, bool paused);
 
 /* In debug mode. A shell whose loop is gone belongs to no thread. */
 void pco__transport_check_thread(const pco_transport *transport);
@@ -215,7 +249,8 @@ bool pco__protocol_hears_of_shutdown(const pco_protocol *protocol);
 /*
  * Gives `length` bytes to the protocol of `transport`, which may be a buffered one, until they are
  * used up or `may_deliver(transport)` is false after a callback (closed, paused). Returns how many
- * bytes were used. *broken is set if get_buffer returned an empty buffer.
+ * bytes were used. *broken is set if get_buffer returned an empty buffer. `has_more` is true in
+ * callbacks that are not given all of them.
  */
 size_t pco__transport_deliver(pco_transport *transport, const unsigned char *data, size_t length,
                               bool (*may_deliver)(const pco_transport *transport), bool *broken);

@@ -332,7 +332,6 @@ static void init(pco__stream *stream, pco__transports *home, pco__stream_state s
     stream->state = (uint8_t)state;
     stream->eof_asked = false;
     stream->made = false;
-    stream->writing_paused = false;
     stream->eof_seen = false;
     stream->eof_delivered = false;
     stream->eof_sent = false;
@@ -471,7 +470,7 @@ static int class_append(pco_transport *transport, const void *data, size_t lengt
 
 static size_t class_pending(const pco_transport *transport)
 {
-    return pco__stream_pending(transport->stream);
+    return pco__stream_pending(of(transport));
 }
 
 static int class_detach(pco_transport *transport, pco_detached detached, void *context,
@@ -493,8 +492,8 @@ static void class_set_limits(pco_transport *transport, size_t high, size_t low)
 
 static void class_get_limits(const pco_transport *transport, size_t *high, size_t *low)
 {
-    *high = transport->stream->high;
-    *low = transport->stream->low;
+    *high = of(transport)->high;
+    *low = of(transport)->low;
 }
 
 static void class_close_within(pco_transport *transport, double seconds, bool linger)
@@ -523,6 +522,34 @@ static void class_begin(pco_transport *transport, pco_protocol *protocol)
 static void class_set_top(pco_transport *transport, pco_transport *top)
 {
     of(transport)->top = top;
+}
+
+static pco_transport *class_get_top(const pco_transport *transport)
+{
+    return of(transport)->top;
+}
+
+static int check_cover(const pco_transport *transport, pco_error *error)
+{
+    const pco__stream *stream = of(transport);
+    if (stream->state == PCO__STREAM_DETACHING) {
+        return pco__error_set(error, PCO_EBUSY, 0, "the transport is being detached");
+    }
+    if (stream->state != PCO__STREAM_OPEN) {
+        return pco__error_set(error, PCO_ECLOSED, 0, "the transport is closing");
+    }
+    if (stream->eof_asked) {
+        return pco__error_set(error, PCO_EPIPE, 0, "pco_transport_write_eof was called");
+    }
+    if (stream->eof_delivered) {
+        return pco__error_set(error, PCO_ECONNRESET, 0, "the peer has closed its side");
+    }
+    return 0;
+}
+
+static bool holds_input(const pco_transport *transport)
+{
+    return transport->has_more || of(transport)->of_state.kept != NULL;
 }
 
 static int no_ssl_info(pco_transport *transport, pco_ssl_info *info)
@@ -567,6 +594,9 @@ static const pco__transport_class stream_class = {
     .fail = class_fail,
     .receive_at_most = class_receive_at_most,
     .set_top = class_set_top,
+    .get_top = class_get_top,
+    .check_cover = check_cover,
+    .holds_input = holds_input,
     .begin = class_begin,
     .destroy = destroy,
     .can_write_eof = true,

@@ -60,14 +60,13 @@ struct pco__owner {
 struct pco__stream {
     pco_transport base;
     pco__io io;
-    pco__op receive;         /* RECV or WATCH */
-    pco__queue queue;        /* being sent, first to last */
-    uint16_t small;          /* the longest write that may wait in a cork: at most `high` */
-    uint8_t state;           /* pco__stream_state */
-    bool eof_asked : 1;      /* write_eof was called; nothing may be written */
-    bool made : 1;           /* connection_made has been called */
-    bool writing_paused : 1; /* pause_writing was called last */
-    bool eof_seen : 1;       /* the peer has closed its side */
+    pco__op receive;    /* RECV or WATCH */
+    pco__queue queue;   /* being sent, first to last */
+    uint16_t small;     /* the longest write that may wait in a cork: at most `high` */
+    uint8_t state;      /* pco__stream_state */
+    bool eof_asked : 1; /* write_eof was called; nothing may be written */
+    bool made : 1;      /* connection_made has been called */
+    bool eof_seen : 1;  /* the peer has closed its side */
     bool eof_delivered : 1;
     bool eof_sent : 1;
     bool linger : 1;     /* read on after the last byte, see lingering_close */
@@ -209,11 +208,11 @@ static inline void pco__cork_first(pco__transports *home, pco__stream *stream, c
     memcpy(home->corks[0].memory, data, length);
 }
 
-/* The state, write_eof, the queue or its limits have changed: sets the transport's `corkable`. */
+/* The state, write_eof, the queue, its limits, `covered` have changed: sets `corkable`. */
 static inline void pco__stream_look_at_writing(pco__stream *stream)
 {
-    bool plain =
-        stream->state == PCO__STREAM_OPEN && !stream->eof_asked && stream->queue.head == NULL;
+    bool plain = stream->state == PCO__STREAM_OPEN && !stream->eof_asked &&
+                 stream->queue.head == NULL && !stream->base.covered;
     stream->base.corkable = plain ? stream->small : 0;
 }
 

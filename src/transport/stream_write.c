@@ -138,10 +138,10 @@ void pco__stream_drop_output(pco__stream *stream)
 
 void pco__stream_resume_if_under(pco__stream *stream)
 {
-    if (stream->writing_paused && stream->queue.size <= stream->low &&
+    if (stream->base.writing_paused && stream->queue.size <= stream->low &&
         stream->state == PCO__STREAM_OPEN) {
         pco_protocol *protocol = stream->base.protocol;
-        stream->writing_paused = false;
+        stream->base.writing_paused = false;
         if (protocol->methods->resume_writing != NULL) {
             protocol->methods->resume_writing(protocol, &stream->base);
         }
@@ -155,7 +155,7 @@ bool pco__stream_await_room(pco__stream *stream, size_t size)
         return false;
     }
     stream->low = size;
-    stream->writing_paused = true;
+    stream->base.writing_paused = true;
     return true;
 }
 
@@ -316,10 +316,10 @@ void pco__stream_flush_cork(pco__stream *stream)
 
 static void pause_if_over(pco__stream *stream)
 {
-    if (stream->queue.size > stream->high && !stream->writing_paused &&
+    if (stream->queue.size > stream->high && !stream->base.writing_paused &&
         stream->state == PCO__STREAM_OPEN) {
         pco_protocol *protocol = stream->base.protocol;
-        stream->writing_paused = true;
+        stream->base.writing_paused = true;
         if (protocol->methods->pause_writing != NULL) {
             protocol->methods->pause_writing(protocol, &stream->base);
         }

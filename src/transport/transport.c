@@ -146,8 +146,11 @@ bool pco_transport_can_write_eof(const pco_transport *transport)
 
 /* ---- Closing ---- */
 
+/* These act on the connection, whatever layer is in charge of it. */
+
 void pco_transport_close(pco_transport *transport)
 {
+    transport = pco__transport_in_charge(transport);
     if (is_alive(transport)) {
         pco_loop *loop = transport->home->loop;
         transport->class_->close(transport);
@@ -157,6 +160,7 @@ void pco_transport_close(pco_transport *transport)
 
 void pco_transport_abort(pco_transport *transport)
 {
+    transport = pco__transport_in_charge(transport);
     if (is_alive(transport)) {
         transport->class_->abort(transport, false);
     }
@@ -164,6 +168,7 @@ void pco_transport_abort(pco_transport *transport)
 
 void pco_transport_abort_reset(pco_transport *transport)
 {
+    transport = pco__transport_in_charge(transport);
     if (is_alive(transport)) {
         transport->class_->abort(transport, true);
     }
@@ -195,26 +200,14 @@ int pco_transport_detach(pco_transport *transport, pco_detached detached, void *
 
 /* ---- Reading ---- */
 
-static int set_reading_paused(pco_transport *transport, bool paused)
-{
-    if (pco_transport_is_closing(transport)) {
-        return PCO_ECLOSED;
-    }
-    if (transport->reading_paused != paused) {
-        transport->reading_paused = paused;
-        transport->class_->reading_changed(transport);
-    }
-    return 0;
-}
-
 int pco_transport_pause_reading(pco_transport *transport)
 {
-    return set_reading_paused(transport, true);
+    return is_alive(transport) ? pco__transport_set_reading_paused(transport, true) : PCO_ECLOSED;
 }
 
 int pco_transport_resume_reading(pco_transport *transport)
 {
-    return set_reading_paused(transport, false);
+    return is_alive(transport) ? pco__transport_set_reading_paused(transport, false) : PCO_ECLOSED;
 }
 
 bool pco_transport_is_reading(const pco_transport *transport)
@@ -225,7 +218,7 @@ bool pco_transport_is_reading(const pco_transport *transport)
 pco_protocol *pco_transport_get_protocol(const pco_transport *transport)
 {
     pco__transport_check_thread(transport);
-    return transport->protocol;
+    return pco__transport_in_charge(transport)->protocol;
 }
 
 int pco_transport_set_protocol(pco_transport *transport, pco_protocol *protocol)
