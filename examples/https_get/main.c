@@ -14,7 +14,8 @@
  *     progress.c   the line on a terminal
  *
  * The hard idea is in fetch.c: that an answer is complete has to be known, never guessed. Where its
- * end is the end of the connection, only TLS tells the server's end from a cut on the way.
+ * end is the end of the connection, only TLS tells the server's end from a cut on the way. Whom TLS
+ * trusts, and what else it checks, is in docs/tls_clients.md.
  */
 #include "codes.h"
 #include "fetch.h"

@@ -20,7 +20,8 @@ def redirect(location, status="302 Found"):
 
 class Site:
     """Answers each request, one on each connection, with what `pages` has for its target: bytes, or
-    a function that is given the socket. `requests` are the heads that came.
+    a function that is given the socket. If `pages` is itself such a function it has the
+    conversation instead. `requests` are the heads that came.
     """
 
     def __init__(self, test, pages, context=None, polite=True, instead=None):
@@ -30,6 +31,7 @@ class Site:
         self.instead = instead  # what is done with a connection instead
         self.requests = []
         self.names = []  # that TLS clients have asked for
+        self.errors = []  # what ended connections, but for the answer
         self.sessions = []  # whether each TLS connection has resumed one
         if context is not None:
             context.sni_callback = lambda tls, name, _: self.names.append(name)
@@ -37,7 +39,7 @@ class Site:
         self.port = self.listener.getsockname()[1]
         self.thread = threading.Thread(target=self._serve, daemon=True)
         self.thread.start()
-        test.addCleanup(self._stop)
+        test.addCleanup(self.stop)
 
     def url(self, path="/", host="127.0.0.1"):
         return f"http{'s' if self.context else ''}://{host}:{self.port}{path}"
@@ -50,8 +52,10 @@ class Site:
         lines = self.requests[number].split("\r\n")[1:]
         return {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
 
-    def _stop(self):
-        """A connection without a word ends the thread."""
+    def stop(self):
+        """Ends the thread, when the conversation that it is in has ended: by one without a word."""
+        if self.pages is None:
+            return
         self.pages = None
         socket.create_connection(("127.0.0.1", self.port), PATIENCE).close()
         self.thread.join(PATIENCE)
@@ -64,8 +68,8 @@ class Site:
             with sock:
                 try:
                     self._converse(sock)
-                except (OSError, EOFError):  # the client has gone, and has its reasons
-                    pass
+                except (OSError, EOFError) as error:  # the client has gone, and has its reasons
+                    self.errors.append(error)
 
     def _converse(self, sock):
         if self.instead is not None:
@@ -80,6 +84,9 @@ class Site:
             self._answer(sock)
 
     def _answer(self, sock):
+        if callable(self.pages):
+            self.pages(sock)
+            return
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             piece = sock.recv(1)
