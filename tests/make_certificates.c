@@ -2,6 +2,7 @@
 /* make_certificates.c: see make_certificates.h. */
 #include "make_certificates.h"
 
+#include <openssl/ocsp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdbool.h>
@@ -19,9 +20,14 @@ typedef struct wish {
     const char *usage;         /* "serverAuth", "clientAuth"; NULL: an authority */
     const certificate *issuer; /* NULL: itself */
     bool expired;
+    const char *kind; /* of the key; NULL: EC */
 } wish;
 
 static certificates *all;
+
+/* Those of other kinds, made when first asked for. */
+static certificate of_rsa;
+static certificate of_ed25519;
 
 static void need(bool good, const char *what)
 {
@@ -75,11 +81,19 @@ static void add_extensions(X509 *x509, X509 *issuer, const wish *wanted)
     }
 }
 
+static EVP_PKEY *make_key(const char *kind)
+{
+    if (kind == NULL) {
+        return EVP_EC_gen("P-256");
+    }
+    return strcmp(kind, "RSA") == 0 ? EVP_RSA_gen(2048) : EVP_PKEY_Q_keygen(NULL, NULL, kind);
+}
+
 static void make(certificate *made, const wish *wanted)
 {
     static long serial;
     const certificate *issuer = wanted->issuer != NULL ? wanted->issuer : made;
-    made->key = EVP_EC_gen("P-256");
+    made->key = make_key(wanted->kind);
     made->x509 = X509_new();
     need(made->key != NULL && made->x509 != NULL, "make a key");
     X509 *x509 = made->x509;
@@ -166,12 +180,28 @@ const certificates *certificates_get(void)
     return all;
 }
 
+const certificate *certificates_of_kind(const char *kind)
+{
+    certificate *made = strcmp(kind, "RSA") == 0 ? &of_rsa : &of_ed25519;
+    if (made->x509 == NULL) {
+        make_one(made,
+                 &(wish){.name = "localhost",
+                         .alternatives = "DNS:localhost,IP:127.0.0.1,IP:::1",
+                         .usage = "serverAuth",
+                         .issuer = &certificates_get()->ca,
+                         .kind = kind},
+                 NULL);
+    }
+    return made;
+}
+
 static void free_one(certificate *made)
 {
     X509_free(made->x509);
     EVP_PKEY_free(made->key);
     free(made->pem);
     free(made->key_pem);
+    *made = (certificate){.x509 = NULL};
 }
 
 void certificates_free(void)
@@ -188,6 +218,8 @@ void certificates_free(void)
     free_one(&all->expired);
     free_one(&all->intermediate);
     free_one(&all->chained);
+    free_one(&of_rsa);
+    free_one(&of_ed25519);
     free(all);
     all = NULL;
 }
@@ -225,5 +257,28 @@ char *certificates_revoke(const certificate *issuer, const certificate *revoked,
     ASN1_TIME_free(then);
     ASN1_TIME_free(next);
     X509_CRL_free(crl);
+    return take_text(bio, length);
+}
+
+char *certificates_ocsp(const certificate *issuer, const certificate *of, size_t *length)
+{
+    OCSP_BASICRESP *answers = OCSP_BASICRESP_new();
+    OCSP_CERTID *id = OCSP_cert_to_id(EVP_sha1(), of->x509, issuer->x509);
+    ASN1_TIME *then = X509_gmtime_adj(NULL, -DAY);
+    ASN1_TIME *next = X509_gmtime_adj(NULL, DAY);
+    need(answers != NULL && id != NULL &&
+             OCSP_basic_add1_status(answers, id, V_OCSP_CERTSTATUS_GOOD, 0, NULL, then, next) !=
+                 NULL &&
+             OCSP_basic_sign(answers, issuer->x509, issuer->key, EVP_sha256(), NULL, 0) == 1,
+         "answer as OCSP does");
+    OCSP_RESPONSE *response = OCSP_response_create(OCSP_RESPONSE_STATUS_SUCCESSFUL, answers);
+    BIO *bio = BIO_new(BIO_s_mem());
+    need(response != NULL && bio != NULL && i2d_OCSP_RESPONSE_bio(bio, response) == 1,
+         "write an answer of OCSP's");
+    OCSP_RESPONSE_free(response);
+    OCSP_BASICRESP_free(answers);
+    OCSP_CERTID_free(id);
+    ASN1_TIME_free(then);
+    ASN1_TIME_free(next);
     return take_text(bio, length);
 }

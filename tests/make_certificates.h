@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * make_certificates.h: certificates for tests, made when first asked for: none is stored in a file
- * that could expire. All keys are EC P-256, which is quick to make and to use.
+ * that could expire. Unless it says otherwise keys are EC P-256, which is quick to make and to use.
  */
 #ifndef MAKE_CERTIFICATES_H
 #define MAKE_CERTIFICATES_H
@@ -33,6 +33,12 @@ typedef struct certificates {
 
 /* All of them. A failure to make them ends the program. */
 const certificates *certificates_get(void);
+
+/* The one for `server` again, but with a key of another kind: "RSA", "ED25519". */
+const certificate *certificates_of_kind(const char *kind);
+
+/* What the issuer's OCSP says of a certificate, that it is good, in DER; freed with free(). */
+char *certificates_ocsp(const certificate *issuer, const certificate *of, size_t *length);
 
 /* Frees them, if they were made. */
 void certificates_free(void);

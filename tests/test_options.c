@@ -93,6 +93,13 @@ static const size_t pco_ssl_context_options_bounds[] = {
     BOUNDS(pco_ssl_context_options, crl_pem_length),
     BOUNDS(pco_ssl_context_options, verify_depth),
     BOUNDS(pco_ssl_context_options, verify_flags),
+    BOUNDS(pco_ssl_context_options, certificates),
+    BOUNDS(pco_ssl_context_options, certificates_count),
+    BOUNDS(pco_ssl_context_options, certificate_uri),
+    BOUNDS(pco_ssl_context_options, key_uri),
+    BOUNDS(pco_ssl_context_options, ocsp_file),
+    BOUNDS(pco_ssl_context_options, ocsp_response),
+    BOUNDS(pco_ssl_context_options, ocsp_response_length),
 };
 
 static const size_t pco_ssl_certificate_info_bounds[] = {

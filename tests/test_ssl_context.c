@@ -16,6 +16,7 @@
 /* The longest label that a host name may have (RFC 1035). */
 #define LABEL_OF_63 "a12345678901234567890123456789012345678901234567890123456789012"
 
+#define URI_FILE_NAME "test_ssl_context.key"
 #define EMPTY_FILE_NAME "test_ssl_context.empty"
 
 static pco_ssl_context_options good(void)
@@ -663,6 +664,8 @@ static void openssl_free(void *memory, const char *file, int line)
 
 static char *crl; /* of the test's authority */
 static size_t crl_length;
+static char *staple; /* of `chained` */
+static size_t staple_length;
 
 /* Everything that a context may be made of; with names and a reload if `all`. */
 static int make_all(bool all, pco_error *error)
@@ -671,6 +674,12 @@ static int make_all(bool all, pco_error *error)
     const certificates *them = certificates_get();
     pco_ssl_context *context = NULL;
     pco_ssl_context *other = NULL;
+    const certificate *ed25519 = certificates_of_kind("ED25519");
+    const pco_ssl_certificate further = {.size = sizeof further,
+                                         .certificate_pem = ed25519->pem,
+                                         .certificate_pem_length = ed25519->pem_length,
+                                         .key_uri = URI_FILE_NAME};
+    const pco_ssl_certificate *const all_further[] = {&further};
     pco_ssl_context_options options = {.size = sizeof options,
                                        .certificate_pem = them->chained.pem,
                                        .certificate_pem_length = them->chained.pem_length,
@@ -683,6 +692,10 @@ static int make_all(bool all, pco_error *error)
                                        .crl_pem = crl,
                                        .crl_pem_length = crl_length,
                                        .verify_depth = 3,
+                                       .certificates = all_further,
+                                       .certificates_count = 1,
+                                       .ocsp_response = staple,
+                                       .ocsp_response_length = staple_length,
                                        .verify_flags = X509_V_FLAG_X509_STRICT};
     int code = pco_ssl_context_new(&options, &context, error);
     if (code == 0 && all) {
@@ -765,7 +778,11 @@ static void openssl_may_run_out_of_memory_anywhere(void **state)
 static int set_up(void **state)
 {
     (void)state;
-    crl = certificates_revoke(&certificates_get()->ca, NULL, &crl_length);
+    const certificates *them = certificates_get();
+    const certificate *ed25519 = certificates_of_kind("ED25519");
+    crl = certificates_revoke(&them->ca, NULL, &crl_length);
+    staple = certificates_ocsp(&them->intermediate, &them->chained, &staple_length);
+    tls_write_file(URI_FILE_NAME, ed25519->key_pem, ed25519->key_pem_length);
     return 0;
 }
 
@@ -773,6 +790,8 @@ static int tear_down(void **state)
 {
     (void)state;
     free(crl);
+    free(staple);
+    remove(URI_FILE_NAME);
     certificates_free();
     return 0;
 }

@@ -37,6 +37,26 @@ enum {
 enum { PCO_TLS_DEFAULT = 0, PCO_TLS_1_2 = 2, PCO_TLS_1_3 = 3 };
 
 /*
+ * A certificate with its chain and its key, and what OCSP says of it. Each thing is given in one
+ * way; `pem`, `uri` and the rest are as in pco_ssl_context_options, where they are described.
+ */
+typedef struct pco_ssl_certificate {
+    size_t size;
+    const char *certificate_file;
+    const void *certificate_pem;
+    size_t certificate_pem_length;
+    const char *certificate_uri;
+    const char *key_file;
+    const void *key_pem;
+    size_t key_pem_length;
+    const char *key_uri;
+    const char *key_password;
+    const char *ocsp_file;
+    const void *ocsp_response;
+    size_t ocsp_response_length;
+} pco_ssl_certificate;
+
+/*
  * Everything is copied or read during the call. Files and memory are PEM, in which text between the
  * pieces and pieces of another kind are passed over; a byte order mark of UTF-8 is, too. A
  * certificate comes with its chain behind it. Give each thing as a file or as memory, not both.
@@ -149,6 +169,35 @@ typedef struct pco_ssl_context_options {
      * Some of them loosen what is checked.
      */
     unsigned long verify_flags;
+
+    /*
+     * Further certificates, each with a key of another kind: RSA beside ECDSA, say. The first that
+     * the peer can check is shown, by its and our signature_algorithms. If they are given, the one
+     * above may be missing. PCO_EINVAL: two with keys of one kind; it names certificates[i].
+     */
+    const pco_ssl_certificate *const *certificates;
+    size_t certificates_count;
+
+    /*
+     * The certificate, with its chain behind it, and the key at a URI, instead of a file or memory:
+     * "file:/etc/server.pem", a path alone, or one that a provider of OpenSSL's understands, which
+     * the program, or OpenSSL's configuration, has loaded: "pkcs11:object=server", for a key in
+     * hardware. Who wants a password or a PIN gets key_password; nobody is asked on the terminal.
+     * PCO_ECERT: there is nothing of the kind, or OpenSSL says why not.
+     */
+    const char *certificate_uri;
+    const char *key_uri;
+
+    /*
+     * Servers: what OCSP says of the certificate, in DER, as `openssl ocsp -respout` writes it. It
+     * is shown to the clients that ask, all of ours do, so that they need not ask the authority
+     * whether the certificate is revoked. It is not fetched, and outdated at some time: reload the
+     * context with the next one. PCO_ECERT: it is no response, or about another certificate.
+     * PCO_EINVAL for clients.
+     */
+    const char *ocsp_file;
+    const void *ocsp_response;
+    size_t ocsp_response_length;
 } pco_ssl_context_options;
 
 /*

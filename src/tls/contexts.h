@@ -53,9 +53,18 @@ int pco__ssl_ticket_callback(SSL *engine, unsigned char *name, unsigned char *st
 
 /* ---- certificates.c ---- */
 
-/* Puts the certificate, its chain and its key into ctx. A client may do without. */
-int pco__ssl_load_certificate(SSL_CTX *ctx, const pco_ssl_context_options *options, bool client,
-                              pco_error *error);
+/* Puts the certificates, their chains, keys and staples into the setup. A client may do without. */
+int pco__ssl_load_certificates(pco__ssl_setup *setup, const pco_ssl_context_options *options,
+                               bool client, pco_error *error);
+
+/* ---- staple.c ---- */
+
+typedef struct pco__ssl_staple pco__ssl_staple;
+
+/* Puts what OCSP says, if it is given, to the certificate that was loaded last. KIND_file: ... */
+int pco__ssl_load_staple(pco__ssl_setup *setup, const pco_ssl_certificate *given, const char *kind,
+                         bool client, pco_error *error);
+void pco__ssl_staples_free(pco__ssl_staple *first);
 
 /* ---- trust.c ---- */
 
@@ -104,6 +113,7 @@ struct pco__ssl_setup {
     unsigned char *alpn; /* as in the ALPN extension: each with its length before it */
     size_t alpn_length;
     pco__ssl_tickets *tickets; /* NULL: there are none, or they are the user's */
+    pco__ssl_staple *staples;
 };
 
 /* Makes a setup, with one reference. For the client's end the options may be NULL. */

@@ -69,30 +69,52 @@ int pco__material_read(pco__material *thing, const char *what, const char *path,
     return read_file(thing, path, most, error);
 }
 
-int pco__material_get(pco__material *thing, const char *kind, const char *file, const void *pem,
-                      size_t pem_length, size_t most, pco_error *error)
+/* Two ways at once, or half of one. */
+static int check_source(const pco__source *from, pco_error *error)
 {
-    memset(thing, 0, sizeof *thing);
-    if (file != NULL && (pem != NULL || pem_length != 0)) {
-        return pco__error_set(error, PCO_EINVAL, 0, "%s_file and %s_pem are both given", kind,
-                              kind);
+    bool has_data = from->data != NULL || from->length != 0;
+    if (from->file != NULL && has_data) {
+        return pco__error_set(error, PCO_EINVAL, 0, "%s_file and %s_%s are both given", from->kind,
+                              from->kind, from->memory);
     }
-    if (file != NULL) {
-        snprintf(thing->name, sizeof thing->name, "%s file '%s'", kind, file);
-        return read_file(thing, file, most, error);
+    if (from->uri != NULL && (from->file != NULL || has_data)) {
+        return pco__error_set(error, PCO_EINVAL, 0, "%s_uri and %s_%s are both given", from->kind,
+                              from->kind, from->file != NULL ? "file" : from->memory);
     }
-    snprintf(thing->name, sizeof thing->name, "%s_pem", kind);
-    if ((pem == NULL) != (pem_length == 0)) {
-        return pco__error_set(error, PCO_EINVAL, 0, "%s has %s", thing->name,
-                              pem == NULL ? "a length but is NULL" : "a length of 0");
+    if ((from->data == NULL) != (from->length == 0)) {
+        return pco__error_set(error, PCO_EINVAL, 0, "%s_%s has %s", from->kind, from->memory,
+                              from->data == NULL ? "a length but is NULL" : "a length of 0");
     }
-    if (pem_length > most) {
-        return pco__error_set(error, PCO_EINVAL, 0, "%s is larger than %zu bytes", thing->name,
-                              most);
+    if (from->length > from->most) {
+        return pco__error_set(error, PCO_EINVAL, 0, "%s_%s is larger than %zu bytes", from->kind,
+                              from->memory, from->most);
     }
-    thing->data = pem;
-    thing->length = pem_length;
+    return 0;
+}
+
+int pco__material_get(pco__material *thing, const pco__source *from, pco_error *error)
+{
+    *thing = (pco__material){.data = from->data, .uri = from->uri, .password = from->password};
+    int code = check_source(from, error);
+    if (code != 0) {
+        return code;
+    }
+    if (from->file != NULL) {
+        snprintf(thing->name, sizeof thing->name, "%s file '%s'", from->kind, from->file);
+        return read_file(thing, from->file, from->most, error);
+    }
+    if (from->uri != NULL) {
+        snprintf(thing->name, sizeof thing->name, "%s_uri '%s'", from->kind, from->uri);
+        return 0;
+    }
+    snprintf(thing->name, sizeof thing->name, "%s_%s", from->kind, from->memory);
+    thing->length = from->length;
     return pass_mark(thing, error);
+}
+
+bool pco__material_is_given(const pco__material *thing)
+{
+    return thing->length != 0 || thing->uri != NULL;
 }
 
 void pco__material_drop(pco__material *thing)
@@ -127,6 +149,9 @@ int pco__material_each_certificate(const pco__material *thing, bool (*take)(X509
 {
     pco__password none = {NULL, false};
     size_t count = 0;
+    if (thing->uri != NULL) {
+        return pco__uri_each_certificate(thing, take, context, error);
+    }
     BIO *bio = BIO_new_mem_buf(thing->data, (int)thing->length);
     if (bio == NULL) {
         return pco__ssl_error(error, PCO_ENOMEM, "%s", thing->name);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * material.h: certificates and keys as they are given: a PEM file or PEM memory.
+ * material.h: certificates and keys as they are given: a file, memory, or a URI.
  *
  * Files are read whole and then take the same way as memory, so that both get the same checks and
  * every sentence can say which of the things that were given is wrong. OpenSSL's readers ask for
@@ -14,11 +14,25 @@
 
 #include "support/error.h"
 
-/* A thing that was given as a file or as memory. */
-typedef struct pco__material {
-    char name[160]; /* "certificate file 'x.pem'", "certificate_pem" */
+/* How options give a thing: one way at most. */
+typedef struct pco__source {
+    const char *kind;   /* "certificate", to which the options add _file and _uri */
+    const char *memory; /* and this for memory: "pem", "response" */
+    size_t most;        /* bytes of a file or of memory */
+    const char *file;
     const void *data;
-    size_t length; /* 0: it was not given */
+    size_t length;
+    const char *uri;
+    const char *password; /* of what is found there */
+} pco__source;
+
+/* A thing that was given. */
+typedef struct pco__material {
+    char name[160]; /* "certificate file 'x.pem'", "certificate_pem", "certificate_uri 'file:x'" */
+    const void *data;
+    size_t length;
+    const char *uri; /* it is there; NULL: it is in data */
+    const char *password;
     unsigned char *owned;
     size_t owned_length;
 } pco__material;
@@ -32,10 +46,12 @@ typedef struct pco__material {
 int pco__material_read(pco__material *thing, const char *what, const char *path, size_t most,
                        pco_error *error);
 
-/* Gets what the options call KIND_file and KIND_pem; it is dropped also after a failure. */
-int pco__material_get(pco__material *thing, const char *kind, const char *file, const void *pem,
-                      size_t pem_length, size_t most, pco_error *error);
+/* Gets what a file or memory holds; it is dropped also after a failure. */
+int pco__material_get(pco__material *thing, const pco__source *from, pco_error *error);
 void pco__material_drop(pco__material *thing);
+
+/* Whether it was given at all. */
+bool pco__material_is_given(const pco__material *thing);
 
 /*
  * Calls `take` for each certificate in the PEM, with its index; take keeps a reference of its own
@@ -49,6 +65,17 @@ int pco__material_each_certificate(const pco__material *thing,
 int pco__material_each_crl(const pco__material *thing,
                            bool (*take)(X509_CRL *crl, size_t index, void *context), void *context,
                            pco_error *error);
+
+/* ---- uri.c: what is at a URI, which OpenSSL's store finds ---- */
+
+int pco__uri_each_certificate(const pco__material *thing,
+                              bool (*take)(X509 *certificate, size_t index, void *context),
+                              void *context, pco_error *error);
+
+/* The first private key; the caller frees it. */
+int pco__uri_read_key(const pco__material *thing, EVP_PKEY **key, pco_error *error);
+
+/* ---- Passwords ---- */
 
 /* The password that OpenSSL may ask for. */
 typedef struct pco__password {

@@ -151,7 +151,7 @@ static int fill(pco__ssl_setup *setup, const pco_ssl_context_options *options, b
         code = pco__ssl_set_verification(setup->ctx, options, client, error);
     }
     if (code == 0) {
-        code = pco__ssl_load_certificate(setup->ctx, options, client, error);
+        code = pco__ssl_load_certificates(setup, options, client, error);
     }
     return code;
 }
@@ -184,6 +184,13 @@ static const pco__field option_fields[] = {
     PCO__FIELD(pco_ssl_context_options, crl_pem_length),
     PCO__FIELD(pco_ssl_context_options, verify_depth),
     PCO__FIELD(pco_ssl_context_options, verify_flags),
+    PCO__FIELD(pco_ssl_context_options, certificates),
+    PCO__FIELD(pco_ssl_context_options, certificates_count),
+    PCO__FIELD(pco_ssl_context_options, certificate_uri),
+    PCO__FIELD(pco_ssl_context_options, key_uri),
+    PCO__FIELD(pco_ssl_context_options, ocsp_file),
+    PCO__FIELD(pco_ssl_context_options, ocsp_response),
+    PCO__FIELD(pco_ssl_context_options, ocsp_response_length),
 };
 static const pco__layout option_layout =
     PCO__LAYOUT(pco_ssl_context_options, sizeof(size_t), option_fields);
@@ -249,6 +256,7 @@ void pco__ssl_setup_free(pco__ssl_setup *setup)
     assert(setup->references <= 1);
     SSL_CTX_free(setup->ctx);
     pco__ssl_tickets_free(setup->tickets);
+    pco__ssl_staples_free(setup->staples);
     pco__free(setup->alpn);
     pco__free(setup);
 }

@@ -150,9 +150,14 @@ static int trust_given_file(SSL_CTX *ctx, const pco_ssl_context_options *options
 {
     /* Who is named without the others is all that clients look for. */
     bool is_all = options->ca_directory == NULL && options->trust != PCO_SSL_TRUST_SYSTEM;
+    const pco__source from = {.kind = "ca",
+                              .memory = "pem",
+                              .most = PCO__MATERIAL_TRUST,
+                              .file = options->ca_file,
+                              .data = options->ca_pem,
+                              .length = options->ca_pem_length};
     pco__material ca;
-    int code = pco__material_get(&ca, "ca", options->ca_file, options->ca_pem,
-                                 options->ca_pem_length, PCO__MATERIAL_TRUST, error);
+    int code = pco__material_get(&ca, &from, error);
     if (code == 0 && ca.length != 0) {
         *given = true;
         code = pco__material_each_certificate(&ca, is_all ? trust_and_name_one : trust_one, ctx,
@@ -190,9 +195,14 @@ static bool take_crl(X509_CRL *crl, size_t index, void *context)
 static int load_crls(SSL_CTX *ctx, const pco_ssl_context_options *options, bool *given,
                      pco_error *error)
 {
+    const pco__source from = {.kind = "crl",
+                              .memory = "pem",
+                              .most = PCO__MATERIAL_CRL,
+                              .file = options->crl_file,
+                              .data = options->crl_pem,
+                              .length = options->crl_pem_length};
     pco__material crls;
-    int code = pco__material_get(&crls, "crl", options->crl_file, options->crl_pem,
-                                 options->crl_pem_length, PCO__MATERIAL_CRL, error);
+    int code = pco__material_get(&crls, &from, error);
     *given = crls.length != 0;
     if (code == 0 && *given) {
         code = pco__material_each_crl(&crls, take_crl, ctx, error);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fuzz_pem.c: certificates, keys, authorities and CRLs. The input says which of the good ones is
+ * fuzz_pem.c: certificates, keys, authorities, CRLs, OCSP. The input says which of the good ones is
  * changed and how, or stands in the place of one.
  */
 #include "fuzz.h"
@@ -12,6 +12,8 @@ static char *encrypted;
 static size_t encrypted_length;
 static char *crl;
 static size_t crl_length;
+static char *staple;
+static size_t staple_length;
 
 int LLVMFuzzerInitialize(int *count, char ***arguments)
 {
@@ -19,6 +21,8 @@ int LLVMFuzzerInitialize(int *count, char ***arguments)
     (void)arguments;
     encrypted = certificates_encrypt_key(&certificates_get()->server, "portico", &encrypted_length);
     crl = certificates_revoke(&certificates_get()->ca, &certificates_get()->client, &crl_length);
+    staple = certificates_ocsp(&certificates_get()->intermediate, &certificates_get()->chained,
+                               &staple_length);
     memory_watch();
     return 0;
 }
@@ -47,7 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bytes piece = {.data = NULL};
     pco_ssl_context_options options = tls_options(&them->chained);
     options.key_password = passwords[kind >> 2 & 3];
-    unsigned which = take_byte(&from) % 5;
+    unsigned which = take_byte(&from) % 6;
     switch (which) {
     case 0:
         piece = changed(them->chained.pem, them->chained.pem_length, edits, &from);
@@ -71,6 +75,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         options.verify = PCO_SSL_VERIFY_REQUIRED;
         options.ca_pem = piece.data;
         options.ca_pem_length = piece.length;
+        break;
+    case 4:
+        piece = changed(staple, staple_length, edits, &from);
+        options.ocsp_response = piece.data;
+        options.ocsp_response_length = piece.length;
         break;
     default:
         piece = changed(crl, crl_length, edits, &from);
