@@ -100,6 +100,9 @@ static const size_t pco_ssl_context_options_bounds[] = {
     BOUNDS(pco_ssl_context_options, ocsp_file),
     BOUNDS(pco_ssl_context_options, ocsp_response),
     BOUNDS(pco_ssl_context_options, ocsp_response_length),
+    BOUNDS(pco_ssl_context_options, choose_alpn),
+    BOUNDS(pco_ssl_context_options, choose_certificate),
+    BOUNDS(pco_ssl_context_options, callback_context),
 };
 
 static const size_t pco_ssl_certificate_info_bounds[] = {

@@ -363,6 +363,34 @@ static void a_ready_ssl_ctx_has_names_and_keeps_its_callbacks(void **state)
     }
 }
 
+static bool waits;
+
+static int wait_once(SSL *engine, void *unused)
+{
+    (void)engine;
+    (void)unused;
+    waits = !waits;
+    return waits ? -1 : 1;
+}
+
+/* It waits for its answer alone, and for nothing that the name has brought about. */
+static void a_names_own_callback_may_put_its_answer_off(void **state)
+{
+    const certificates *them = certificates_get();
+    SSL_CTX *ctx = ready_ctx(&them->other);
+    tls_peer peer;
+    (void)state;
+    SSL_CTX_set_cert_cb(ctx, wait_once, NULL);
+    start(named(tls_server_context(), context_of(ctx)), &peer, tls_peer_ctx(0), "other.example");
+    tls_run(&peer, &server);
+    assert_true(waits);
+    assert_int_equal(server.done, 0);
+    pco__ssl_go_on(PCO__CONTAINER(server.stream->top, pco__ssl, base));
+    tls_run(&peer, &server);
+    assert_shown(&peer, &them->other);
+    tls_peer_free(&peer);
+}
+
 static void a_ready_ssl_ctx_is_replaced_for_new_connections(void **state)
 {
     const certificates *them = certificates_get();
@@ -419,6 +447,7 @@ int main(void)
         TEST(a_second_hello_for_the_same_name_is_answered),
         TEST(a_second_hello_for_another_name_is_refused),
         TEST(a_ready_ssl_ctx_has_names_and_keeps_its_callbacks),
+        TEST(a_names_own_callback_may_put_its_answer_off),
         TEST(a_ready_ssl_ctx_is_replaced_for_new_connections),
         TEST(a_name_may_be_replaced_in_the_middle_of_a_handshake),
     };

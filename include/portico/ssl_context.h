@@ -57,6 +57,43 @@ typedef struct pco_ssl_certificate {
 } pco_ssl_certificate;
 
 /*
+ * What is known of the other end when it is asked what to choose. The size says how much of it this
+ * library has filled in. What does not apply is NULL, with a count of 0.
+ *
+ * A client, in choose_certificate and choose_alpn of a server:
+ */
+typedef struct pco_ssl_hello {
+    size_t size;
+    const char *server_name; /* whom it asks for (SNI), in lower case, without a dot at its end;
+                                NULL: nobody, or what is no host name */
+    const char *const *alpn; /* the application protocols that it offers, in its order; but not one
+                                with a zero byte in it, which can then not be chosen */
+    size_t alpn_count;
+    const uint16_t *versions; /* of TLS that it offers, in its order: 0x0304 is 1.3, 0x0303 is 1.2;
+                                 in choose_alpn the one that is spoken */
+    size_t versions_count;
+
+    /*
+     * A server that demands a certificate, in choose_certificate of a client, where server_name is
+     * whom it was asked for, as it was given, NULL for a literal address: the authorities one of
+     * which should have signed it, in the server's order; as DER, and as text (RFC 2253, UTF-8).
+     * None: the server does not say.
+     */
+    const pco_buffer *authorities;
+    const char *const *authority_names;
+    size_t authorities_count;
+} pco_ssl_hello;
+
+/* A handshake that waits for your choice: see choose_certificate. */
+typedef struct pco_ssl_question pco_ssl_question;
+
+/* What choose_alpn returns instead of an index. */
+enum {
+    PCO_SSL_ALPN_NONE = -1,  /* go on without one; with alpn_required as PCO_SSL_ALPN_REFUSE */
+    PCO_SSL_ALPN_REFUSE = -2 /* the handshake fails, with the alert no_application_protocol */
+};
+
+/*
  * Everything is copied or read during the call. Files and memory are PEM, in which text between the
  * pieces and pieces of another kind are passed over; a byte order mark of UTF-8 is, too. A
  * certificate comes with its chain behind it. Give each thing as a file or as memory, not both.
@@ -198,6 +235,36 @@ typedef struct pco_ssl_context_options {
     const char *ocsp_file;
     const void *ocsp_response;
     size_t ocsp_response_length;
+
+    /*
+     * A server's choice of the application protocol, instead of alpn_protocols: an index into
+     * hello->alpn, or PCO_SSL_ALPN_*. It is asked only if the client offers some; hello is lent
+     * until it returns. It runs inside OpenSSL: it must not call the library, nor block.
+     */
+    int (*choose_alpn)(const pco_ssl_hello *hello, void *context);
+
+    /*
+     * The choice of a certificate. You owe the question an answer, by pco_ssl_question_answer or
+     * pco_ssl_question_refuse, now or later, and the handshake waits for it, within its time limit.
+     * `hello` is lent until then. It runs outside of OpenSSL and may call all of the library.
+     *
+     * A server's is asked when the client's hello has come, before anything of it is answered: the
+     * context that you answer with serves this client, and all that it says counts. So certificates
+     * can come from a database, or be made at that moment. If the name that the client asks for has
+     * a context by pco_ssl_context_add_server_name, it is that one's choose_certificate that is
+     * asked, if it has any, and not this one.
+     *
+     * A client's is asked when the server has proved who it is and demands a certificate. The
+     * context that you answer with gives its certificates, keys and chains, and nothing else.
+     */
+    void (*choose_certificate)(pco_ssl_question *question, const pco_ssl_hello *hello,
+                               void *context);
+
+    /*
+     * What these are called with: on the threads of all loops that use the context, as long as
+     * there are handshakes that have begun with it.
+     */
+    void *callback_context;
 } pco_ssl_context_options;
 
 /*
@@ -257,6 +324,26 @@ PCO_API int pco_ssl_context_add_server_name(pco_ssl_context *context, const char
  */
 PCO_API int pco_ssl_context_reload_from_ssl_ctx(pco_ssl_context *context,
                                                 struct ssl_ctx_st *ssl_ctx, pco_error *error);
+
+/*
+ * Answers a question of choose_certificate, with a context for this end, or with NULL: then what is
+ * there is used, the certificate of the context that asks, or for a client perhaps none. Once the
+ * answer is given, in a later turn, the handshake goes on; the context need not be kept. The
+ * context's own choose_certificate and server names are not looked at.
+ *
+ * The question is given up by this call, whatever it returns. The loop's thread, also inside
+ * choose_certificate; if the loop has been freed, any. PCO_ECLOSED: the connection has ended
+ * meanwhile: its peer has gone, the time was up, it was closed here. PCO_EINVAL: the context is for
+ * the other end, or a client's without a certificate; PCO_ENOMEM: of these the handshake fails.
+ */
+PCO_API int pco_ssl_question_answer(pco_ssl_question *question, pco_ssl_context *context,
+                                    pco_error *error);
+
+/*
+ * The handshake fails, if there still is one: a server sends the alert unrecognized_name, a client
+ * internal_error. The question is given up. As pco_ssl_question_answer.
+ */
+PCO_API void pco_ssl_question_refuse(pco_ssl_question *question);
 
 /* One more reference (returns its argument), and one fewer (NULL is allowed). Any thread. */
 PCO_API pco_ssl_context *pco_ssl_context_retain(pco_ssl_context *context);

@@ -5,10 +5,54 @@
 
 #include "support/memory.h"
 #include "support/options.h"
-#include "tls/bio.h"
+#include "tls/connection.h"
 
 /* The most that the extension can hold. */
 #define ALPN_MOST ((size_t)65535)
+
+/* Returns as OpenSSL wants it. */
+static int choose_none(bool required)
+{
+    return required ? SSL_TLSEXT_ERR_ALERT_FATAL : SSL_TLSEXT_ERR_NOACK;
+}
+
+/* The user chooses. */
+static int choose_by_callback(SSL *engine, const unsigned char **chosen,
+                              unsigned char *chosen_length, const unsigned char *offered,
+                              size_t offered_length)
+{
+    pco__ssl_call *call = pco__ssl_call_of(engine);
+    int version = SSL_version(engine);
+    const unsigned char versions[] = {(unsigned char)(version >> 8), (unsigned char)version};
+    const char *asked = SSL_get_servername(engine, TLSEXT_NAMETYPE_host_name);
+    char name[PCO__SSL_NAME_SIZE];
+    bool is_name = asked != NULL && pco__ssl_normalize_name((const unsigned char *)asked,
+                                                            strlen(asked), false, name);
+    pco_ssl_hello *hello = pco__ssl_describe_client(is_name ? name : NULL, offered, offered_length,
+                                                    versions, sizeof versions);
+    if (hello == NULL) {
+        call->error = PCO_ENOMEM;
+        return SSL_TLSEXT_ERR_ALERT_FATAL;
+    }
+    int index = call->setup->choose_alpn(hello, call->setup->callback_context);
+    pco__free(hello);
+    if (index == PCO_SSL_ALPN_NONE) {
+        return choose_none(call->setup->alpn_required);
+    }
+    const unsigned char *found = NULL;
+    if (index >= 0) {
+        found = pco__ssl_described_protocol(offered, offered_length, (size_t)index);
+    }
+    if (found == NULL) {
+        call->sentence = index == PCO_SSL_ALPN_REFUSE
+                             ? "choose_alpn has refused"
+                             : "choose_alpn has returned no index of what is offered";
+        return SSL_TLSEXT_ERR_ALERT_FATAL;
+    }
+    *chosen = found + 1;
+    *chosen_length = found[0];
+    return SSL_TLSEXT_ERR_OK;
+}
 
 /* OpenSSL calls it when the client offers protocols: the server's first that fits is chosen. */
 static int choose_protocol(SSL *engine, const unsigned char **chosen, unsigned char *chosen_length,
@@ -17,17 +61,31 @@ static int choose_protocol(SSL *engine, const unsigned char **chosen, unsigned c
     const pco__ssl_setup *setup = pco__ssl_call_of(engine)->setup;
     (void)context;
     unsigned char *found;
-    if (setup != NULL && setup->alpn_length != 0 &&
-        SSL_select_next_proto(&found, chosen_length, setup->alpn, (unsigned)setup->alpn_length,
+    if (setup->choose_alpn != NULL) {
+        return choose_by_callback(engine, chosen, chosen_length, offered, offered_length);
+    }
+    if (SSL_select_next_proto(&found, chosen_length, setup->alpn, (unsigned)setup->alpn_length,
                               offered, offered_length) == OPENSSL_NPN_NEGOTIATED) {
         *chosen = found;
         return SSL_TLSEXT_ERR_OK;
     }
-    bool required = setup != NULL && setup->alpn_required;
-    return required ? SSL_TLSEXT_ERR_ALERT_FATAL : SSL_TLSEXT_ERR_NOACK;
+    return choose_none(setup->alpn_required);
 }
 
-static int measure_alpn(const pco_ssl_context_options *options, size_t *total, pco_error *error)
+static int check_choice(const pco_ssl_context_options *options, bool client, pco_error *error)
+{
+    if (client) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "choose_alpn is for servers: a client offers alpn_protocols");
+    }
+    return options->alpn_protocols_count == 0
+               ? 0
+               : pco__error_set(error, PCO_EINVAL, 0,
+                                "alpn_protocols and choose_alpn are both given");
+}
+
+static int measure_alpn(const pco_ssl_context_options *options, bool client, size_t *total,
+                        pco_error *error)
 {
     size_t count = options->alpn_protocols_count;
     *total = 0;
@@ -46,6 +104,9 @@ static int measure_alpn(const pco_ssl_context_options *options, size_t *total, p
         if (*total > ALPN_MOST) {
             return pco__error_set(error, PCO_EINVAL, 0, "alpn_protocols are too many");
         }
+    }
+    if (options->choose_alpn != NULL) {
+        return check_choice(options, client, error);
     }
     if (options->alpn_required == PCO_ON && count == 0) {
         return pco__error_set(error, PCO_EINVAL, 0,
@@ -69,23 +130,9 @@ static int demand_protocols(SSL *engine, int *alert, void *unused)
     return SSL_CLIENT_HELLO_ERROR;
 }
 
-int pco__ssl_set_alpn(pco__ssl_setup *setup, const pco_ssl_context_options *options, bool client,
-                      pco_error *error)
+static int keep_protocols(pco__ssl_setup *setup, const pco_ssl_context_options *options,
+                          bool client, size_t total, pco_error *error)
 {
-    size_t total;
-    int code = pco__check_switch(options->alpn_required, "alpn_required", error);
-    if (code == 0) {
-        code = measure_alpn(options, &total, error);
-    }
-    if (code != 0 || total == 0) {
-        return code;
-    }
-    if (!client) {
-        SSL_CTX_set_alpn_select_cb(setup->ctx, choose_protocol, NULL);
-    }
-    if (!client && options->alpn_required == PCO_ON) {
-        SSL_CTX_set_client_hello_cb(setup->ctx, demand_protocols, NULL);
-    }
     setup->alpn = pco__malloc(total);
     if (setup->alpn == NULL) {
         return pco__error_describe(error, PCO_ENOMEM, 0, "alpn_protocols");
@@ -96,13 +143,34 @@ int pco__ssl_set_alpn(pco__ssl_setup *setup, const pco_ssl_context_options *opti
         memcpy(setup->alpn + setup->alpn_length, options->alpn_protocols[i], length);
         setup->alpn_length += length;
     }
-    setup->alpn_required = options->alpn_required == PCO_ON;
 
     /* This one of OpenSSL's functions returns 0 for success. */
     if (client && SSL_CTX_set_alpn_protos(setup->ctx, setup->alpn, (unsigned)total) != 0) {
         return pco__ssl_error(error, PCO_EINVAL, "alpn_protocols");
     }
     return 0;
+}
+
+int pco__ssl_set_alpn(pco__ssl_setup *setup, const pco_ssl_context_options *options, bool client,
+                      pco_error *error)
+{
+    size_t total;
+    int code = pco__check_switch(options->alpn_required, "alpn_required", error);
+    if (code == 0) {
+        code = measure_alpn(options, client, &total, error);
+    }
+    if (code != 0 || (total == 0 && options->choose_alpn == NULL)) {
+        return code;
+    }
+    setup->alpn_required = options->alpn_required == PCO_ON;
+    setup->choose_alpn = options->choose_alpn;
+    if (!client) {
+        SSL_CTX_set_alpn_select_cb(setup->ctx, choose_protocol, NULL);
+    }
+    if (!client && setup->alpn_required) {
+        SSL_CTX_set_client_hello_cb(setup->ctx, demand_protocols, NULL);
+    }
+    return total != 0 ? keep_protocols(setup, options, client, total, error) : 0;
 }
 
 static bool is_offered(const pco__ssl_setup *setup, const unsigned char *name, size_t length)

@@ -41,6 +41,7 @@ typedef struct pco__ssl_records {
  */
 typedef struct pco__ssl_call {
     struct pco__ssl_call *outer;
+    struct pco__ssl *ssl;
     pco_transport *lower;        /* where OpenSSL's output goes */
     pco__ssl_records *bounds;    /* of the input */
     pco__ssl_input *input;       /* what it may read; NULL: nothing */
@@ -53,7 +54,6 @@ typedef struct pco__ssl_call {
     bool warned;                 /* the last alert that it read was none of close_notify */
     const char *sentence;        /* static: what a callback has to say about its failure */
     const pco__ssl_setup *setup; /* in a handshake: what the callbacks look at */
-    struct pco__ssl_hello *hello;
 } pco__ssl_call;
 
 /* Connections that wait for their turn, first come, first served: see turns.h. */
@@ -70,7 +70,7 @@ typedef struct pco__ssl_loop {
     pco_loop *loop;
     BIO_METHOD *method;
     BIO *bio;
-    SSL_CTX *hello_ctx;       /* see hello.h; NULL: it was not needed yet */
+    SSL_CTX *hello_ctx;       /* see hellos.h; NULL: it was not needed yet */
     unsigned char *plaintext; /* PCO__SSL_PLAINTEXT_SIZE, being delivered */
     unsigned char *gathered;  /* PCO__SSL_RECORD_SIZE, small buffers that become one record */
     pco__ssl_call *call;      /* the one that runs, NULL: none */

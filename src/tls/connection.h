@@ -4,6 +4,8 @@
  *
  *   engine.c         OpenSSL's part: encrypting, decrypting, what it says when it fails
  *   handshake.c      the handshake: its steps, its suspension, how it ends
+ *   hello.c          in it, a client's hello that is read before the engine is made
+ *   choice.c         in it, the choice of a certificate by the user
  *   protocol.c       the protocol to the lower end: reading, the end
  *   tls_write.c      the way out: plaintext that waits, and encrypting it
  *   tls_transport.c  the transport to the protocol above: closing, making
@@ -20,7 +22,8 @@
 
 #include <limits.h>
 
-#include "tls/hello.h"
+#include "tls/choices.h"
+#include "tls/hellos.h"
 #include "tls/parsed.h"
 
 /*
@@ -52,7 +55,8 @@ typedef enum pco__ssl_state {
 typedef struct pco__ssl_handshake {
     pco_ssl_context *context;
     pco__ssl_setup *setup;
-    pco__ssl_hello *hello; /* a server's whose context has names; otherwise NULL */
+    pco__ssl_hello *hello; /* a server's that has names, or asks; otherwise NULL */
+    pco__ssl_choice choice;
     double timeout;
     pco_protocol *(*make_protocol)(void *context);
     void (*made)(pco_transport *transport, void *context);

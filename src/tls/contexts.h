@@ -112,6 +112,10 @@ struct pco__ssl_setup {
     bool alpn_required;
     unsigned char *alpn; /* as in the ALPN extension: each with its length before it */
     size_t alpn_length;
+    int (*choose_alpn)(const pco_ssl_hello *hello, void *context); /* NULL: by the list */
+    void (*choose_certificate)(pco_ssl_question *question, const pco_ssl_hello *hello,
+                               void *context); /* NULL: nobody is asked */
+    void *callback_context;
     pco__ssl_tickets *tickets; /* NULL: there are none, or they are the user's */
     pco__ssl_staple *staples;
 };

@@ -102,6 +102,7 @@ static void enter(pco__ssl *ssl, pco__ssl_call *call, pco__ssl_input *input)
     assert(ssl->state != PCO__SSL_BROKEN && ssl->engine != NULL);
     mark_used(ssl, ssl->shared);
     *call = (pco__ssl_call){.outer = ssl->shared->call,
+                            .ssl = ssl,
                             .lower = ssl->lower,
                             .bounds = &ssl->bounds,
                             .input = input,
@@ -167,7 +168,6 @@ int pco__ssl_engine_handshake(pco__ssl *ssl, pco__ssl_input *input)
     enter(ssl, &call, input);
     call.records_most = HANDSHAKE_RECORDS;
     call.setup = ssl->handshake->setup;
-    call.hello = ssl->handshake->hello;
     ERR_clear_error();
     int result = SSL_do_handshake(ssl->engine);
     leave(ssl, &call);

@@ -15,6 +15,7 @@ void pco__ssl_drop_handshake(pco__ssl *ssl)
     pco__ssl_setup_give(done->setup);
     pco_ssl_context_release(done->context);
     pco__ssl_hello_free(done->hello);
+    pco__ssl_choice_drop(&done->choice);
     pco__free(done);
 }
 
@@ -90,10 +91,17 @@ static bool reads_hello(const pco__ssl *ssl)
     return hello != NULL && !hello->is_read;
 }
 
+/* Whether who asks, and for whom, decides. */
+static bool depends_on_hello(const pco__ssl_handshake *handshake)
+{
+    return handshake->setup->choose_certificate != NULL ||
+           pco__ssl_context_has_names(handshake->context);
+}
+
 static int make_engine(pco__ssl *ssl, pco_error *error)
 {
     pco__ssl_handshake *handshake = ssl->handshake;
-    if (handshake->hello == NULL && pco__ssl_context_has_names(handshake->context)) {
+    if (handshake->hello == NULL && depends_on_hello(handshake)) {
         handshake->hello = pco__ssl_hello_new();
         if (handshake->hello == NULL) {
             return pco__error_describe(error, PCO_ENOMEM, 0, "start TLS");
@@ -119,17 +127,30 @@ static bool has_engine(pco__ssl *ssl)
     return code == 0;
 }
 
-/* The hello is there: another engine answers it, that of the name that is asked for. */
-static void hello_is_read(pco__ssl *ssl)
+/* The hello is there: its name leads to a setup, and that may want the user to be asked. */
+static void look_at_hello(pco__ssl *ssl)
 {
     pco__ssl_handshake *handshake = ssl->handshake;
-    pco__ssl_engine_free(ssl);
-    pco__ssl_hello_is_read(handshake->hello);
     pco__ssl_setup *setup =
         pco__ssl_context_find(handshake->context, handshake->hello->server_name);
     if (setup != NULL) {
         pco__ssl_setup_give(handshake->setup);
         handshake->setup = setup;
+    }
+    if (handshake->setup->choose_certificate != NULL) {
+        pco__ssl_choice_ask(ssl);
+    } else {
+        handshake->choice.state = PCO__SSL_ANSWERED;
+        handshake->suspended = false;
+    }
+}
+
+/* Who serves is known: another engine answers the hello. */
+static void answer_hello(pco__ssl *ssl)
+{
+    if (reads_hello(ssl) && ssl->handshake->choice.state == PCO__SSL_ANSWERED) {
+        pco__ssl_engine_free(ssl);
+        pco__ssl_hello_is_read(ssl->handshake->hello);
     }
 }
 
@@ -182,6 +203,18 @@ static void complete(pco__ssl *ssl, const pco__ssl_input *received)
     pco__ssl_handshake_failed(ssl);
 }
 
+/* A callback has put its answer off: the one that is asked instead may have it at once. */
+static void suspend(pco__ssl *ssl)
+{
+    ssl->handshake->suspended = true;
+    if (reads_hello(ssl)) {
+        look_at_hello(ssl);
+    } else if (ssl->handshake->choice.question != NULL &&
+               ssl->handshake->choice.state == PCO__SSL_NOT_ASKED) {
+        pco__ssl_choice_ask(ssl);
+    }
+}
+
 bool pco__ssl_step_of_handshake(pco__ssl *ssl, pco__ssl_input *received)
 {
     if (pco__ssl_is_suspended(ssl) || ssl->lower->class_->is_closing(ssl->lower)) {
@@ -191,6 +224,7 @@ bool pco__ssl_step_of_handshake(pco__ssl *ssl, pco__ssl_input *received)
         pco__ssl_wait_in_line(ssl, PCO__SSL_HANDSHAKES);
         return false;
     }
+    answer_hello(ssl);
     pco__ssl_input *input = input_of(ssl->handshake, received);
     if ((ssl->engine == NULL && input->length == 0) || !has_engine(ssl)) {
         return false;
@@ -205,16 +239,11 @@ bool pco__ssl_step_of_handshake(pco__ssl *ssl, pco__ssl_input *received)
         }
         return false;
     case PCO__SSL_SUSPENDED:
-        if (!reads_hello(ssl)) {
-            ssl->handshake->suspended = true;
-            return false;
-        }
-        hello_is_read(ssl);
-        break;
+        suspend(ssl);
+        return !pco__ssl_is_suspended(ssl);
     default:
-        break;
+        return input_of(ssl->handshake, received)->length != 0;
     }
-    return input_of(ssl->handshake, received)->length != 0;
 }
 
 void pco__ssl_go_on(pco__ssl *ssl)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* hello.c: see hello.h. */
-#include "tls/hello.h"
+/* hello.c: see hellos.h. */
+#include "tls/connection.h"
 
 #include <string.h>
 
@@ -69,13 +69,51 @@ static void read_server_name(SSL *engine, pco__ssl_hello *hello)
     }
 }
 
+/* The extension's data behind the length of its list, which takes `size` bytes. */
+static size_t read_list(SSL *engine, unsigned type, size_t size, const unsigned char **list)
+{
+    size_t length;
+    if (SSL_client_hello_get0_ext(engine, type, list, &length) != 1 || length < size) {
+        return 0;
+    }
+    *list += size;
+    return length - size;
+}
+
+/* What the user sees of it, if he is asked. NULL: out of memory. */
+static pco_ssl_hello *describe(SSL *engine, const char *server_name)
+{
+    unsigned legacy = SSL_client_hello_get0_legacy_version(engine);
+    const unsigned char version[] = {(unsigned char)(legacy >> 8), (unsigned char)legacy};
+    const unsigned char *alpn = NULL;
+    const unsigned char *versions = NULL;
+    size_t alpn_length =
+        read_list(engine, TLSEXT_TYPE_application_layer_protocol_negotiation, 2, &alpn);
+    size_t versions_length = read_list(engine, TLSEXT_TYPE_supported_versions, 1, &versions);
+    if (versions_length == 0) {
+        versions = version;
+        versions_length = sizeof version;
+    }
+    return pco__ssl_describe_client(server_name[0] != '\0' ? server_name : NULL, alpn, alpn_length,
+                                    versions, versions_length);
+}
+
 /* OpenSSL calls it before it does anything about the hello but to take it apart. */
 static int read_hello(SSL *engine, int *alert, void *unused)
 {
-    (void)alert;
+    pco__ssl_call *call = pco__ssl_call_of(engine);
+    pco__ssl_handshake *handshake = call->ssl->handshake;
     (void)unused;
-    read_server_name(engine, pco__ssl_call_of(engine)->hello);
-    return SSL_CLIENT_HELLO_RETRY;
+    if (handshake->choice.state == PCO__SSL_REFUSED) {
+        call->sentence = handshake->choice.sentence;
+        *alert = handshake->choice.alert;
+        return SSL_CLIENT_HELLO_ERROR;
+    }
+    read_server_name(engine, handshake->hello);
+    call->error =
+        pco__ssl_choice_prepare(call->ssl, describe(engine, handshake->hello->server_name));
+    *alert = SSL_AD_INTERNAL_ERROR;
+    return call->error == 0 ? SSL_CLIENT_HELLO_RETRY : SSL_CLIENT_HELLO_ERROR;
 }
 
 SSL_CTX *pco__ssl_hello_ctx(pco__ssl_loop *shared)

@@ -67,6 +67,18 @@ int pco_ssl_context_add_server_name(pco_ssl_context *context, const char *server
     return not_supported(error);
 }
 
+int pco_ssl_question_answer(pco_ssl_question *question, pco_ssl_context *context, pco_error *error)
+{
+    (void)question;
+    (void)context;
+    return not_supported(error);
+}
+
+void pco_ssl_question_refuse(pco_ssl_question *question)
+{
+    (void)question;
+}
+
 pco_ssl_context *pco_ssl_context_retain(pco_ssl_context *context)
 {
     return context;

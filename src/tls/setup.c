@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* setup.c: from pco_ssl_context_options to an SSL_CTX. */
+#include "tls/choices.h"
 #include "tls/contexts.h"
 
 #include <assert.h>
@@ -118,6 +119,16 @@ static int acknowledge_name(SSL *engine, int *alert, void *context)
     return SSL_TLSEXT_ERR_OK;
 }
 
+/* Who is asked in each handshake. */
+static void set_choices(pco__ssl_setup *setup, const pco_ssl_context_options *options, bool client)
+{
+    setup->callback_context = options->callback_context;
+    setup->choose_certificate = options->choose_certificate;
+    if (client && options->choose_certificate != NULL) {
+        SSL_CTX_set_cert_cb(setup->ctx, pco__ssl_choose_certificate, NULL);
+    }
+}
+
 /* ---- The setup ---- */
 
 static pco__ssl_setup *new_setup(void)
@@ -153,6 +164,7 @@ static int fill(pco__ssl_setup *setup, const pco_ssl_context_options *options, b
     if (code == 0) {
         code = pco__ssl_load_certificates(setup, options, client, error);
     }
+    set_choices(setup, options, client);
     return code;
 }
 
@@ -191,6 +203,9 @@ static const pco__field option_fields[] = {
     PCO__FIELD(pco_ssl_context_options, ocsp_file),
     PCO__FIELD(pco_ssl_context_options, ocsp_response),
     PCO__FIELD(pco_ssl_context_options, ocsp_response_length),
+    PCO__FIELD(pco_ssl_context_options, choose_alpn),
+    PCO__FIELD(pco_ssl_context_options, choose_certificate),
+    PCO__FIELD(pco_ssl_context_options, callback_context),
 };
 static const pco__layout option_layout =
     PCO__LAYOUT(pco_ssl_context_options, sizeof(size_t), option_fields);

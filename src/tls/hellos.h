@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hello.h: a client's hello that is read before the engine is made which will answer it.
+ * hellos.h: a client's hello that is read before the engine is made which will answer it.
  *
  * Who is asked for decides what is shown, demanded and spoken. An engine that has begun with one
  * SSL_CTX can be given another one, but takes from it not much more than the certificates. So where
@@ -8,8 +8,8 @@
  * made of the right SSL_CTX is given them again. It is that one's from the first byte on, whatever
  * there may be in it.
  */
-#ifndef PCO_SSL_HELLO_H
-#define PCO_SSL_HELLO_H
+#ifndef PCO_SSL_HELLOS_H
+#define PCO_SSL_HELLOS_H
 
 #include "tls/bio.h"
 
@@ -35,8 +35,9 @@ int pco__ssl_hello_keep(pco__ssl_hello *hello, const unsigned char *data, size_t
 void pco__ssl_hello_is_read(pco__ssl_hello *hello);
 
 /*
- * The SSL_CTX of the engine that reads: it fills in pco__ssl_call.hello, and puts off its answer
- * then. Made when the loop first needs it; NULL: OpenSSL's queue says why.
+ * The SSL_CTX of the engine that reads: it fills in the hello and the choice of the handshake, and
+ * puts off its answer then. If it is asked again, that is for the alert of a refusal.
+ * Made when the loop first needs it; NULL: OpenSSL's queue says why.
  */
 SSL_CTX *pco__ssl_hello_ctx(pco__ssl_loop *shared);
 
