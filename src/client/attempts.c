@@ -33,58 +33,69 @@ static const pco__network *network_of(const pco__opening *opening)
 
 /* ---- The order ---- */
 
-/* The first address from `from` on whose family is not `family`; `count` if there is none. */
-static size_t find_other(const pco_address *addresses, size_t from, size_t count, int family)
+static int family_of(const pco__attempt *attempt)
 {
-    while (from < count && pco_address_family(&addresses[from]) == family) {
+    return pco_address_family(&attempt->address);
+}
+
+/* The first from `from` on whose family is not `family`; `count` if there is none. */
+static size_t find_other(const pco__attempt *attempts, size_t from, size_t count, int family)
+{
+    while (from < count && family_of(&attempts[from]) == family) {
         from++;
     }
     return from;
 }
 
-/* Moves one address forward, and those that it passes back. */
-static void move(pco_address *addresses, size_t from, size_t to)
+/* Moves one forward, and those that it passes back. */
+static void move(pco__attempt *attempts, size_t from, size_t to)
 {
-    pco_address moved = addresses[from];
-    memmove(&addresses[to + 1], &addresses[to], (from - to) * sizeof *addresses);
-    addresses[to] = moved;
+    pco__attempt moved = attempts[from];
+    memmove(&attempts[to + 1], &attempts[to], (from - to) * sizeof *attempts);
+    attempts[to] = moved;
 }
 
-void pco__attempts_order(pco_address *addresses, size_t count, int interleave)
+static void put_in_order(pco__attempt *attempts, size_t count, int interleave)
 {
     if (interleave < 0 || count <= 1) {
         return;
     }
-    int family = pco_address_family(&addresses[0]);
+    int family = family_of(&attempts[0]);
     size_t wanted = (size_t)interleave; /* of this family, in a row */
     for (size_t at = 0; at < count; at++) {
         if (wanted == 0) {
-            size_t other = find_other(addresses, at, count, family);
+            size_t other = find_other(attempts, at, count, family);
             if (other == count) {
                 return;
             }
-            family = pco_address_family(&addresses[other]);
-            move(addresses, other, at);
+            family = family_of(&attempts[other]);
+            move(attempts, other, at);
             continue;
         }
         wanted--;
         size_t same = at;
-        while (same < count && pco_address_family(&addresses[same]) != family) {
+        while (same < count && family_of(&attempts[same]) != family) {
             same++;
         }
         if (same == count) {
             return;
         }
-        move(addresses, same, at);
+        move(attempts, same, at);
     }
 }
 
-/* ---- Failures ---- */
-
-static const pco_address *address_of(const pco__opening *opening, const pco__attempt *attempt)
+void pco__attempts_set(pco__opening *opening, pco__attempt *room, const pco_address *addresses,
+                       size_t count)
 {
-    return &opening->addresses[attempt - opening->attempts];
+    opening->attempts = room;
+    opening->count = count;
+    for (size_t i = 0; i < count; i++) {
+        room[i].address = addresses[i];
+    }
+    put_in_order(room, count, opening->options.interleave);
 }
+
+/* ---- Failures ---- */
 
 static void describe(const pco__attempt *attempt, pco_error *error)
 {
@@ -103,7 +114,7 @@ static void note_failure(pco__opening *opening, pco__attempt *attempt, int code,
     pco__opening_schedule(opening);
     pco_error error;
     describe(attempt, &error);
-    pco__opening_tell(opening, PCO_CONNECTION_FAILED, address_of(opening, attempt), &error);
+    pco__opening_tell(opening, PCO_CONNECTION_FAILED, &attempt->address, &error);
 }
 
 /* A sentence that grows. */
@@ -164,7 +175,7 @@ static void add_by_reason(text *to, const pco__opening *opening)
         for (size_t j = i; j < opening->count; j++) {
             if (are_alike(&opening->attempts[i], &opening->attempts[j])) {
                 add(to, between);
-                add_address(to, &opening->addresses[j]);
+                add_address(to, &opening->attempts[j].address);
                 between = ", ";
             }
         }
@@ -177,7 +188,7 @@ static void add_one_by_one(text *to, const pco__opening *opening)
 {
     for (size_t i = 0; i < opening->count; i++) {
         add(to, i == 0 ? "" : "; ");
-        add_address(to, &opening->addresses[i]);
+        add_address(to, &opening->attempts[i].address);
         add(to, ": ");
         add_reason(to, &opening->attempts[i]);
     }
@@ -187,7 +198,7 @@ bool pco__attempts_are_obvious(const pco__opening *opening)
 {
     char host[PCO_ADDRESS_TEXT_SIZE];
     return opening->count == 1 && opening->options.host != NULL &&
-           pco_address_host(&opening->addresses[0], host, sizeof host) == 0 &&
+           pco_address_host(&opening->attempts[0].address, host, sizeof host) == 0 &&
            strcmp(host, opening->options.host) == 0;
 }
 
@@ -249,9 +260,10 @@ static int connect_to(pco__opening *opening, const pco_address *address, pco__st
         return code;
     }
     error->system_code = 0;
-    if (pco__socket_options_ask(&opening->socket_options)) {
+    pco__socket_options wanted = PCO__SOCKET_OPTIONS(options);
+    if (pco__socket_options_ask(&wanted)) {
         *action = "set keep-alive or user_timeout";
-        code = network->prepare_connected(backend, sock, &opening->socket_options, true);
+        code = network->prepare_connected(backend, sock, &wanted, true);
     }
     if (code == 0 && options->prepare_socket != NULL) {
         *action = "prepare_socket";
@@ -275,7 +287,7 @@ static int connect_to(pco__opening *opening, const pco_address *address, pco__st
 static void begin(pco__opening *opening, size_t index)
 {
     pco__attempt *attempt = &opening->attempts[index];
-    const pco_address *address = &opening->addresses[index];
+    const pco_address *address = &attempt->address;
     pco_error error;
     const char *action;
     pco__stream *stream;
@@ -344,7 +356,7 @@ void pco__attempt_ended(pco__owner *owner, pco__stream *stream, const pco__resul
         pco__opening_schedule(opening); /* it was given up, and has been told */
     } else if (result->error != 0) {
         note_failure(opening, attempt, result->error, result->system_code, NULL);
-    } else if (has_met_itself(opening, stream, address_of(opening, attempt))) {
+    } else if (has_met_itself(opening, stream, &attempt->address)) {
         pco__stream_abort(stream, true);
         try_again(opening, attempt);
     } else {

@@ -43,8 +43,9 @@ static void free_opening(pco__opening *opening)
     pco__free((char *)(uintptr_t)opening->options.local_host);
     pco__free((char *)(uintptr_t)opening->options.server_hostname);
     pco__free(opening->local);
-    pco__free(opening->addresses);
-    pco__free(opening->attempts);
+    if (opening->attempts != opening->own) {
+        pco__free(opening->attempts);
+    }
     if (opening->options.ssl != NULL) {
         pco_ssl_context_release(opening->options.ssl);
     }
@@ -80,34 +81,6 @@ static int copy_strings(pco_connection_options *options)
         }
     }
     return code;
-}
-
-/* The addresses, which the opening owns from now on, are put in order. */
-static int set_addresses(pco__opening *opening, pco_address *addresses, size_t count)
-{
-    opening->addresses = addresses;
-    opening->count = count;
-    opening->attempts = pco__calloc(count * sizeof *opening->attempts);
-    if (opening->attempts == NULL) {
-        return PCO_ENOMEM;
-    }
-    pco__attempts_order(addresses, count, opening->options.interleave);
-    return 0;
-}
-
-static int copy_addresses(pco__opening *opening)
-{
-    size_t size = opening->options.addresses_count * sizeof(pco_address);
-    if (size == 0) {
-        return 0;
-    }
-    pco_address *copies = pco__malloc(size);
-    if (copies == NULL) {
-        return PCO_ENOMEM;
-    }
-    memcpy(copies, opening->options.addresses, size);
-    opening->options.addresses = NULL;
-    return set_addresses(opening, copies, opening->options.addresses_count);
 }
 
 /* ---- Sentences ---- */
@@ -176,7 +149,6 @@ void pco__opening_fail(pco__opening *opening, const pco_error *error)
         return;
     }
     opening->stage = PCO__OPENING_OVER;
-    opening->code = error->code;
     opening->error = *error;
     settle_down(opening);
     pco__attempts_abort(opening, NULL);
@@ -202,7 +174,7 @@ static void cancel(pco_request *request)
 static void complete(pco_request *request)
 {
     pco__opening *opening = of_request(request);
-    const pco_error *error = opening->code != 0 ? &opening->error : NULL;
+    const pco_error *error = opening->error.code != 0 ? &opening->error : NULL;
     opening->request->opening = NULL;
     opening->request = NULL;
     pco_transport *transport = opening->transport;
@@ -365,16 +337,23 @@ static void found_remote(void *context, pco_address *addresses, size_t count,
     opening->lookup = NULL;
     if (error != NULL) {
         pco__opening_fail(opening, error);
-    } else if (set_addresses(opening, addresses, count) != 0) {
-        fail_with(opening, PCO_ENOMEM, pco_strerror(PCO_ENOMEM));
-    } else {
+        return;
+    }
+    pco__attempt *room = pco__calloc(count * sizeof *room);
+    if (room != NULL) {
+        pco__attempts_set(opening, room, addresses, count);
+    }
+    pco__free(addresses);
+    if (room != NULL) {
         start_connecting(opening);
+    } else {
+        fail_with(opening, PCO_ENOMEM, pco_strerror(PCO_ENOMEM));
     }
 }
 
 static void look_up_remote(pco__opening *opening)
 {
-    if (opening->addresses != NULL) {
+    if (opening->attempts != NULL) {
         start_connecting(opening);
     } else if (look_up(opening, opening->options.host, opening->options.service,
                        opening->options.port, opening->options.flags, found_remote) != 0) {
@@ -409,7 +388,7 @@ static int look_up_local(pco__opening *opening)
 static void look_up_names(pco__opening *opening)
 {
     const pco_connection_options *options = &opening->options;
-    if (opening->addresses == NULL || pco__text_or_null(options->local_host) != NULL) {
+    if (opening->attempts == NULL || pco__text_or_null(options->local_host) != NULL) {
         pco__opening_tell(opening, PCO_CONNECTION_RESOLVING, NULL, NULL);
     }
     if (opening->stage != PCO__OPENING_LOOKING_UP) {
@@ -452,8 +431,8 @@ static int adopt_sock(pco__opening *opening, pco_error *error)
     const pco__network *network = network_of(opening->loop);
     pco__backend *backend = opening->loop->backend;
     bool was_blocking = false;
-    int code = network->adopt_connected(backend, options->sock, &opening->socket_options,
-                                        &was_blocking, error);
+    pco__socket_options wanted = PCO__SOCKET_OPTIONS(options);
+    int code = network->adopt_connected(backend, options->sock, &wanted, &was_blocking, error);
     if (code != 0) {
         return code;
     }
@@ -474,7 +453,6 @@ static void set_up(pco__opening *opening, pco_loop *loop, bool is_client)
     const pco_connection_options *options = &opening->options;
     pco__connection_owner *owner = &opening->owner;
     opening->loop = loop;
-    opening->socket_options = PCO__SOCKET_OPTIONS(options);
     opening->task.run = go_on;
     opening->delay.fire = pco__attempts_delay_is_over;
     opening->limit.fire = limit_is_over;
@@ -507,7 +485,7 @@ static int prepare(pco__opening *opening, pco_loop *loop, bool is_client, pco_er
 {
     pco_ssl_context *given = opening->options.ssl;
     opening->options.ssl = NULL;
-    if (copy_strings(&opening->options) != 0 || copy_addresses(opening) != 0) {
+    if (copy_strings(&opening->options) != 0) {
         return pco__error_describe(error, PCO_ENOMEM, 0, "open a connection");
     }
     int code = take_context(opening, loop, given, error);
@@ -522,7 +500,8 @@ static int open_connection(pco_loop *loop, const pco_connection_options *checked
                            pco_connected connected, void *context, pco_request **request,
                            pco_error *error)
 {
-    pco__opening *opening = pco__calloc(sizeof *opening);
+    size_t given = checked->addresses_count;
+    pco__opening *opening = pco__calloc(sizeof *opening + given * sizeof opening->own[0]);
     pco__opening_request *begun = pco__calloc(sizeof *begun);
     if (opening == NULL || begun == NULL) {
         pco__free(opening);
@@ -530,6 +509,10 @@ static int open_connection(pco_loop *loop, const pco_connection_options *checked
         return pco__error_describe(error, PCO_ENOMEM, 0, "open a connection");
     }
     opening->options = *checked;
+    opening->options.addresses = NULL;
+    if (given != 0) {
+        pco__attempts_set(opening, opening->own, checked->addresses, given);
+    }
     opening->connected = connected;
     opening->context = context;
     int code = prepare(opening, loop, is_client, error);

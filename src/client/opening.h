@@ -33,6 +33,7 @@ typedef enum pco__opening_stage {
 
 /* One address, tried. */
 typedef struct pco__attempt {
+    pco_address address;
     pco__stream *stream; /* while it is connecting */
     uint64_t began;
     unsigned selves; /* how often it met itself */
@@ -54,7 +55,6 @@ struct pco__opening {
     pco__opening_request *request;  /* NULL once it is complete */
     pco__connection_owner owner;    /* of its streams */
     pco_connection_options options; /* complete; strings and addresses are copies */
-    pco__socket_options socket_options;
     pco_connected connected;
     void *context;
     uint8_t stage;  /* pco__opening_stage */
@@ -63,21 +63,19 @@ struct pco__opening {
     pco_lookup *lookup; /* under way, or NULL */
     pco_address *local; /* the addresses of local_host */
     size_t local_count;
-    pco_address *addresses; /* in the order in which they are tried */
-    pco__attempt *attempts; /* one of each */
+    pco__attempt *attempts; /* one of each address, in this order; NULL: not known yet */
     size_t count;
-    size_t next;      /* the first that was not tried yet */
-    size_t in_flight; /* attempts that are connecting */
-    size_t streams;   /* its own that have not ended: until then the memory stays */
+    size_t next;        /* the first that was not tried yet */
+    unsigned in_flight; /* attempts that are connecting */
+    unsigned streams;   /* its own that have not ended: until then the memory stays */
     pco__stream *winner;
     pco_transport *transport;
 
     pco__task task;
     pco__timer delay;
     pco__timer limit;
-    double timeout;
-    int code; /* how it ended */
-    pco_error error;
+    pco_error error;    /* how it ended; code 0: with a connection, or not yet */
+    pco__attempt own[]; /* room for those whose addresses were given */
 };
 
 /* ---- options.c ---- */
@@ -129,8 +127,12 @@ pco__purpose pco__opening_purpose(const pco__opening *opening);
 
 /* ---- attempts.c ---- */
 
-/* Puts the addresses in the order in which they are tried: see `interleave`. */
-void pco__attempts_order(pco_address *addresses, size_t count, int interleave);
+/*
+ * Makes attempts of the addresses, in `room` for so many, which is zeroed; and puts them in the
+ * order in which they are tried: see `interleave`.
+ */
+void pco__attempts_set(pco__opening *opening, pco__attempt *room, const pco_address *addresses,
+                       size_t count);
 
 /* Goes on: begins what may begin, or fails if there is nothing left. */
 void pco__attempts_go_on(pco__opening *opening);

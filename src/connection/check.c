@@ -96,9 +96,20 @@ static int check_keep_alive(const pco__socket_options *options, pco_error *error
                           given);
 }
 
+/* Whether nothing is said at all. */
+static bool are_defaults(const pco__socket_options *options)
+{
+    return options->keep_alive == PCO_DEFAULT && options->keep_alive_idle == 0 &&
+           options->keep_alive_interval == 0 && options->keep_alive_count == 0 &&
+           options->user_timeout == 0;
+}
+
 int pco__check_socket_options(const pco__network *network, const pco__socket_options *options,
                               pco_error *error)
 {
+    if (are_defaults(options)) {
+        return 0;
+    }
     int code = pco__check_switch(options->keep_alive, "keep_alive", error);
     if (code == 0) {
         code = check_limit(options->keep_alive_idle, KEEP_ALIVE_SECONDS, "keep_alive_idle", error);
