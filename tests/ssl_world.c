@@ -81,6 +81,7 @@ static void start_end(tls_end *self, pco_loop *loop, pco_ssl_context *context, b
     what.options.context = context;
     what.options.client = is_client;
     what.options.server_name = server_name;
+    what.options.session = self->session;
     self->loop = loop;
     self->socket = fake_socket_of(loop, sock);
     assert_int_equal(pco__stream_new(loop, sock, &stream_options, &self->stream, NULL), 0);

@@ -26,6 +26,7 @@ typedef struct tls_end {
 
     /* Yours, before it is started. */
     bool refuses;                      /* make_protocol returns NULL */
+    const pco_ssl_session *session;    /* a client's: to be resumed */
     void (*at_done)(struct tls_end *); /* inside handshake_done */
     void (*at_make)(struct tls_end *); /* inside make_protocol */
 

@@ -117,6 +117,7 @@ static pco_server_counters counters = {.size = sizeof counters};
 static pco_ssl_info info = {.size = sizeof info};
 static pco_transport_counters moved = {.size = sizeof moved};
 static pco_ssl_certificate_info certificate = {.size = sizeof certificate};
+static pco_ssl_session *session;
 static unsigned char secret[PCO_SSL_CHANNEL_BINDING_SIZE];
 static pco_buffer buffer = {.data = "x", .length = 1};
 static pco_address address;
@@ -187,6 +188,7 @@ static size_t low;
     X(get_transport_counters, pco_transport_get_counters, (open_one, &moved))                      \
     X(get_ssl_info, pco_transport_get_ssl_info, (open_one, &info))                                 \
     X(get_ssl_object, pco_transport_get_ssl_object, (open_one))                                    \
+    X(get_ssl_session, pco_transport_get_ssl_session, (open_one, &session))                        \
     X(get_peer_certificate, pco_transport_get_peer_certificate, (open_one, 0, &certificate))       \
     X(get_channel_binding, pco_transport_get_channel_binding,                                      \
       (open_one, "tls-exporter", secret, sizeof secret, &high))                                    \

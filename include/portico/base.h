@@ -53,6 +53,7 @@ typedef struct pco_transport pco_transport;
 typedef struct pco_protocol pco_protocol;
 typedef struct pco_protocol_methods pco_protocol_methods;
 typedef struct pco_ssl_context pco_ssl_context;
+typedef struct pco_ssl_session pco_ssl_session;
 typedef struct pco_error pco_error;
 typedef struct pco_address pco_address;
 

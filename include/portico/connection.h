@@ -176,6 +176,15 @@ typedef struct pco_connection_options {
      * has. PCO_OFF, as the default: `ssl` alone counts.
      */
     int tls;
+
+    /*
+     * A session to resume, which a connection to the same server had before: see
+     * pco_transport_get_ssl_session in ssl.h. NULL: none. It gains a reference. PCO_EINVAL: it is
+     * of another name than this connection's, or of another context (those of connections with
+     * `tls` are one, be it on several loops); for sockets that were accepted. One that is of no
+     * use any more, or that the server does not want, makes a full handshake, and no noise.
+     */
+    pco_ssl_session *ssl_session;
 } pco_connection_options;
 
 /*
@@ -187,13 +196,14 @@ typedef struct pco_connection_options {
  *
  * Returned: PCO_EINVAL: no `connected`; not just one of protocol_factory and protocol (whose table
  * of methods has no size); not just one of host with port or service, addresses, and sock;
- * local_host or local_port with sock; both ssl and tls, server_hostname or TLS times without them,
- * one of them without a name; a context for servers; addresses that have no port or are of another
- * family; a sock where has_sock is PCO_OFF; times or number of keep-alive without it; a number out
- * of range or NaN; a sock that is no stream socket. PCO_ENOTSUP: a time or number of keep-alive, or
- * user_timeout, that the system, or the kind of `sock`, lacks; tls where the library was built
- * without TLS. PCO_ENOTSOCK; PCO_ENOTCONN: a sock that is not connected. PCO_ENOMEM. PCO_ECLOSED:
- * the loop is being freed. With tls also what making a client's context answers.
+ * local_host or local_port with sock; both ssl and tls, server_hostname, ssl_session or TLS times
+ * without them, one of them without a name; a session of another name or context; a context for
+ * servers; addresses that have no port or are of another family; a sock where has_sock is PCO_OFF;
+ * times or number of keep-alive without it; a number out of range or NaN; a sock that is no stream
+ * socket. PCO_ENOTSUP: a time or number of keep-alive, or user_timeout, that the system, or the
+ * kind of `sock`, lacks; tls where the library was built without TLS. PCO_ENOTSOCK; PCO_ENOTCONN:
+ * a sock that is not connected. PCO_ENOMEM. PCO_ECLOSED:  the loop is being freed. With tls also
+ * what making a client's context answers.
  *
  * Told: PCO_ENONAME, PCO_ERESOLVE, PCO_EAGAIN (no thread can be started), PCO_EMFILE: a name does
  * not resolve, or could not be looked up; or what the resolver has answered. If every address

@@ -6,6 +6,7 @@
 #define PORTICO_SSL_H
 
 #include <portico/base.h>
+#include <portico/error.h>
 #include <portico/ssl_context.h>
 
 #ifdef __cplusplus
@@ -115,6 +116,58 @@ PCO_API int pco_transport_get_channel_binding(pco_transport *transport, const ch
 PCO_API int pco_transport_export_keying_material(pco_transport *transport, const char *label,
                                                  const void *context, size_t context_length,
                                                  void *out, size_t length);
+
+/* ---- Sessions of clients ---- */
+
+/*
+ * What a client keeps of a connection so that the next one to the same server begins with a shorter
+ * handshake: its keys are fresh, but neither end shows a certificate. A session is counted and
+ * never changes: any thread may use it, several connections may be given the same one.
+ *
+ * It carries the verdict of its time: who resumes it is not checked again. Hence it is used only
+ * with the name and the context that it was made with; not after the end of the first certificate
+ * that was verified then; not longer than the server has said, and never for more than 7 days; and
+ * not once the context has been reloaded with something else (see pco_ssl_context_reload). Where it
+ * is of no use any more, there is a full handshake instead, and no error: session_reused in
+ * pco_ssl_info tells. No early data (0-RTT) is ever sent.
+ *
+ * With TLS 1.3 the server sends sessions after the handshake, often several, and means each to be
+ * used once, so that nobody can tell that two connections are of the same client: ask when the
+ * connection has been of use, or in connection_lost, and give the next connection the newest.
+ */
+
+/*
+ * The newest session of a client's end, as one reference that is yours: pco_ssl_session_release.
+ * One that was resumed is its own newest until the server sends another. PCO_ENOENT: there is none
+ * (yet), or the context has session_resumption off. PCO_ENOTSUP: the connection is no TLS
+ * connection, or a server's end. PCO_EINVAL: NULL. PCO_ENOMEM. PCO_ECLOSED: after connection_lost.
+ */
+PCO_API int pco_transport_get_ssl_session(pco_transport *transport, pco_ssl_session **session);
+
+/* One more reference (returns its argument), and one fewer (NULL is allowed). Any thread. */
+PCO_API pco_ssl_session *pco_ssl_session_retain(pco_ssl_session *session);
+PCO_API void pco_ssl_session_release(pco_ssl_session *session);
+
+/*
+ * Writes a session as bytes, some kilobytes, for a file that outlives the program. They hold its
+ * secrets, and what the server has proved: who can read them can be this client, who can write them
+ * can be the server. Keep them as you would a private key. *length is how many there are; with a
+ * `size` too small PCO_ENOBUFS, and nothing is written. PCO_EINVAL: NULL. PCO_ENOMEM. PCO_ENOTSUP:
+ * this library was built without TLS. Any thread.
+ */
+PCO_API int pco_ssl_session_serialize(const pco_ssl_session *session, void *buffer, size_t size,
+                                      size_t *length);
+
+/*
+ * Makes a session of such bytes, for connections with `context` (NULL: with `tls`). That this one
+ * believes whom the context believed with which the session was made, and shows the certificate
+ * that it showed, is your word: what was verified then is not verified again. *session is yours, as
+ * above. PCO_EINVAL: they are none, or garbled, or of an OpenSSL that this one does not understand;
+ * the context is one for servers. PCO_ENOMEM. PCO_ENOTSUP: this library was built without TLS. Any
+ * thread.
+ */
+PCO_API int pco_ssl_session_parse(const void *data, size_t length, pco_ssl_context *context,
+                                  pco_ssl_session **session, pco_error *error);
 
 /*
  * The connection's SSL, for questions that pco_ssl_info does not answer; look, do not read, write

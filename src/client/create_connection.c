@@ -49,6 +49,7 @@ static void free_opening(pco__opening *opening)
     if (opening->options.ssl != NULL) {
         pco_ssl_context_release(opening->options.ssl);
     }
+    pco_ssl_session_release(opening->options.ssl_session);
     pco__free(opening);
 }
 
@@ -460,8 +461,8 @@ static void set_up(pco__opening *opening, pco_loop *loop, bool is_client)
     owner->close_timeout = options->close_timeout;
     owner->ssl = options->ssl;
     owner->is_client = is_client;
-    owner->server_name = options->server_hostname != NULL ? options->server_hostname
-                                                          : pco__text_or_null(options->host);
+    owner->server_name = pco__server_name(options);
+    owner->session = options->ssl_session;
     owner->handshake_timeout = options->ssl_handshake_timeout;
     owner->shutdown_timeout = options->ssl_shutdown_timeout;
 }
@@ -485,6 +486,9 @@ static int prepare(pco__opening *opening, pco_loop *loop, bool is_client, pco_er
 {
     pco_ssl_context *given = opening->options.ssl;
     opening->options.ssl = NULL;
+    if (opening->options.ssl_session != NULL) {
+        pco_ssl_session_retain(opening->options.ssl_session);
+    }
     if (copy_strings(&opening->options) != 0) {
         return pco__error_describe(error, PCO_ENOMEM, 0, "open a connection");
     }

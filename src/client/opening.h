@@ -104,6 +104,13 @@ static inline const char *pco__text_or_null(const char *text)
     return text != NULL && text[0] != '\0' ? text : NULL;
 }
 
+/* With TLS: who the server must be; NULL: nobody has said. */
+static inline const char *pco__server_name(const pco_connection_options *options)
+{
+    return options->server_hostname != NULL ? options->server_hostname
+                                            : pco__text_or_null(options->host);
+}
+
 /* ---- create_connection.c ---- */
 
 /* It ends with `error`, soon: what is under way is given up. */

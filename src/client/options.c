@@ -44,6 +44,7 @@ static const pco__field option_fields[] = {
     PCO__FIELD(pco_connection_options, keep_alive_count),
     PCO__FIELD(pco_connection_options, user_timeout),
     PCO__FIELD(pco_connection_options, tls),
+    PCO__FIELD(pco_connection_options, ssl_session),
 };
 static const pco__layout option_layout =
     PCO__LAYOUT(pco_connection_options, sizeof(size_t), option_fields);
@@ -147,7 +148,10 @@ static int check_ssl(const pco_connection_options *options, bool is_client, pco_
                               "server_hostname is only meaningful with ssl or tls");
     }
     if (!pco__has_tls(options)) {
-        return 0;
+        return options->ssl_session == NULL
+                   ? 0
+                   : pco__error_set(error, PCO_EINVAL, 0,
+                                    "ssl_session is only meaningful with ssl or tls");
     }
     if (name != NULL && name[0] == '\0') {
         return pco__error_set(error, PCO_EINVAL, 0,
@@ -157,7 +161,11 @@ static int check_ssl(const pco_connection_options *options, bool is_client, pco_
         return pco__error_set(error, PCO_EINVAL, 0,
                               "server_hostname is required where TLS is asked for without a host");
     }
-    return pco__check_context(options->ssl, is_client, error);
+    int code = pco__check_context(options->ssl, is_client, error);
+    return code == 0 && is_client && options->ssl_session != NULL
+               ? pco__ssl_session_check(options->ssl_session, options->ssl,
+                                        pco__server_name(options), error)
+               : code;
 }
 
 static int check_numbers(pco_connection_options *options, pco_error *error)
@@ -191,6 +199,7 @@ static int check_accepted(const pco_connection_options *options, pco_error *erro
         bool given;
         const char *name;
     } connecting[] = {{options->server_hostname != NULL, "server_hostname"},
+                      {options->ssl_session != NULL, "ssl_session"},
                       {options->family != PCO_AF_UNSPEC, "family"},
                       {options->proto != 0, "proto"},
                       {options->flags != 0, "flags"},

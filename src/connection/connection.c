@@ -62,6 +62,7 @@ static int start_tls(pco__connection_owner *owner, pco__stream *stream, pco_erro
     pco__ssl_options options = {.context = owner->ssl,
                                 .client = owner->is_client,
                                 .server_name = owner->server_name,
+                                .session = owner->session,
                                 .handshake_timeout = owner->handshake_timeout,
                                 .shutdown_timeout = owner->shutdown_timeout,
                                 .make_protocol = make_protocol,

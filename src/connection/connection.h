@@ -36,6 +36,7 @@ struct pco__connection_owner {
     pco_ssl_context *ssl; /* NULL: plain */
     bool is_client;
     const char *server_name; /* see pco__ssl_options */
+    const pco_ssl_session *session;
     double handshake_timeout;
     double shutdown_timeout;
 };

@@ -120,7 +120,7 @@ struct pco__ssl {
 /* ---- engine.c ---- */
 
 /* Makes OpenSSL's part for the setup of the handshake. `server_name`: see pco__ssl_options. */
-int pco__ssl_engine_new(pco__ssl *ssl, bool client, const char *server_name, pco_error *error);
+int pco__ssl_engine_new(pco__ssl *ssl, const pco__ssl_options *client, pco_error *error);
 
 /* Makes, for a server, the engine that reads the hello alone. */
 int pco__ssl_engine_new_for_hello(pco__ssl *ssl, pco_error *error);

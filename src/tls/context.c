@@ -34,6 +34,8 @@ struct pco_ssl_context {
     pco__mutex *mutex; /* guards what follows, except `slot`, which stays the same */
     unsigned references;
     bool client;
+    bool is_default;                    /* a loop's own */
+    unsigned char id[PCO__SSL_ID_SIZE]; /* the first setup's: tells it from others */
     slot *slot;
     server_name *names; /* sorted */
     size_t names_count;
@@ -140,6 +142,7 @@ static int new_context(pco__ssl_setup *setup, bool client, pco_ssl_context **con
     }
     made->references = 1;
     made->client = client;
+    memcpy(made->id, setup->id, sizeof made->id);
     *context = made;
     return 0;
 fail_slot:
@@ -279,6 +282,21 @@ void pco_ssl_context_release(pco_ssl_context *context)
     release_slot(context->slot);
     pco__mutex_free(context->mutex);
     pco__free(context);
+}
+
+void pco__ssl_context_is_default(pco_ssl_context *context)
+{
+    context->is_default = true;
+}
+
+void pco__ssl_context_identify(const pco_ssl_context *context, const pco__ssl_setup *setup,
+                               unsigned char *id)
+{
+    memset(id, 0, PCO__SSL_SESSION_ID_SIZE);
+    if (context != NULL && !context->is_default) {
+        memcpy(id, context->id, sizeof context->id);
+        memcpy(id + sizeof context->id, setup->id, sizeof setup->id);
+    }
 }
 
 /* ---- Names ---- */

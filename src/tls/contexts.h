@@ -135,6 +135,18 @@ void pco__ssl_setup_free(pco__ssl_setup *setup);
 pco__ssl_setup *pco__ssl_context_take(pco_ssl_context *context);
 void pco__ssl_setup_give(pco__ssl_setup *setup);
 
+/*
+ * Under what a client's session is made, and may be resumed: the first half tells the context, the
+ * second what it held. `context` NULL, and each loop's own of those who say nothing but that they
+ * want TLS, are the same: `setup` does not count then.
+ */
+#define PCO__SSL_SESSION_ID_SIZE (2 * PCO__SSL_ID_SIZE)
+void pco__ssl_context_identify(const pco_ssl_context *context, const pco__ssl_setup *setup,
+                               unsigned char *id);
+
+/* It is a loop's own, directly after it was made. */
+void pco__ssl_context_is_default(pco_ssl_context *context);
+
 /* Whether there are names, for which a client's hello has to be read before all else. */
 bool pco__ssl_context_has_names(pco_ssl_context *context);
 

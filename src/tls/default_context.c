@@ -6,7 +6,7 @@
 #include "loop/loop.h"
 #include "support/error.h"
 #include "support/memory.h"
-#include "tls/tls.h"
+#include "tls/contexts.h"
 
 /* A resident, which only keeps it. */
 typedef struct holder {
@@ -34,6 +34,7 @@ static int new_holder(holder **made, pco_error *error)
         pco__free(own);
         return code;
     }
+    pco__ssl_context_is_default(own->context);
     own->resident.class_ = &holder_class;
     *made = own;
     return 0;

@@ -16,6 +16,8 @@
 #include <openssl/x509v3.h>
 #include <string.h>
 
+#include "tls/session.h"
+
 /*
  * Seconds between two looks at which connections have fallen idle: seldom enough that busy ones
  * keep their buffers, often enough that a wave of new connections does not leave the heap torn.
@@ -370,19 +372,32 @@ static int make_engine(pco__ssl *ssl, SSL_CTX *ctx, pco_error *error)
     return 0;
 }
 
-int pco__ssl_engine_new(pco__ssl *ssl, bool client, const char *server_name, pco_error *error)
+/* What the session is made under, and the one that is to be resumed. */
+static int set_session(pco__ssl *ssl, const pco__ssl_options *client, pco_error *error)
+{
+    unsigned char id[PCO__SSL_SESSION_ID_SIZE];
+    pco__ssl_context_identify(client->context, ssl->handshake->setup, id);
+    bool set =
+        SSL_set_session_id_context(ssl->engine, id, sizeof id) == 1 &&
+        (client->session == NULL || pco__ssl_session_offer(client->session, ssl->engine, id));
+    return set ? 0 : pco__ssl_error(error, PCO_ETLS, "ssl_session");
+}
+
+int pco__ssl_engine_new(pco__ssl *ssl, const pco__ssl_options *client, pco_error *error)
 {
     ERR_clear_error();
     int code = make_engine(ssl, ssl->handshake->setup->ctx, error);
     if (code != 0) {
         return code;
     }
-    if (!client) {
+    if (client == NULL) {
         SSL_set_accept_state(ssl->engine);
         return 0;
     }
     SSL_set_connect_state(ssl->engine);
-    return server_name != NULL ? set_server_name(ssl->engine, server_name, error) : 0;
+    const char *name = client->server_name;
+    code = name != NULL ? set_server_name(ssl->engine, name, error) : 0;
+    return code == 0 ? set_session(ssl, client, error) : code;
 }
 
 int pco__ssl_engine_new_for_hello(pco__ssl *ssl, pco_error *error)

@@ -108,7 +108,7 @@ static int make_engine(pco__ssl *ssl, pco_error *error)
         }
     }
     return reads_hello(ssl) ? pco__ssl_engine_new_for_hello(ssl, error)
-                            : pco__ssl_engine_new(ssl, false, NULL, error);
+                            : pco__ssl_engine_new(ssl, NULL, error);
 }
 
 /* A server's engine is made when there is something for it to read. */

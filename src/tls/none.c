@@ -89,6 +89,46 @@ void pco_ssl_context_release(pco_ssl_context *context)
     (void)context;
 }
 
+int pco__ssl_session_check(const pco_ssl_session *session, pco_ssl_context *context,
+                           const char *server_name, pco_error *error)
+{
+    (void)session;
+    (void)context;
+    (void)server_name;
+    return not_supported(error);
+}
+
+/* No session can be made, so these two are never given one. */
+pco_ssl_session *pco_ssl_session_retain(pco_ssl_session *session)
+{
+    return session;
+}
+
+void pco_ssl_session_release(pco_ssl_session *session)
+{
+    (void)session;
+}
+
+int pco_ssl_session_serialize(const pco_ssl_session *session, void *buffer, size_t size,
+                              size_t *length)
+{
+    (void)session;
+    (void)buffer;
+    (void)size;
+    (void)length;
+    return PCO_ENOTSUP;
+}
+
+int pco_ssl_session_parse(const void *data, size_t length, pco_ssl_context *context,
+                          pco_ssl_session **session, pco_error *error)
+{
+    (void)data;
+    (void)length;
+    (void)context;
+    (void)session;
+    return not_supported(error);
+}
+
 /* There is no TLS connection that could be asked. */
 static int ask(const pco_transport *transport)
 {
@@ -122,6 +162,12 @@ int pco_transport_export_keying_material(pco_transport *transport, const char *l
     (void)context_length;
     (void)out;
     (void)length;
+    return ask(transport);
+}
+
+int pco_transport_get_ssl_session(pco_transport *transport, pco_ssl_session **session)
+{
+    (void)session;
     return ask(transport);
 }
 

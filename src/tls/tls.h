@@ -21,10 +21,18 @@ int pco__ssl_context_of_loop(pco_loop *loop, pco_ssl_context **context, pco_erro
 /* Whether a context is made for this end; a ready SSL_CTX is, unless its method is the other's. */
 bool pco__ssl_context_fits(pco_ssl_context *context, bool client);
 
+/*
+ * Whether a session may be given to a connection with this context (NULL: the loop's own) to a
+ * server of this name. PCO_EINVAL: it is of another context or another name. PCO_ENOMEM.
+ */
+int pco__ssl_session_check(const pco_ssl_session *session, pco_ssl_context *context,
+                           const char *server_name, pco_error *error);
+
 typedef struct pco__ssl_options {
     pco_ssl_context *context; /* gains a reference until the handshake is over */
     bool client;
     const char *server_name; /* client: sent as SNI, and what the certificate must show; or NULL */
+    const pco_ssl_session *session; /* client: to be resumed, if it is still of use; or NULL */
     double handshake_timeout;
     double shutdown_timeout;
 

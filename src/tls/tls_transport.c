@@ -361,7 +361,7 @@ int pco__ssl_put_on(pco_transport *lower, const pco__ssl_options *options, pco__
         goto fail;
     }
     if (options->client) {
-        code = pco__ssl_engine_new(ssl, true, options->server_name, error);
+        code = pco__ssl_engine_new(ssl, options, error);
         if (code != 0) {
             goto fail;
         }
