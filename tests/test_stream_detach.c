@@ -524,6 +524,24 @@ static void a_canceled_detach_leaves_all_as_it_was(void **state)
     assert_int_equal(seen.calls, 1);
 }
 
+static void marks_that_were_moved_while_detaching_count_when_it_is_canceled(void **state)
+{
+    (void)state;
+    connection_open(&a, loop);
+    a.socket->room = 0;
+    pco_transport_write(a.transport, "01234", 5);
+    begin();
+    run_turns(loop, 2);
+    assert_int_equal(pco_transport_set_write_buffer_limits(a.transport, 4, 2), 0);
+    assert_string_equal(a.protocol.log, "made");
+    cancel();
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made detached:PCO_ECANCELED pause");
+    a.socket->room = 3;
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made detached:PCO_ECANCELED pause resume");
+}
+
 static void canceled_while_flushing_it_goes_on_flushing(void **state)
 {
     (void)state;
@@ -1153,6 +1171,7 @@ int main(void)
         TEST(input_that_cannot_be_kept_is_told_to_both),
         TEST(what_cannot_be_begun_changes_nothing),
         TEST(a_canceled_detach_leaves_all_as_it_was),
+        TEST(marks_that_were_moved_while_detaching_count_when_it_is_canceled),
         TEST(canceled_while_flushing_it_goes_on_flushing),
         TEST(input_that_was_kept_is_delivered_after_a_cancel),
         TEST(reading_stays_paused_after_a_cancel_if_it_was),

@@ -77,13 +77,14 @@ static void destroy(pco_request *request)
 static const pco__request_class detaching_class = {
     .cancel = cancel, .complete = complete, .destroy = destroy};
 
-/* The stream went on meanwhile, and what was written before may have left. */
+/* The stream went on meanwhile: what was written may have left, the marks may have been moved. */
 static void tell(pco__task *task)
 {
     pco__detaching *detaching = PCO__CONTAINER(task, pco__detaching, task);
     pco__stream *stream = detaching->stream;
     pco__request_complete(&detaching->request);
     pco__stream_resume_if_under(stream);
+    pco__stream_check_high_water(stream);
 }
 
 /* ---- The stream ---- */

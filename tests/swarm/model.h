@@ -103,6 +103,7 @@ struct conn {
 
     leaving *leaving; /* its socket is about to leave, or NULL */
     bool detached;    /* it has */
+    bool recalled;    /* it goes on, and its completion is still to come */
 
     /* How it may end. */
     bool closed;     /* by us */

@@ -55,6 +55,7 @@ static void detached(pco_socket sock, const void *data, size_t length, const pco
         broken(at, "detaching was completed twice");
     }
     of->told = true;
+    its->recalled = false;
     if (error != NULL) {
         check_failure(at, of, sock, data, length, error);
     } else {
@@ -149,6 +150,7 @@ static void recall(world *at)
     leave_library(at);
     if (its->leaving == of) {
         its->leaving = NULL;
+        its->recalled = !of->told;
     }
     if (goes_on && its->causes == 0 && !memory_was_short(at) &&
         pco_transport_is_closing(its->transport) && !its->doomed) {
