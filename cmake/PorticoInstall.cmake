@@ -59,6 +59,11 @@ list(JOIN portico_kqueue_flags " " pc_libs)
 string(STRIP "-pthread -lm ${pc_libs}" pc_libs)
 if(WIN32)
     set(pc_libs "-lws2_32 -lmswsock")
+    if(PORTICO_TLS)
+        string(APPEND pc_libs " -lcrypt32")
+    endif()
+elseif(APPLE AND PORTICO_TLS)
+    string(APPEND pc_libs " -framework Security -framework CoreFoundation")
 endif()
 
 # What a shared library needs is private to it: who links it need not name that. What a static one

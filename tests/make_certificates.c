@@ -13,16 +13,6 @@
 #define HOUR (60L * 60)
 #define DAY (24 * HOUR)
 
-/* What a certificate is to be like. */
-typedef struct wish {
-    const char *name;
-    const char *alternatives;  /* "DNS:localhost,IP:127.0.0.1"; NULL: none */
-    const char *usage;         /* "serverAuth", "clientAuth"; NULL: an authority */
-    const certificate *issuer; /* NULL: itself */
-    bool expired;
-    const char *kind; /* of the key; NULL: EC */
-} wish;
-
 static certificates *all;
 
 /* Those of other kinds, made when first asked for. */
@@ -62,7 +52,22 @@ static void add_extension(X509 *x509, X509 *issuer, int kind, const char *value)
     X509_EXTENSION_free(extension);
 }
 
-static void add_extensions(X509 *x509, X509 *issuer, const wish *wanted)
+static void add_bytes(X509 *x509, const char *bytes, size_t length)
+{
+    GENERAL_NAMES *names = sk_GENERAL_NAME_new_null();
+    GENERAL_NAME *name = GENERAL_NAME_new();
+    ASN1_IA5STRING *string = ASN1_IA5STRING_new();
+    need(names != NULL && name != NULL && string != NULL &&
+             ASN1_STRING_set(string, bytes, (int)length) == 1,
+         "make a name");
+    GENERAL_NAME_set0_value(name, GEN_DNS, string);
+    need(sk_GENERAL_NAME_push(names, name) > 0 &&
+             X509_add1_ext_i2d(x509, NID_subject_alt_name, names, 0, 0) == 1,
+         "add a name");
+    GENERAL_NAMES_free(names);
+}
+
+static void add_extensions(X509 *x509, X509 *issuer, const recipe *wanted)
 {
     bool authority = wanted->usage == NULL;
     add_extension(x509, issuer, NID_basic_constraints,
@@ -79,28 +84,38 @@ static void add_extensions(X509 *x509, X509 *issuer, const wish *wanted)
     if (wanted->alternatives != NULL) {
         add_extension(x509, issuer, NID_subject_alt_name, wanted->alternatives);
     }
+    if (wanted->bytes != NULL) {
+        add_bytes(x509, wanted->bytes, wanted->bytes_length);
+    }
 }
 
-static EVP_PKEY *make_key(const char *kind)
+static EVP_PKEY *make_key(const recipe *wanted)
 {
-    if (kind == NULL) {
+    if (wanted->rsa_bits != 0) {
+        return EVP_RSA_gen((unsigned)wanted->rsa_bits);
+    }
+    if (wanted->kind == NULL) {
         return EVP_EC_gen("P-256");
     }
-    return strcmp(kind, "RSA") == 0 ? EVP_RSA_gen(2048) : EVP_PKEY_Q_keygen(NULL, NULL, kind);
+    return strcmp(wanted->kind, "RSA") == 0 ? EVP_RSA_gen(2048)
+                                            : EVP_PKEY_Q_keygen(NULL, NULL, wanted->kind);
 }
 
-static void make(certificate *made, const wish *wanted)
+static void make(certificate *made, const recipe *wanted)
 {
     static long serial;
     const certificate *issuer = wanted->issuer != NULL ? wanted->issuer : made;
-    made->key = make_key(wanted->kind);
+    bool timed = wanted->begins != 0 || wanted->ends != 0;
+    int begins = timed ? wanted->begins : -2;
+    int ends = timed ? wanted->ends : 2;
+    made->key = make_key(wanted);
     made->x509 = X509_new();
     need(made->key != NULL && made->x509 != NULL, "make a key");
     X509 *x509 = made->x509;
     need(X509_set_version(x509, X509_VERSION_3) == 1 &&
              ASN1_INTEGER_set(X509_get_serialNumber(x509), ++serial) == 1 &&
-             X509_gmtime_adj(X509_getm_notBefore(x509), -2 * DAY) != NULL &&
-             X509_gmtime_adj(X509_getm_notAfter(x509), wanted->expired ? -DAY : 2 * DAY) != NULL &&
+             X509_gmtime_adj(X509_getm_notBefore(x509), begins * DAY) != NULL &&
+             X509_gmtime_adj(X509_getm_notAfter(x509), ends * DAY) != NULL &&
              X509_set_pubkey(x509, made->key) == 1,
          "fill in a certificate");
     X509_NAME *name = X509_get_subject_name(x509);
@@ -109,7 +124,8 @@ static void make(certificate *made, const wish *wanted)
              X509_set_issuer_name(x509, X509_get_subject_name(issuer->x509)) == 1,
          "name a certificate");
     add_extensions(x509, issuer->x509, wanted);
-    need(X509_sign(x509, issuer->key, EVP_sha256()) > 0, "sign a certificate");
+    need(X509_sign(x509, issuer->key, wanted->sha1 ? EVP_sha1() : EVP_sha256()) > 0,
+         "sign a certificate");
 }
 
 /* Writes the PEM: the certificate, what is to be behind it, and the key. */
@@ -126,10 +142,35 @@ static void write_pem(certificate *made, const certificate *behind)
     made->key_pem = take_text(bio, &made->key_pem_length);
 }
 
-static void make_one(certificate *made, const wish *wanted, const certificate *behind)
+void certificate_make(certificate *made, const recipe *wanted, const certificate *behind)
 {
     make(made, wanted);
     write_pem(made, behind);
+}
+
+X509_CRL *certificate_make_crl(const certificate *issuer, const certificate *revoked)
+{
+    X509_CRL *list = X509_CRL_new();
+    ASN1_TIME *now = X509_gmtime_adj(NULL, -HOUR);
+    ASN1_TIME *later = X509_gmtime_adj(NULL, DAY);
+    X509_REVOKED *entry = X509_REVOKED_new();
+    need(list != NULL && now != NULL && later != NULL && entry != NULL &&
+             X509_CRL_set_version(list, X509_CRL_VERSION_2) == 1 &&
+             X509_CRL_set_issuer_name(list, X509_get_subject_name(issuer->x509)) == 1 &&
+             X509_CRL_set1_lastUpdate(list, now) == 1 && X509_CRL_set1_nextUpdate(list, later) == 1,
+         "make a list of what is revoked");
+    if (revoked != NULL) {
+        need(X509_REVOKED_set_serialNumber(entry, X509_get_serialNumber(revoked->x509)) == 1 &&
+                 X509_REVOKED_set_revocationDate(entry, now) == 1 &&
+                 X509_CRL_add0_revoked(list, entry) == 1,
+             "revoke a certificate");
+    } else {
+        X509_REVOKED_free(entry);
+    }
+    need(X509_CRL_sign(list, issuer->key, EVP_sha256()) > 0, "sign a list of what is revoked");
+    ASN1_TIME_free(now);
+    ASN1_TIME_free(later);
+    return list;
 }
 
 const certificates *certificates_get(void)
@@ -140,43 +181,46 @@ const certificates *certificates_get(void)
     }
     all = calloc(1, sizeof *all);
     need(all != NULL, "allocate memory");
-    make_one(&all->ca, &(wish){.name = "Portico test CA"}, NULL);
-    make_one(&all->stranger,
-             &(wish){.name = "localhost", .alternatives = localhost, .usage = "serverAuth"}, NULL);
-    make_one(&all->server,
-             &(wish){.name = "localhost",
-                     .alternatives = localhost,
-                     .usage = "serverAuth",
-                     .issuer = &all->ca},
-             NULL);
-    make_one(&all->client, &(wish){.name = "client", .usage = "clientAuth", .issuer = &all->ca},
-             NULL);
-    make_one(&all->wildcard,
-             &(wish){.name = "wildcard",
-                     .alternatives = "DNS:*.example.com",
-                     .usage = "serverAuth",
-                     .issuer = &all->ca},
-             NULL);
-    make_one(&all->other,
-             &(wish){.name = "other.example",
-                     .alternatives = "DNS:other.example",
-                     .usage = "serverAuth",
-                     .issuer = &all->ca},
-             NULL);
-    make_one(&all->expired,
-             &(wish){.name = "localhost",
-                     .alternatives = localhost,
-                     .usage = "serverAuth",
-                     .issuer = &all->ca,
-                     .expired = true},
-             NULL);
-    make_one(&all->intermediate, &(wish){.name = "Portico test CA 2", .issuer = &all->ca}, NULL);
-    make_one(&all->chained,
-             &(wish){.name = "localhost",
-                     .alternatives = localhost,
-                     .usage = "serverAuth",
-                     .issuer = &all->intermediate},
-             &all->intermediate);
+    certificate_make(&all->ca, &(recipe){.name = "Portico test CA"}, NULL);
+    certificate_make(
+        &all->stranger,
+        &(recipe){.name = "localhost", .alternatives = localhost, .usage = "serverAuth"}, NULL);
+    certificate_make(&all->server,
+                     &(recipe){.name = "localhost",
+                               .alternatives = localhost,
+                               .usage = "serverAuth",
+                               .issuer = &all->ca},
+                     NULL);
+    certificate_make(&all->client,
+                     &(recipe){.name = "client", .usage = "clientAuth", .issuer = &all->ca}, NULL);
+    certificate_make(&all->wildcard,
+                     &(recipe){.name = "wildcard",
+                               .alternatives = "DNS:*.example.com",
+                               .usage = "serverAuth",
+                               .issuer = &all->ca},
+                     NULL);
+    certificate_make(&all->other,
+                     &(recipe){.name = "other.example",
+                               .alternatives = "DNS:other.example",
+                               .usage = "serverAuth",
+                               .issuer = &all->ca},
+                     NULL);
+    certificate_make(&all->expired,
+                     &(recipe){.name = "localhost",
+                               .alternatives = localhost,
+                               .usage = "serverAuth",
+                               .issuer = &all->ca,
+                               .begins = -2,
+                               .ends = -1},
+                     NULL);
+    certificate_make(&all->intermediate, &(recipe){.name = "Portico test CA 2", .issuer = &all->ca},
+                     NULL);
+    certificate_make(&all->chained,
+                     &(recipe){.name = "localhost",
+                               .alternatives = localhost,
+                               .usage = "serverAuth",
+                               .issuer = &all->intermediate},
+                     &all->intermediate);
     return all;
 }
 
@@ -184,18 +228,18 @@ const certificate *certificates_of_kind(const char *kind)
 {
     certificate *made = strcmp(kind, "RSA") == 0 ? &of_rsa : &of_ed25519;
     if (made->x509 == NULL) {
-        make_one(made,
-                 &(wish){.name = "localhost",
-                         .alternatives = "DNS:localhost,IP:127.0.0.1,IP:::1",
-                         .usage = "serverAuth",
-                         .issuer = &certificates_get()->ca,
-                         .kind = kind},
-                 NULL);
+        certificate_make(made,
+                         &(recipe){.name = "localhost",
+                                   .alternatives = "DNS:localhost,IP:127.0.0.1,IP:::1",
+                                   .usage = "serverAuth",
+                                   .issuer = &certificates_get()->ca,
+                                   .kind = kind},
+                         NULL);
     }
     return made;
 }
 
-static void free_one(certificate *made)
+void certificate_clear(certificate *made)
 {
     X509_free(made->x509);
     EVP_PKEY_free(made->key);
@@ -209,17 +253,17 @@ void certificates_free(void)
     if (all == NULL) {
         return;
     }
-    free_one(&all->ca);
-    free_one(&all->stranger);
-    free_one(&all->server);
-    free_one(&all->client);
-    free_one(&all->wildcard);
-    free_one(&all->other);
-    free_one(&all->expired);
-    free_one(&all->intermediate);
-    free_one(&all->chained);
-    free_one(&of_rsa);
-    free_one(&of_ed25519);
+    certificate_clear(&all->ca);
+    certificate_clear(&all->stranger);
+    certificate_clear(&all->server);
+    certificate_clear(&all->client);
+    certificate_clear(&all->wildcard);
+    certificate_clear(&all->other);
+    certificate_clear(&all->expired);
+    certificate_clear(&all->intermediate);
+    certificate_clear(&all->chained);
+    certificate_clear(&of_rsa);
+    certificate_clear(&of_ed25519);
     free(all);
     all = NULL;
 }

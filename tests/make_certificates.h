@@ -8,6 +8,7 @@
 
 #include <openssl/evp.h>
 #include <openssl/x509.h>
+#include <stdbool.h>
 
 /* A certificate with its key, and both as PEM; `pem` has the chain behind it if there is one. */
 typedef struct certificate {
@@ -30,6 +31,30 @@ typedef struct certificates {
     certificate intermediate; /* an authority below ca */
     certificate chained;      /* localhost, signed by it, which is behind it in the PEM */
 } certificates;
+
+/* What a certificate is to be like. Zero is the default. */
+typedef struct recipe {
+    const char *name;          /* the common name */
+    const char *alternatives;  /* "DNS:localhost,IP:127.0.0.1"; NULL: none */
+    const char *usage;         /* "serverAuth", "clientAuth"; NULL: an authority */
+    const certificate *issuer; /* NULL: itself */
+    int begins;                /* days from now; both 0: two days ago, in two days */
+    int ends;
+    const char *kind; /* of its key: "RSA", "ED25519"; NULL: EC P-256 */
+    int rsa_bits;     /* of a key of RSA; 0: 2048 */
+    bool sha1;        /* it is signed by SHA-1 */
+
+    /* An alternative name of hosts as it is, zeros and all. */
+    const char *bytes;
+    size_t bytes_length;
+} recipe;
+
+/* Makes one of the test's own; `behind` follows in its PEM, or NULL. A failure ends the program. */
+void certificate_make(certificate *made, const recipe *wanted, const certificate *behind);
+void certificate_clear(certificate *made);
+
+/* A list, of the issuer's, on which there is this certificate, or none. */
+X509_CRL *certificate_make_crl(const certificate *issuer, const certificate *revoked);
 
 /* All of them. A failure to make them ends the program. */
 const certificates *certificates_get(void);

@@ -103,6 +103,8 @@ static const size_t pco_ssl_context_options_bounds[] = {
     BOUNDS(pco_ssl_context_options, choose_alpn),
     BOUNDS(pco_ssl_context_options, choose_certificate),
     BOUNDS(pco_ssl_context_options, callback_context),
+    BOUNDS(pco_ssl_context_options, verify_peer),
+    BOUNDS(pco_ssl_context_options, verdict_timeout),
 };
 
 static const size_t pco_ssl_certificate_info_bounds[] = {

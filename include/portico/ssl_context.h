@@ -34,6 +34,29 @@ enum {
     PCO_SSL_TRUST_SYSTEM = 2   /* whom the system trusts, and who is given besides */
 };
 
+/*
+ * What has been found out about the peer's certificate: see verify_peer. All of it is lent for the
+ * call.
+ */
+typedef struct pco_ssl_verdict {
+    size_t size;
+    int error;               /* 0: it is trusted; else PCO_ECERT */
+    int system_code;         /* of OpenSSL's, X509_V_ERR_*; 0 */
+    const char *reason;      /* what is wrong, as a sentence; NULL if it is trusted */
+    const char *server_name; /* to a client: what it has to show, a name or an address; to a server:
+                                the name that the client asks for; NULL: none */
+    const pco_buffer *chain; /* in DER, the peer's own first: if it is trusted, up to whom is
+                                trusted; else as it was sent */
+    size_t chain_count;
+} pco_ssl_verdict;
+
+/* What verify_peer answers. */
+enum {
+    PCO_SSL_VERDICT_KEEP = 0,
+    PCO_SSL_VERDICT_REFUSE = 1,
+    PCO_SSL_VERDICT_DANGEROUSLY_ACCEPT = 2 /* whatever is wrong with it */
+};
+
 enum { PCO_TLS_DEFAULT = 0, PCO_TLS_1_2 = 2, PCO_TLS_1_3 = 3 };
 
 /*
@@ -118,10 +141,15 @@ typedef struct pco_ssl_context_options {
      * (REQUIRED, which is their default, and nothing less), and believe those given here, or whom
      * the system trusts if none is given. Servers that demand it have to say who is believed.
      *
-     * Whom the system trusts is what OpenSSL's default file and folder hold, or the file and
-     * folders that the environment names in SSL_CERT_FILE and SSL_CERT_DIR; where these hold
-     * nothing and the environment says nothing, the bundle of certificates of the distribution. The
-     * file is read during the call, the folder when a certificate is needed.
+     * Windows and macOS judge servers themselves, as for their own programs, and hear what was
+     * revoked: they are asked on a thread, while the handshake waits (see verdict_timeout). OpenSSL
+     * then looks at the chain that they have found, too: at the name, at the strength of keys, and
+     * at whatever these options say. In a context that trusts who is given alone they have no say.
+     *
+     * Elsewhere whom the system trusts is what OpenSSL's default file and folder hold, or the file
+     * and folders that the environment names in SSL_CERT_FILE and SSL_CERT_DIR; where these hold
+     * nothing and the environment says nothing, the bundle of certificates of the distribution.
+     * The file is read during the call, the folder when a certificate is needed.
      */
     int verify;
     const char *ca_file;
@@ -194,8 +222,8 @@ typedef struct pco_ssl_context_options {
     size_t crl_pem_length;
 
     /*
-     * How many certificates may be between the peer's own and the authority's. 0: 100, OpenSSL's
-     * default. PCO_EINVAL: negative.
+     * How many certificates may be between the peer's own and the authority's. 0: 10, which is more
+     * than there are in the wild. PCO_EINVAL: negative.
      */
     int verify_depth;
 
@@ -265,6 +293,23 @@ typedef struct pco_ssl_context_options {
      * there are handshakes that have begun with it.
      */
     void *callback_context;
+
+    /*
+     * Pinning: sees each certificate that is demanded of the peer with the verdict on it, before
+     * the handshake goes on, and may tighten that, or loosen it. It runs inside of OpenSSL: it
+     * must not call the library, and has nothing to go by but what it is given. It is not called
+     * for a session that is resumed, whose certificate was judged before, nor where there is no
+     * verdict because the system has not answered or memory has run out: that fails. NULL: the
+     * verdict stands. PCO_EINVAL where no certificate is demanded.
+     */
+    int (*verify_peer)(const pco_ssl_verdict *verdict, void *context);
+
+    /*
+     * Clients whose trust is the system's: seconds that the system has for its verdict, for which
+     * it may have to ask others what was revoked (Windows and macOS: see above). They count against
+     * the limit of the handshake, too. 0: 10. PCO_EINVAL for servers.
+     */
+    double verdict_timeout;
 } pco_ssl_context_options;
 
 /*

@@ -16,7 +16,7 @@
 #include "support/memory.h"
 
 /* How many threads a lane has at most. */
-static const unsigned limits[PCO__LANES] = {[PCO__LANE_NAMES] = 4};
+static const unsigned limits[PCO__LANES] = {[PCO__LANE_NAMES] = 4, [PCO__LANE_VERDICTS] = 16};
 
 typedef struct lane {
     struct pco__lanes *all;

@@ -10,7 +10,8 @@
 #include "loop/loop.h"
 
 typedef enum pco__lane {
-    PCO__LANE_NAMES, /* looking up names */
+    PCO__LANE_NAMES,    /* looking up names */
+    PCO__LANE_VERDICTS, /* the system's on certificates */
     PCO__LANES
 } pco__lane;
 

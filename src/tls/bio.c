@@ -174,6 +174,7 @@ pco__ssl_loop *pco__ssl_loop_get(pco_loop *loop, void (*sweep)(pco__timer *timer
         return NULL;
     }
     made->loop = loop;
+    made->trust = &pco__system_trust;
     made->sweep.fire = sweep;
     made->turn.run = turn;
     pco__list_init(&made->busy);

@@ -11,6 +11,7 @@
 #ifndef PCO_SSL_BIO_H
 #define PCO_SSL_BIO_H
 
+#include "system/trust.h"
 #include "tls/contexts.h"
 
 /* Plaintext that one data_received may bring. */
@@ -74,6 +75,7 @@ typedef struct pco__ssl_loop {
     unsigned char *plaintext; /* PCO__SSL_PLAINTEXT_SIZE, being delivered */
     unsigned char *gathered;  /* PCO__SSL_RECORD_SIZE, small buffers that become one record */
     pco__ssl_call *call;      /* the one that runs, NULL: none */
+    const pco__trust *trust;  /* who passes verdicts on servers: the system, but in tests */
 
     /* The connections used of late, which hold buffers of OpenSSL's, and their sweeping. */
     pco__link busy;

@@ -6,6 +6,7 @@
  *   handshake.c      the handshake: its steps, its suspension, how it ends
  *   hello.c          in it, a client's hello that is read before the engine is made
  *   choice.c         in it, the choice of a certificate by the user
+ *   verify.c         in it, whether the peer's certificate is good: see verdict.h
  *   protocol.c       the protocol to the lower end: reading, the end
  *   tls_write.c      the way out: plaintext that waits, and encrypting it
  *   tls_transport.c  the transport to the protocol above: closing, making
@@ -25,6 +26,7 @@
 #include "tls/choices.h"
 #include "tls/hellos.h"
 #include "tls/parsed.h"
+#include "tls/verdict.h"
 
 /*
  *     HANDSHAKING -> OPEN           the peer has proved what it had to
@@ -63,6 +65,7 @@ typedef struct pco__ssl_handshake {
     void (*done)(pco_transport *transport, const pco_error *error, void *context);
     void *context_of_calls;
     bool suspended;
+    pco__ssl_verdict verdict;
 } pco__ssl_handshake;
 
 /* What is lent of that which was agreed on, made when first asked for. */
@@ -116,6 +119,12 @@ struct pco__ssl {
     bool peer_closed;     /* its close_notify, or the end of the stream, has come */
     bool used;            /* since the last sweep */
 };
+
+/* Of a client in its handshake: whether the system is asked about the server's certificate. */
+static inline bool pco__ssl_asks_system(const pco__ssl *ssl)
+{
+    return ssl->handshake->setup->by_system && ssl->shared->trust->judge != NULL;
+}
 
 /* ---- engine.c ---- */
 

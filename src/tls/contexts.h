@@ -81,8 +81,8 @@ typedef struct pco__ssl_places {
 int pco__ssl_trust_places(SSL_CTX *ctx, const pco__ssl_places *places, pco_error *error);
 
 /* Says in ctx who is believed, and what is demanded of the peer. */
-int pco__ssl_set_verification(SSL_CTX *ctx, const pco_ssl_context_options *options, bool client,
-                              pco_error *error);
+int pco__ssl_set_verification(pco__ssl_setup *setup, const pco_ssl_context_options *options,
+                              bool client, pco_error *error);
 
 /* ---- alpn.c ---- */
 
@@ -115,6 +115,9 @@ struct pco__ssl_setup {
     int (*choose_alpn)(const pco_ssl_hello *hello, void *context); /* NULL: by the list */
     void (*choose_certificate)(pco_ssl_question *question, const pco_ssl_hello *hello,
                                void *context); /* NULL: nobody is asked */
+    bool by_system;                            /* a client's: whom the system trusts is trusted */
+    double verdict_timeout;
+    int (*verify_peer)(const pco_ssl_verdict *verdict, void *context); /* or NULL */
     void *callback_context;
     pco__ssl_tickets *tickets; /* NULL: there are none, or they are the user's */
     pco__ssl_staple *staples;

@@ -11,6 +11,7 @@
 void pco__ssl_drop_handshake(pco__ssl *ssl)
 {
     pco__ssl_handshake *done = ssl->handshake;
+    pco__ssl_verdict_drop(ssl);
     ssl->handshake = NULL;
     pco__ssl_setup_give(done->setup);
     pco_ssl_context_release(done->context);
@@ -30,15 +31,14 @@ static void report_handshake(pco__ssl *ssl, const pco_error *error)
 void pco__ssl_handshake_failed(pco__ssl *ssl)
 {
     pco_error error;
-    const char *detail = "";
-    const char *colon = "";
-    if (ssl->error == PCO_ECERT && ssl->system_code == SSL_R_CERTIFICATE_VERIFY_FAILED) {
-        colon = ": ";
+    const char *detail = ssl->handshake->verdict.refusal;
+    if (detail == NULL && ssl->error == PCO_ECERT &&
+        ssl->system_code == SSL_R_CERTIFICATE_VERIFY_FAILED) {
         detail = X509_verify_cert_error_string(SSL_get_verify_result(ssl->engine));
     }
     const char *sentence = ssl->sentence != NULL ? ssl->sentence : pco_strerror(ssl->error);
-    pco__error_set(&error, ssl->error, ssl->system_code, "TLS handshake: %s%s%s", sentence, colon,
-                   detail);
+    pco__error_set(&error, ssl->error, ssl->system_code, "TLS handshake: %s%s%s", sentence,
+                   detail != NULL ? ": " : "", detail != NULL ? detail : "");
     pco__ssl_end_failed(ssl);
     report_handshake(ssl, &error);
 }

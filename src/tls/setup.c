@@ -2,6 +2,7 @@
 /* setup.c: from pco_ssl_context_options to an SSL_CTX. */
 #include "tls/choices.h"
 #include "tls/contexts.h"
+#include "tls/verdict.h"
 
 #include <assert.h>
 #include <openssl/err.h>
@@ -22,6 +23,9 @@
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256"
 #define DEFAULT_CIPHERSUITES                                                                       \
     "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256"
+
+/* Seconds that the system has for its verdict on a server, unless the options say otherwise. */
+#define VERDICT_TIMEOUT 10.0
 
 /* OpenSSL's security level: keys and signatures of at least 112 bits. */
 #define SECURITY_LEVEL 2
@@ -129,6 +133,31 @@ static void set_choices(pco__ssl_setup *setup, const pco_ssl_context_options *op
     }
 }
 
+/* ---- The verdict on the peer's certificate ---- */
+
+static int set_verdict(pco__ssl_setup *setup, const pco_ssl_context_options *options, bool client,
+                       pco_error *error)
+{
+    double seconds = options->verdict_timeout;
+    int code = pco__check_seconds(seconds, true, "verdict_timeout", error);
+    if (code != 0) {
+        return code;
+    }
+    if (seconds > 0 && !client) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "verdict_timeout is for clients: those of a server are verified by "
+                              "OpenSSL, at once");
+    }
+    if (options->verify_peer != NULL && SSL_CTX_get_verify_mode(setup->ctx) == SSL_VERIFY_NONE) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "verify_peer is given, but no certificate is demanded");
+    }
+    setup->verdict_timeout = seconds > 0 ? seconds : VERDICT_TIMEOUT;
+    setup->verify_peer = options->verify_peer;
+    SSL_CTX_set_cert_verify_callback(setup->ctx, pco__ssl_verify, NULL);
+    return 0;
+}
+
 /* ---- The setup ---- */
 
 static pco__ssl_setup *new_setup(void)
@@ -159,7 +188,10 @@ static int fill(pco__ssl_setup *setup, const pco_ssl_context_options *options, b
         code = pco__ssl_set_alpn(setup, options, client, error);
     }
     if (code == 0) {
-        code = pco__ssl_set_verification(setup->ctx, options, client, error);
+        code = pco__ssl_set_verification(setup, options, client, error);
+    }
+    if (code == 0) {
+        code = set_verdict(setup, options, client, error);
     }
     if (code == 0) {
         code = pco__ssl_load_certificates(setup, options, client, error);
@@ -206,6 +238,8 @@ static const pco__field option_fields[] = {
     PCO__FIELD(pco_ssl_context_options, choose_alpn),
     PCO__FIELD(pco_ssl_context_options, choose_certificate),
     PCO__FIELD(pco_ssl_context_options, callback_context),
+    PCO__FIELD(pco_ssl_context_options, verify_peer),
+    PCO__FIELD(pco_ssl_context_options, verdict_timeout),
 };
 static const pco__layout option_layout =
     PCO__LAYOUT(pco_ssl_context_options, sizeof(size_t), option_fields);

@@ -12,8 +12,16 @@
 
 #include "support/options.h"
 #include "system/platform.h"
+#include "system/trust.h"
 #include "tls/contexts.h"
 #include "tls/material.h"
+
+/*
+ * The most authorities between a certificate and whom is trusted, unless the options say otherwise.
+ * In the wild there are three or four; OpenSSL's own limit, a hundred, would let a peer hold up the
+ * loop by their signatures.
+ */
+#define DEPTH 10
 
 static bool trust_one(X509 *certificate, size_t index, void *context)
 {
@@ -128,12 +136,7 @@ static int trust_system(SSL_CTX *ctx, pco_error *error)
                                     .file = X509_get_default_cert_file(),
                                     .folders = X509_get_default_cert_dir(),
                                     .bundles = pco__trust_files()};
-    if (places.bundles != NULL) {
-        return pco__ssl_trust_places(ctx, &places, error);
-    }
-    return SSL_CTX_set_default_verify_paths(ctx) == 1
-               ? 0
-               : pco__ssl_error(error, PCO_ECERT, "the system's certificates");
+    return places.bundles != NULL ? pco__ssl_trust_places(ctx, &places, error) : 0;
 }
 
 /* ---- Who is given ---- */
@@ -223,9 +226,7 @@ static int set_checks(SSL_CTX *ctx, const pco_ssl_context_options *options, pco_
         return code;
     }
     unsigned long flags = options->verify_flags | (has_crls ? X509_V_FLAG_CRL_CHECK : 0);
-    if (options->verify_depth != 0) {
-        SSL_CTX_set_verify_depth(ctx, options->verify_depth);
-    }
+    SSL_CTX_set_verify_depth(ctx, options->verify_depth != 0 ? options->verify_depth : DEPTH);
     return X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), flags) == 1
                ? 0
                : pco__ssl_error(error, PCO_EINVAL, "verify_flags");
@@ -234,8 +235,8 @@ static int set_checks(SSL_CTX *ctx, const pco_ssl_context_options *options, pco_
 /* ---- What is demanded ---- */
 
 /* A client demands a certificate, unless it says in full what it does. */
-static int demand_of_server(SSL_CTX *ctx, const pco_ssl_context_options *options, bool given,
-                            pco_error *error)
+static int demand_of_server(pco__ssl_setup *setup, const pco_ssl_context_options *options,
+                            bool given, pco_error *error)
 {
     const char *never = options->verify == PCO_SSL_VERIFY_NONE       ? "PCO_SSL_VERIFY_NONE"
                         : options->verify == PCO_SSL_VERIFY_OPTIONAL ? "PCO_SSL_VERIFY_OPTIONAL"
@@ -257,10 +258,15 @@ static int demand_of_server(SSL_CTX *ctx, const pco_ssl_context_options *options
                               "trust is PCO_SSL_TRUST_GIVEN, but ca_file, ca_pem or ca_directory "
                               "is missing");
     }
-    SSL_CTX_set_verify(ctx, any ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
-    bool asks_system = options->trust == PCO_SSL_TRUST_SYSTEM ||
+    SSL_CTX_set_verify(setup->ctx, any ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
+    setup->by_system = options->trust == PCO_SSL_TRUST_SYSTEM ||
                        (options->trust == PCO_SSL_TRUST_DEFAULT && !given && !any);
-    return asks_system ? trust_system(ctx, error) : 0;
+    if (setup->by_system && options->ca_directory != NULL && pco__system_trust.judge != NULL) {
+        return pco__error_set(error, PCO_ENOTSUP, 0,
+                              "ca_directory: this system judges, and cannot look into folders: "
+                              "name who is trusted besides in ca_file or ca_pem");
+    }
+    return setup->by_system ? trust_system(setup->ctx, error) : 0;
 }
 
 /* Who says how clients are checked and demands nothing believes that they are. */
@@ -316,8 +322,8 @@ static int demand_of_client(SSL_CTX *ctx, const pco_ssl_context_options *options
     return 0;
 }
 
-int pco__ssl_set_verification(SSL_CTX *ctx, const pco_ssl_context_options *options, bool client,
-                              pco_error *error)
+int pco__ssl_set_verification(pco__ssl_setup *setup, const pco_ssl_context_options *options,
+                              bool client, pco_error *error)
 {
     bool given;
     if (options->verify < PCO_SSL_VERIFY_DEFAULT || options->verify > PCO_SSL_VERIFY_REQUIRED) {
@@ -331,14 +337,14 @@ int pco__ssl_set_verification(SSL_CTX *ctx, const pco_ssl_context_options *optio
     int code = pco__check_switch(options->dangerously_accept_any_certificate,
                                  "dangerously_accept_any_certificate", error);
     if (code == 0) {
-        code = trust_given(ctx, options, &given, error);
+        code = trust_given(setup->ctx, options, &given, error);
     }
     if (code == 0) {
-        code = set_checks(ctx, options, error);
+        code = set_checks(setup->ctx, options, error);
     }
     if (code != 0) {
         return code;
     }
-    return client ? demand_of_server(ctx, options, given, error)
-                  : demand_of_client(ctx, options, given, error);
+    return client ? demand_of_server(setup, options, given, error)
+                  : demand_of_client(setup->ctx, options, given, error);
 }
