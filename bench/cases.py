@@ -65,6 +65,17 @@ CASES = [
     Case("client-echo", "client: 64 B, 50 connections", role="client"),
     Case("client-connect", "client: connect, 64 B, close", role="client", mode="connect",
          warmup=200, calls=2000, instructions=(500, 2500)),
+    Case("client-tls-echo", "client: TLS, 64 B, 50 connections", role="client", tls=True,
+         instructions=(1000, 4000)),
+    Case("client-tls-echo-16k", "client: TLS, 16 KiB, 50 connections", role="client", size=16384,
+         tls=True, calls=2000, instructions=(500, 1500)),
+    Case("client-tls-stream", "client: TLS, 64 KiB, 4 connections", role="client", size=65536,
+         connections=4, tls=True, warmup=200, calls=1000, instructions=()),
+    Case("client-tls-full", "client: TLS, full handshake, 64 B, close", role="client",
+         mode="connect", connections=16, tls=True, warmup=64, calls=300, instructions=(100, 300)),
+    Case("client-tls-resumed", "client: TLS, resumed handshake, 64 B, close", role="client",
+         mode="connect", connections=16, tls=True, resume=True, warmup=64, calls=300,
+         instructions=(100, 300)),
     Case("proxy-echo", "proxy: 64 B, 50 connections", role="proxy"),
     Case(
         "proxy-stream",
@@ -105,12 +116,16 @@ SERVERS = {
     ),
 }
 
-# What the clients and the proxies talk to.
-ECHO = "{bench}/server_handwritten_epoll"
+# What the clients and the proxies talk to: plain, and with TLS.
+ECHO = ("{bench}/server_handwritten_epoll", "{bench}/server_handwritten_tls")
 
+# As SERVERS.
 CLIENTS = {
-    name: (["{bench}/client_" + name], None)
-    for name in ("handwritten", "portico", "libuv", "asio", "libevent")
+    "handwritten": (["{bench}/client_handwritten"], ["{bench}/client_handwritten_tls"]),
+    "portico": (["{bench}/client_portico"], ["{bench}/client_portico"]),
+    "libuv": (["{bench}/client_libuv"], None),
+    "asio": (["{bench}/client_asio"], ["{bench}/client_asio_tls"]),
+    "libevent": (["{bench}/client_libevent"], ["{bench}/client_libevent"]),
 }
 
 # {port} is where a proxy listens, {behind} where the echo server does; {config} is a file with its
@@ -169,6 +184,11 @@ GOALS = [
     ("ratio", "client-echo-1", 1.03),
     ("ratio", "client-echo", 1.03),
     ("ratio", "client-connect", 1.05),
+    ("ratio", "client-tls-echo", 1.0),
+    ("ratio", "client-tls-echo-16k", 1.0),
+    ("ratio", "client-tls-stream", 1.0),
+    ("ratio", "client-tls-full", 1.0),
+    ("ratio", "client-tls-resumed", 1.0),
     ("memory", "idle", 400),
     ("memory", "tls-idle", 14700),
 ]

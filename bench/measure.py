@@ -138,20 +138,24 @@ class Bench:
                 measured = start(self.start_server(command, case, here, wrapper, stderr))
                 load = start(self.start_load([self.load], measured, case, there, **options))
             elif case.role == "client":
-                server = start(self.start_server(self.echo, case, there))
-                command = [*wrapper, *command]
+                server = start(self.start_server(self.echo[case.tls], case, there))
+                command = [*wrapper, *command, *self.belief(case)]
                 load = start(self.start_load(command, server, case, here, stderr, **options))
                 measured = load
             else:
-                server = start(self.start_server(self.echo, case, there))
+                server = start(self.start_server(self.echo[False], case, there))
                 measured = start(self.start_proxy(command, server, here, wrapper, stderr))
                 load = start(self.start_load([self.load], measured, case, there, **options))
             yield measured, load
 
+    def belief(self, case):
+        """How a client is told that it speaks TLS, and with whom."""
+        return ["--tls", self.certificate[2]] if case.tls else []
+
     def start_server(self, command, case, core=None, wrapper=(), stderr=subprocess.DEVNULL):
         command = [*wrapper, *command, "--port", "0"]
         if case.tls:
-            command += ["--tls", *self.certificate]
+            command += ["--tls", *self.certificate[:2]]
         server = Child(command, self.cores[0] if core is None else core, stderr)
         try:
             line = server.read_line()
@@ -191,7 +195,7 @@ class Bench:
         }
         for name, value in given.items():
             command += ["--" + name, str(value)]
-        command += ["--tls"] * case.tls + ["--resume"] * case.resume
+        command += ["--tls"] * (case.tls and case.role != "client") + ["--resume"] * case.resume
         load = Child(command, self.cores[-1] if core is None else core, stderr)
         try:
             if load.read_line(3 * PATIENCE) != "ready":
@@ -351,11 +355,17 @@ def measure_growth(program, kind, pending, repeats):
 
 
 def make_certificate(folder):
-    files = [os.path.join(folder, name) for name in ("certificate.pem", "key.pem")]
+    """The server's certificate and key, and the certificate of who has signed it."""
+    names = ("certificate.pem", "key.pem", "authority.pem", "authority_key.pem")
+    own, key, authority, authority_key = [os.path.join(folder, name) for name in names]
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -days 2"
-    command = command.split() + ["-subj", "/CN=localhost", "-out", files[0], "-keyout", files[1]]
-    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
-    return files
+    of_authority = ["-subj", "/CN=authority", "-out", authority, "-keyout", authority_key]
+    of_server = ["-subj", "/CN=localhost", "-addext", "basicConstraints=critical,CA:FALSE",
+                 "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-CA", authority,
+                 "-CAkey", authority_key, "-out", own, "-keyout", key]  # fmt: skip
+    for more in (of_authority, of_server):
+        subprocess.run(command.split() + more, check=True, capture_output=True, timeout=PATIENCE)
+    return [own, key, authority]
 
 
 def missing_tools(names):

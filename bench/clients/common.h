@@ -32,6 +32,8 @@ typedef struct settings {
     uint64_t messages; /* 0: for so many seconds */
     double seconds;
     uint64_t warmup;
+    const char *authority; /* with TLS: the file of who has signed the server's certificate */
+    bool resume;
 } settings;
 
 static settings set;
@@ -174,8 +176,10 @@ static inline void read_option(const char *flag, const char *value)
         set.seconds = strtod(value, NULL);
     } else if (strcmp(flag, "--warmup") == 0) {
         set.warmup = strtoull(value, NULL, 10);
+    } else if (strcmp(flag, "--tls") == 0) {
+        set.authority = value;
     } else if (strcmp(flag, "--flight") != 0 && strcmp(flag, "--timeout") != 0) {
-        give_up("usage: the options of load, but not --tls and --resume");
+        give_up("usage: the options of load, but --tls AUTHORITY");
     }
 }
 
@@ -187,7 +191,8 @@ static inline void read_settings(char **argv)
     set.connections = 1;
     set.seconds = 1;
     while (*next != NULL) {
-        if (strcmp(next[0], "--wait") == 0) {
+        if (strcmp(next[0], "--wait") == 0 || strcmp(next[0], "--resume") == 0) {
+            set.resume = set.resume || strcmp(next[0], "--resume") == 0;
             next++;
         } else if (next[1] != NULL) {
             read_option(next[0], next[1]);

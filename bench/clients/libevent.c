@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/* libevent.c: an echo client by libevent's bufferevents. */
+/* libevent.c: an echo client by libevent's bufferevents, with TLS if asked. */
 #define _GNU_SOURCE 1 /* common.h wants clock_gettime */
 
-#include "common.h"
+#include "tls.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <event2/bufferevent_ssl.h>
 #include <event2/event.h>
 
 typedef struct connection {
     struct bufferevent *event;
     size_t received; /* of the message that comes back */
+    SSL_SESSION *session;
 } connection;
 
+static SSL_CTX *ctx; /* NULL: plain */
 static struct event_base *base;
 static connection *connections;
 
@@ -24,6 +27,27 @@ static void finish_message(void)
 }
 
 static void open_one(connection *self);
+
+/* Says good-bye, and does not wait for the answer, as libevent's users do. */
+static void end_tls(connection *self)
+{
+    SSL *ssl = bufferevent_openssl_get_ssl(self->event);
+
+    keep_session(ssl, &self->session);
+    SSL_set_shutdown(ssl, SSL_RECEIVED_SHUTDOWN);
+    SSL_shutdown(ssl);
+}
+
+static struct bufferevent *new_event(connection *self)
+{
+    if (ctx == NULL) {
+        return bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+    }
+    SSL *ssl = SSL_new(ctx);
+    prepare_client(ssl, self->session);
+    return bufferevent_openssl_socket_new(base, -1, ssl, BUFFEREVENT_SSL_CONNECTING,
+                                          BEV_OPT_CLOSE_ON_FREE);
+}
 
 static void readable(struct bufferevent *event, void *context)
 {
@@ -38,6 +62,9 @@ static void readable(struct bufferevent *event, void *context)
     }
     self->received = 0;
     if (set.connect) {
+        if (ctx != NULL) {
+            end_tls(self);
+        }
         bufferevent_free(event);
     }
     finish_message();
@@ -72,7 +99,7 @@ static void open_one(connection *self)
     struct sockaddr_in address = server_address();
 
     self->received = 0;
-    self->event = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+    self->event = new_event(self);
     if (self->event == NULL) {
         give_up("no memory");
     }
@@ -104,6 +131,7 @@ int main(int argc, char **argv)
 {
     (void)argc;
     read_settings(argv);
+    ctx = set.authority != NULL ? make_client_ctx() : NULL;
     base = event_base_new();
     connections = calloc(set.connections, sizeof *connections);
     if (base == NULL || connections == NULL) {

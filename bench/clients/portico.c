@@ -13,10 +13,12 @@ typedef struct connection {
     pco_protocol protocol;
     pco_transport *transport;
     size_t received; /* of the message that comes back */
+    pco_ssl_session *session;
 } connection;
 
 static pco_loop *loop;
 static pco_address address;
+static pco_ssl_context *ssl; /* NULL: plain */
 static connection *connections;
 
 static void finish_message(void)
@@ -42,7 +44,10 @@ static void open_one(connection *self)
     pco_connection_options options = {.size = sizeof options,
                                       .protocol = &self->protocol,
                                       .addresses = &address,
-                                      .addresses_count = 1};
+                                      .addresses_count = 1,
+                                      .ssl = ssl,
+                                      .ssl_session = self->session,
+                                      .server_hostname = ssl != NULL ? "127.0.0.1" : NULL};
     pco_error error;
 
     self->received = 0;
@@ -75,6 +80,11 @@ static void data_received(pco_protocol *protocol, pco_transport *transport, cons
     }
     self->received = 0;
     if (set.connect) {
+        if (set.resume) {
+            pco_ssl_session_release(self->session);
+            self->session = NULL;
+            pco_transport_get_ssl_session(transport, &self->session);
+        }
         pco_transport_close(transport);
         return;
     }
@@ -121,6 +131,16 @@ static void send_at(size_t index)
 
 static const actions client = {.open = open_at, .send = send_at, .run = run};
 
+static void make_context(void)
+{
+    pco_ssl_context_options options = {.size = sizeof options, .ca_file = set.authority};
+    pco_error error;
+
+    if (pco_ssl_context_new_client(&options, &ssl, &error) != 0) {
+        give_up(error.message);
+    }
+}
+
 int main(int argc, char **argv)
 {
     pco_error error;
@@ -136,6 +156,9 @@ int main(int argc, char **argv)
     }
     if (pco_loop_new(NULL, &loop, &error) != 0) {
         give_up(error.message);
+    }
+    if (set.authority != NULL) {
+        make_context();
     }
     return drive(&client);
 }
