@@ -6,6 +6,7 @@
  * Method: the fake backend, OpenSSL with memory BIOs as the peer; and both ends of the library.
  */
 #include "ssl_world.h"
+#include "support/options.h"
 #include "tls/contexts.h"
 
 #include <openssl/err.h>
@@ -1125,24 +1126,156 @@ static void a_session_of_one_name_does_not_open_another(void **state)
     pco_ssl_context_release(context);
 }
 
-static void a_reloaded_context_resumes_no_session_of_before(void **state)
+/*
+ * Visits the context, reloads it by the options, and visits it again with the session. Returns
+ * whether that was resumed.
+ */
+static bool outlives(pco_ssl_context *context, const pco_ssl_context_options *options, int version,
+                     const certificate *own)
 {
-    const certificates *them = certificates_get();
-    pco_ssl_context *context = tls_server_context();
-    pco_ssl_context_options options = tls_options(&them->chained);
     bool reused;
     bool opened;
+    SSL_SESSION *one = visit(context, version, own, NULL, NULL, &reused, &opened);
+    assert_true(opened);
+    assert_int_equal(pco_ssl_context_reload(context, options, NULL), 0);
+    SSL_SESSION *two = visit(context, version, own, NULL, one, &reused, &opened);
+    assert_true(opened);
+    SSL_SESSION_free(one);
+    SSL_SESSION_free(two);
+    return reused;
+}
+
+static void a_session_outlives_a_reload_that_demands_the_same(void **state)
+{
+    static const char *const protocols[] = {"h2"};
+    const certificates *them = certificates_get();
     (void)state;
     for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
-        SSL_SESSION *one = visit(context, version, NULL, NULL, NULL, &reused, &opened);
-        assert_int_equal(pco_ssl_context_reload(context, &options, NULL), 0);
-        SSL_SESSION *two = visit(context, version, NULL, NULL, one, &reused, &opened);
-        assert_false(reused);
-        assert_true(opened);
-        SSL_SESSION_free(one);
-        SSL_SESSION_free(two);
+        pco_ssl_context *context = tls_server_context();
+        pco_ssl_context_options options = tls_options(&them->chained);
+        options.alpn_protocols = protocols;
+        options.alpn_protocols_count = 1;
+        assert_true(outlives(context, &options, version, NULL));
+        assert_true(outlives(context, &options, version, NULL));
+        pco_ssl_context_release(context);
+
+        context = demanding_context(PCO_SSL_VERIFY_REQUIRED);
+        options.verify = PCO_SSL_VERIFY_REQUIRED;
+        options.ca_pem = them->ca.pem;
+        options.ca_pem_length = them->ca.pem_length;
+        assert_true(outlives(context, &options, version, &them->client));
+        pco_ssl_context_release(context);
     }
-    pco_ssl_context_release(context);
+}
+
+/* Each changes one thing, of a server that demands certificates. */
+static void change_verify(pco_ssl_context_options *options)
+{
+    options->verify = PCO_SSL_VERIFY_OPTIONAL;
+}
+
+static void change_authorities(pco_ssl_context_options *options)
+{
+    static char pem[16384];
+    const certificates *them = certificates_get();
+    memcpy(pem, them->ca.pem, them->ca.pem_length);
+    memcpy(pem + them->ca.pem_length, them->stranger.pem, them->stranger.pem_length);
+    options->ca_pem = pem;
+    options->ca_pem_length = them->ca.pem_length + them->stranger.pem_length;
+}
+
+static void change_depth(pco_ssl_context_options *options)
+{
+    options->verify_depth = 3;
+}
+
+static void change_flags(pco_ssl_context_options *options)
+{
+    options->verify_flags = X509_V_FLAG_X509_STRICT;
+}
+
+static void change_ciphers(pco_ssl_context_options *options)
+{
+    options->ciphers = "ECDHE-ECDSA-AES256-GCM-SHA384";
+}
+
+static void change_suites(pco_ssl_context_options *options)
+{
+    options->ciphersuites = "TLS_AES_256_GCM_SHA384";
+}
+
+static void change_versions(pco_ssl_context_options *options)
+{
+    options->minimum_version = PCO_TLS_1_2;
+}
+
+static void change_resumption(pco_ssl_context_options *options)
+{
+    options->session_resumption = PCO_ON;
+}
+
+static void no_session_outlives_a_reload_that_demands_anything_else(void **state)
+{
+    static void (*const changes[])(pco_ssl_context_options *) = {
+        change_verify,  change_authorities, change_depth,    change_flags,
+        change_ciphers, change_suites,      change_versions, change_resumption};
+    const certificates *them = certificates_get();
+    (void)state;
+    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+        for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+            pco_ssl_context *context = demanding_context(PCO_SSL_VERIFY_REQUIRED);
+            pco_ssl_context_options options = tls_options(&them->server);
+            options.verify = PCO_SSL_VERIFY_REQUIRED;
+            options.ca_pem = them->ca.pem;
+            options.ca_pem_length = them->ca.pem_length;
+            changes[i](&options);
+            if (outlives(context, &options, version, &them->client)) {
+                fail_msg("change %zu is not noticed", i);
+            }
+            assert_true(outlives(context, &options, version, &them->client));
+            pco_ssl_context_release(context);
+        }
+    }
+}
+
+/* What may say something else by the next time. */
+static void an_option_of_unknown_meaning_keeps_no_session(void **state)
+{
+    static const pco__field folder = PCO__FIELD(pco_ssl_context_options, ca_directory);
+    static const pco__layout layout = {.fields = &folder, .fields_count = 1};
+    pco_ssl_context_options options = tls_options(&certificates_get()->server);
+    pco__ssl_setup *setup;
+    (void)state;
+    assert_int_equal(pco__ssl_setup_new(&options, false, &setup, NULL), 0);
+    assert_true(setup->terms_known);
+    assert_int_equal(pco__ssl_set_terms(setup, &layout, &options, false, NULL), 0);
+    assert_true(setup->terms_known);
+    options.ca_directory = "certificates";
+    assert_int_equal(pco__ssl_set_terms(setup, &layout, &options, false, NULL), 0);
+    assert_false(setup->terms_known);
+    options.ca_directory = NULL;
+    options.trust = PCO_SSL_TRUST_SYSTEM;
+    assert_int_equal(pco__ssl_set_terms(setup, &layout, &options, false, NULL), 0);
+    assert_false(setup->terms_known);
+    pco__ssl_setup_free(setup);
+}
+
+/* The server would go on to take it for who it was. */
+static void a_client_with_a_certificate_keeps_no_session(void **state)
+{
+    const certificates *them = certificates_get();
+    pco_ssl_context_options options = tls_options(&them->client);
+    pco_ssl_context_options without = {.size = sizeof without};
+    pco__ssl_setup *setup;
+    (void)state;
+    without.ca_pem = options.ca_pem = them->ca.pem;
+    without.ca_pem_length = options.ca_pem_length = them->ca.pem_length;
+    assert_int_equal(pco__ssl_setup_new(&options, true, &setup, NULL), 0);
+    assert_false(setup->terms_known);
+    pco__ssl_setup_free(setup);
+    assert_int_equal(pco__ssl_setup_new(&without, true, &setup, NULL), 0);
+    assert_true(setup->terms_known);
+    pco__ssl_setup_free(setup);
 }
 
 static void reloading_shows_the_new_certificate_to_new_connections_alone(void **state)
@@ -1307,7 +1440,10 @@ int main(void)
         TEST(a_session_is_resumed_also_with_client_certificates),
         TEST(sessions_can_be_switched_off),
         TEST(a_session_of_one_name_does_not_open_another),
-        TEST(a_reloaded_context_resumes_no_session_of_before),
+        TEST(a_session_outlives_a_reload_that_demands_the_same),
+        TEST(no_session_outlives_a_reload_that_demands_anything_else),
+        TEST(an_option_of_unknown_meaning_keeps_no_session),
+        TEST(a_client_with_a_certificate_keeps_no_session),
         TEST(reloading_shows_the_new_certificate_to_new_connections_alone),
         TEST(a_ready_ssl_ctx_is_used_as_it_is),
         TEST(a_name_of_a_ready_ssl_ctx_chooses_no_protocol_of_the_first_context),

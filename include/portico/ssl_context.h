@@ -342,9 +342,14 @@ PCO_API int pco_ssl_context_from_ssl_ctx(struct ssl_ctx_st *ssl_ctx, pco_ssl_con
 /*
  * Reads certificate, key and all else anew, in a running server: connections from now on use it,
  * those that exist keep what they have. If it fails, nothing has changed. Names added by
- * pco_ssl_context_add_server_name stay. Sessions of before are not resumed: what they were
- * checked against may have changed. Any thread. Errors as those of the function that has made the
- * context; also PCO_EINVAL: it is made of a ready SSL_CTX.
+ * pco_ssl_context_add_server_name stay.
+ * Sessions of before are resumed by their tickets, if nothing has changed that they depend on, but
+ * what is shown: certificates, keys and staples, and the application protocols. Everything else
+ * must be the same, the content of ca and crl included; and where the answer may change in silence,
+ * with ca_directory, the system's trust, or a callback that verifies, no session outlives a reload.
+ * Nor does one of a client with a certificate, as which the server would go on to know it.
+ * Any thread. Errors as those of the function that has made the context; also PCO_EINVAL: it is
+ * made of a ready SSL_CTX.
  */
 PCO_API int pco_ssl_context_reload(pco_ssl_context *context, const pco_ssl_context_options *options,
                                    pco_error *error);

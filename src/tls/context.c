@@ -216,6 +216,13 @@ int pco_ssl_context_reload(pco_ssl_context *context, const pco_ssl_context_optio
     if (code != 0) {
         return code;
     }
+    pco__ssl_setup *before = pco__ssl_context_take(context);
+    code = pco__ssl_keep_sessions(setup, before, error);
+    pco__ssl_setup_give(before);
+    if (code != 0) {
+        pco__ssl_setup_free(setup);
+        return code;
+    }
     exchange_setup(context->slot, setup);
     return 0;
 }

@@ -12,6 +12,7 @@
 #include <openssl/ssl.h>
 
 #include "support/error.h"
+#include "support/options.h"
 #include "tls/tls.h"
 
 typedef struct pco__ssl_setup pco__ssl_setup;
@@ -29,7 +30,8 @@ typedef struct pco__ssl_ticket_key {
 /* NULL: out of memory, or OpenSSL's queue says why. */
 pco__ssl_tickets *pco__ssl_tickets_new(void);
 
-/* Wipes the keys and frees them. NULL is allowed. */
+/* One more reference, and one fewer; the last wipes the keys. NULL is allowed. Any thread. */
+pco__ssl_tickets *pco__ssl_tickets_retain(pco__ssl_tickets *tickets);
 void pco__ssl_tickets_free(pco__ssl_tickets *tickets);
 
 /* What OpenSSL wants to hear of its callback. */
@@ -96,9 +98,19 @@ int pco__ssl_set_alpn(pco__ssl_setup *setup, const pco_ssl_context_options *opti
  */
 const char *pco__ssl_check_alpn(const SSL *engine, const pco__ssl_setup *setup);
 
+/* ---- terms.c ---- */
+
+/* Notes on what terms sessions are made under the setup, which is otherwise complete. */
+int pco__ssl_set_terms(pco__ssl_setup *setup, const pco__layout *layout,
+                       const pco_ssl_context_options *options, bool client, pco_error *error);
+
+/* The setup takes over from `before`: with the sessions of that, if its terms are the same. */
+int pco__ssl_keep_sessions(pco__ssl_setup *setup, const pco__ssl_setup *before, pco_error *error);
+
 /* ---- setup.c ---- */
 
 #define PCO__SSL_ID_SIZE 16
+#define PCO__SSL_TERMS_SIZE 32
 
 /*
  * What a context holds at one moment, made at once and never changed: reloading makes another.
@@ -108,7 +120,9 @@ struct pco__ssl_setup {
     struct pco__ssl_slot *slot;         /* whose it is; each reference is one to that, too */
     unsigned references;                /* guarded by the slot */
     unsigned char id[PCO__SSL_ID_SIZE]; /* random: tells its sessions from those of others */
-    bool ready;                         /* the SSL_CTX is the user's */
+    bool terms_known;                   /* ...and all that sessions depend on: */
+    unsigned char terms[PCO__SSL_TERMS_SIZE];
+    bool ready; /* the SSL_CTX is the user's */
     bool alpn_required;
     unsigned char *alpn; /* as in the ALPN extension: each with its length before it */
     size_t alpn_length;

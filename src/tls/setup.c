@@ -85,10 +85,10 @@ static int set_ciphers(SSL_CTX *ctx, const pco_ssl_context_options *options, pco
 }
 
 /*
- * A session is resumed only under the setup that it was made under, which the random id sees to:
- * what its peer was checked against holds for that one alone. The tickets of TLS 1.3 leave with the
- * server's last flight; two of them, OpenSSL's default, let a client open two connections next
- * time.
+ * A session is resumed only under the setup that it was made under, which the random id sees to,
+ * or under one that has come in its place and demands the same: see terms.c. The tickets of TLS 1.3
+ * leave with the server's last flight; two of them, OpenSSL's default, let a client open two
+ * connections next time.
  */
 static int set_sessions(pco__ssl_setup *setup, const pco_ssl_context_options *options, bool client,
                         pco_error *error)
@@ -174,32 +174,6 @@ static pco__ssl_setup *new_setup(void)
     return setup;
 }
 
-static int fill(pco__ssl_setup *setup, const pco_ssl_context_options *options, bool client,
-                pco_error *error)
-{
-    int code = set_versions(setup->ctx, options, error);
-    if (code == 0) {
-        code = set_ciphers(setup->ctx, options, error);
-    }
-    if (code == 0) {
-        code = set_sessions(setup, options, client, error);
-    }
-    if (code == 0) {
-        code = pco__ssl_set_alpn(setup, options, client, error);
-    }
-    if (code == 0) {
-        code = pco__ssl_set_verification(setup, options, client, error);
-    }
-    if (code == 0) {
-        code = set_verdict(setup, options, client, error);
-    }
-    if (code == 0) {
-        code = pco__ssl_load_certificates(setup, options, client, error);
-    }
-    set_choices(setup, options, client);
-    return code;
-}
-
 static const pco__field option_fields[] = {
     PCO__FIELD(pco_ssl_context_options, certificate_file),
     PCO__FIELD(pco_ssl_context_options, certificate_pem),
@@ -243,6 +217,35 @@ static const pco__field option_fields[] = {
 };
 static const pco__layout option_layout =
     PCO__LAYOUT(pco_ssl_context_options, sizeof(size_t), option_fields);
+
+static int fill(pco__ssl_setup *setup, const pco_ssl_context_options *options, bool client,
+                pco_error *error)
+{
+    int code = set_versions(setup->ctx, options, error);
+    if (code == 0) {
+        code = set_ciphers(setup->ctx, options, error);
+    }
+    if (code == 0) {
+        code = set_sessions(setup, options, client, error);
+    }
+    if (code == 0) {
+        code = pco__ssl_set_alpn(setup, options, client, error);
+    }
+    if (code == 0) {
+        code = pco__ssl_set_verification(setup, options, client, error);
+    }
+    if (code == 0) {
+        code = set_verdict(setup, options, client, error);
+    }
+    if (code == 0) {
+        code = pco__ssl_load_certificates(setup, options, client, error);
+    }
+    set_choices(setup, options, client);
+    if (code == 0) {
+        code = pco__ssl_set_terms(setup, &option_layout, options, client, error);
+    }
+    return code;
+}
 
 int pco__ssl_setup_new(const pco_ssl_context_options *given, bool client, pco__ssl_setup **setup,
                        pco_error *error)

@@ -34,6 +34,7 @@ typedef struct held_key {
 struct pco__ssl_tickets {
     EVP_CIPHER *cipher;
     pco__mutex *mutex; /* guards what follows */
+    unsigned references;
     held_key current;
     held_key previous;
 };
@@ -50,12 +51,31 @@ pco__ssl_tickets *pco__ssl_tickets_new(void)
         pco__free(made);
         return NULL;
     }
+    made->references = 1;
     return made;
+}
+
+pco__ssl_tickets *pco__ssl_tickets_retain(pco__ssl_tickets *tickets)
+{
+    if (tickets != NULL) {
+        pco__mutex_lock(tickets->mutex);
+        tickets->references++;
+        pco__mutex_unlock(tickets->mutex);
+    }
+    return tickets;
+}
+
+static bool gives_up(pco__ssl_tickets *tickets)
+{
+    pco__mutex_lock(tickets->mutex);
+    bool last = --tickets->references == 0;
+    pco__mutex_unlock(tickets->mutex);
+    return last;
 }
 
 void pco__ssl_tickets_free(pco__ssl_tickets *tickets)
 {
-    if (tickets != NULL) {
+    if (tickets != NULL && gives_up(tickets)) {
         EVP_CIPHER_free(tickets->cipher);
         pco__mutex_free(tickets->mutex);
         OPENSSL_cleanse(tickets, sizeof *tickets);
