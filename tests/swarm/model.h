@@ -34,6 +34,7 @@ typedef struct served served;
 typedef struct opening opening;
 typedef struct leaving leaving;
 typedef struct creation creation;
+typedef struct upgrade upgrade;
 
 /*
  * ---- What a program was ----
@@ -102,6 +103,8 @@ struct conn {
     size_t low;
 
     leaving *leaving; /* its socket is about to leave, or NULL */
+    upgrade *upgrade; /* TLS is being started on it, or has failed; or NULL */
+    uint64_t clear;   /* bytes to the peer that still come before those of TLS */
     bool detached;    /* it has */
     bool recalled;    /* it goes on, and its completion is still to come */
 
@@ -228,6 +231,19 @@ struct leaving {
     bool told;
 };
 
+/* TLS that is being started. */
+struct upgrade {
+    upgrade *next;
+    world *at;
+    conn *of;
+    bool serves;
+    bool must_fail;
+    proto *given;         /* who is to follow the protocol that is there; NULL: nobody */
+    pco_request *request; /* NULL: none, or released */
+    bool canceled;
+    bool told;
+};
+
 /* A name that a loop's resolver was asked for. */
 typedef struct question {
     pco_lookup *lookup; /* NULL: answered */
@@ -325,6 +341,7 @@ struct world {
     bool bind_failed;
     bool wish_failed;
     leaving *leavings;
+    upgrade *upgrades;
     conn *leaves; /* its connection_lost is due */
     call *scheduled;
     unsigned scheduled_count;

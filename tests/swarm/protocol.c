@@ -21,6 +21,11 @@ static conn *enter(pco_protocol *self, const pco_transport *transport, const cha
     if (of == NULL || of->state != MADE_CONN) {
         broken(at, "%s was called outside of connection_made and connection_lost", name);
     }
+    bool may_be =
+        of->upgrade == NULL || (of->upgrade->told && strcmp(name, "connection_lost") == 0);
+    if (!may_be) {
+        broken(at, "%s was called while TLS is being started", name);
+    }
     if (of->proto != called || of->transport != transport) {
         broken(at, "%s was called for another protocol or transport than the connection's", name);
     }

@@ -91,7 +91,8 @@ static void check_conn(world *at, conn *of)
     if (pco_transport_get_loop(transport) != at->loop) {
         broken(at, "a transport has lost its loop");
     }
-    if (pco_transport_get_socket(transport) != of->socket->number) {
+    pco_socket own = of->upgrade == NULL ? of->socket->number : PCO_NO_SOCKET;
+    if (pco_transport_get_socket(transport) != own) {
         broken(at, "a transport has another socket than its own");
     }
     size_t waits = pco_transport_get_write_buffer_size(transport);
@@ -228,6 +229,11 @@ static void check_conn_at_rest(world *at, const conn *of)
     }
     if (of->closed && !waits_for_peer) {
         broken(at, "connection_lost has not come for connection %u, which was closed", of->id);
+    }
+    if (of->upgrade != NULL && !of->upgrade->told && of->causes == 0 && !of->closed &&
+        !memory_was_short(at) &&
+        (of->linked != NULL ? of->linked->upgrade != NULL : of->tls != NULL)) {
+        broken(at, "TLS is being started on connection %u, and does not go on", of->id);
     }
     if (of->leaving != NULL && of->causes == 0) {
         broken(at, "connection %u does not come to be detached", of->id);

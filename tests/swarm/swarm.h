@@ -242,6 +242,10 @@ void answer_all(world *at);
 
 void free_leavings(world *at);
 
+/* ---- Starting TLS (verbs_start_tls.c) ---- */
+
+void free_upgrades(world *at);
+
 /* ---- Pairs (pairs.c) ---- */
 
 /* Whether such a server takes clients. */
@@ -323,6 +327,7 @@ pco_ssl_context *tls_context_of(world *at); /* NULL: no memory */
 /* A client's context; one that verifies trusts the server's own certificate, of the name "own". */
 pco_ssl_context *tls_client_context_of(world *at, bool verifies, bool old);
 void tls_peer_new(world *at, conn *of);
+void tls_peer_begin(world *at, conn *of, bool serves);
 void tls_peer_drop(conn *of);
 
 /* Moves at most so many bytes each way. Returns whether anything moved. */
@@ -363,6 +368,7 @@ extern const verb verbs_peer[];
 extern const verb verbs_trouble[];
 extern const verb verbs_signal[];
 extern const verb verbs_tls[];
+extern const verb verbs_start_tls[];
 
 unsigned verbs_total(void);
 const verb *verb_at(unsigned index);

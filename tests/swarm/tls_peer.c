@@ -12,11 +12,10 @@ static void choose_name(world *at, tls_peer *peer)
     need(name == NULL || SSL_set_tlsext_host_name(peer->ssl, name) == 1);
 }
 
-/* Who opens a connection has a server as its peer; a server, and who has accepted, a client. */
-void tls_peer_new(world *at, conn *of)
+void tls_peer_begin(world *at, conn *of, bool serves)
 {
     tls_peer *made = calloc(1, sizeof *made);
-    made->serves = of->opening != NULL && of->opening->shape != ACCEPTED;
+    made->serves = serves;
     made->ssl =
         SSL_new((made->serves ? server_contexts : client_contexts)[pick(at, 3) == 1 ? 1 : 0]);
     made->in = BIO_new(BIO_s_mem());
@@ -31,6 +30,12 @@ void tls_peer_new(world *at, conn *of)
         SSL_set_connect_state(made->ssl);
     }
     of->tls = made;
+}
+
+/* Who opens a connection has a server as its peer; a server, and who has accepted, a client. */
+void tls_peer_new(world *at, conn *of)
+{
+    tls_peer_begin(at, of, of->opening != NULL && of->opening->shape != ACCEPTED);
 }
 
 void tls_peer_drop(conn *of)
@@ -141,6 +146,20 @@ static void drop(BIO *bio, size_t length)
     }
 }
 
+/* What was written before TLS began. */
+static void take_clear(world *at, conn *of)
+{
+    size_t length = of->socket->sent_length - of->seen;
+    if (length == 0 || of->clear == 0) {
+        return;
+    }
+    length = of->clear < length ? (size_t)of->clear : length;
+    check_bytes(at, of, true, of->arrived, of->socket->sent + of->seen, length);
+    of->seen += length;
+    of->arrived += length;
+    of->clear -= length;
+}
+
 bool tls_pump(world *at, conn *of, size_t most)
 {
     tls_peer *peer = of->tls;
@@ -148,6 +167,7 @@ bool tls_pump(world *at, conn *of, size_t most)
     if (peer == NULL || of->socket == NULL) {
         return false;
     }
+    take_clear(at, of);
     size_t in = least(of->socket->sent_length - of->seen, most);
     if (in != 0) {
         BIO_write(peer->in, of->socket->sent + of->seen, (int)in);

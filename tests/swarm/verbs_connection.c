@@ -143,6 +143,9 @@ static void write_nothing(world *at)
 static void write_eof(world *at)
 {
     conn *of = pick_conn(at, MADE_CONN);
+    if (of->upgrade != NULL) {
+        return;
+    }
     bool closing = pco_transport_is_closing(of->transport);
     enter_library(at, of);
     int code = pco_transport_write_eof(of->transport);
@@ -162,6 +165,9 @@ static void set_limits(world *at)
 {
     static const size_t marks[] = {PCO_LIMIT_DEFAULT, 0, 1, 100, 5000, 100000, 1000000};
     conn *of = pick_conn(at, MADE_CONN);
+    if (of->upgrade != NULL) {
+        return;
+    }
     size_t high = marks[pick(at, sizeof marks / sizeof marks[0])];
     size_t low = marks[pick(at, sizeof marks / sizeof marks[0])];
     size_t new_high = high != PCO_LIMIT_DEFAULT  ? high
@@ -216,6 +222,9 @@ static void resume_reading(world *at)
 static void set_protocol(world *at)
 {
     conn *of = pick_conn(at, MADE_CONN);
+    if (of->upgrade != NULL) {
+        return;
+    }
     proto *old = of->proto;
     proto *made = proto_new(at);
     say(at, "set protocol of %u, %s", of->id,
@@ -241,7 +250,7 @@ static void close_conn(world *at)
 {
     conn *of = pick_conn(at, MADE_CONN);
     say(at, "close %u", of->id);
-    mark_closed(of, false);
+    mark_closed(of, of->upgrade != NULL);
     enter_library(at, NULL);
     pco_transport_close(of->transport);
     leave_library(at);
@@ -273,6 +282,9 @@ static void abort_conn(world *at)
 static void retain(world *at)
 {
     conn *of = pick_conn(at, MADE_CONN);
+    if (of->upgrade != NULL) {
+        return;
+    }
     say(at, "retain %u", of->id);
     enter_library(at, NULL);
     if (pco_transport_retain(of->transport) != of->transport) {
@@ -314,6 +326,9 @@ static void give_back(world *at)
 static void ask(world *at)
 {
     conn *of = pick_conn(at, MADE_CONN);
+    if (of->upgrade != NULL) {
+        return;
+    }
     if (of->detached) {
         return; /* it has no socket any more */
     }

@@ -154,7 +154,7 @@ static void mark_all_closed(world *at, const served *of, bool cut)
     for (unsigned i = 0; i < at->conns_count; i++) {
         conn *each = at->conns[i];
         if (each->server == of && is_attached(each)) {
-            mark_closed(each, cut || each->state == COMING);
+            mark_closed(each, cut || each->state == COMING || each->upgrade != NULL);
         }
     }
 }
@@ -174,10 +174,11 @@ void mark_all_shut_down(world *at, served *of, bool has_deadline)
         if (of->shut_down) {
             continue;
         }
-        if (each->state == MADE_CONN && each->proto->base.methods->shutting_down != NULL) {
+        bool is_told = each->state == MADE_CONN && each->upgrade == NULL;
+        if (is_told && each->proto->base.methods->shutting_down != NULL) {
             each->doomed = true;
         } else {
-            mark_closed(each, each->state == COMING);
+            mark_closed(each, each->state == COMING || each->upgrade != NULL);
         }
     }
     of->shut_down = true;

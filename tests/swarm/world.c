@@ -431,6 +431,7 @@ static void end(world *at, unsigned how)
     answer_all(at);
     free_openings(at);
     free_leavings(at);
+    free_upgrades(at);
     free_creations(at);
     free_calls(at);
     free_owned(at);
