@@ -66,6 +66,7 @@ void tls_end_options(tls_end *self, pco__ssl_options *options)
 {
     *options = (pco__ssl_options){.handshake_timeout = TLS_HANDSHAKE_TIMEOUT,
                                   .shutdown_timeout = TLS_SHUTDOWN_TIMEOUT,
+                                  .half_close = self->half_close,
                                   .make_protocol = make_protocol,
                                   .handshake_done = handshake_done,
                                   .context_of_calls = self};

@@ -25,6 +25,7 @@ typedef struct tls_end {
     size_t taken;   /* how much of socket->sent has been taken to the other side */
 
     /* Yours, before it is started. */
+    bool half_close;
     bool refuses;                      /* make_protocol returns NULL */
     const pco_ssl_session *session;    /* a client's: to be resumed */
     void (*at_done)(struct tls_end *); /* inside handshake_done */

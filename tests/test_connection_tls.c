@@ -130,6 +130,33 @@ static void the_server_is_verified_by_its_name(void **state)
     assert_string_equal(info.server_name, "localhost");
 }
 
+/* Both ends have asked for it. */
+static void one_direction_may_end_alone(void **state)
+{
+    (void)state;
+    pco_server_options served = server_options();
+    served.ssl_half_close = PCO_ON;
+    serve_with(&served);
+    at.answers = true;
+    pco_connection_options options = options_to_server();
+    options.ssl_half_close = PCO_ON;
+    connect_with(&options);
+    assert_true(reaches(&at.made, 2));
+    record *mine = told.protocol;
+    record *theirs = at.records == mine ? mine->next : at.records;
+    assert_true(pco_transport_can_write_eof(mine->transport));
+    assert_int_equal(pco_transport_write_eof(mine->transport), 0);
+    assert_true(reaches(&theirs->counts[AT_EOF], 1));
+    assert_int_equal(pco_transport_write(theirs->transport, pattern(100000), 100000), 0);
+    assert_true(grows_to(&mine->length, 100000));
+    pco_transport_close(theirs->transport);
+    assert_true(reaches(&mine->counts[AT_EOF], 1));
+    pco_transport_close(mine->transport);
+    assert_true(becomes(&mine->lost));
+    assert_true(becomes(&theirs->lost));
+    assert_true(mine->lost_cleanly && theirs->lost_cleanly);
+}
+
 static void another_s_certificate_is_refused_before_the_factory_is_called(void **state)
 {
     (void)state;
@@ -400,6 +427,12 @@ static void options_of_tls_that_make_no_sense_are_refused(void **state)
     options.tls = PCO_ON;
     assert_refused_with(&options, "tls and ssl cannot be given at the same time");
     options = options_to(&address);
+    options.ssl_half_close = 3;
+    assert_refused_with(&options, "ssl_half_close is 3");
+    options.ssl = NULL;
+    options.ssl_half_close = PCO_ON;
+    assert_refused_with(&options, "ssl_half_close is only meaningful with TLS");
+    options = options_to(&address);
     options.tls = 3;
     assert_refused_with(&options, "tls is 3");
     options = options_to(&address);
@@ -468,6 +501,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TLS_TEST(the_server_is_verified_by_its_address),
         TLS_TEST(the_server_is_verified_by_its_name),
+        TLS_TEST(one_direction_may_end_alone),
         TLS_TEST(another_s_certificate_is_refused_before_the_factory_is_called),
         TLS_TEST(who_speaks_no_tls_is_an_error),
         TLS_TEST(a_handshake_that_is_never_answered_times_out),

@@ -67,6 +67,9 @@ static void times_of_tls_without_tls_are_refused(void **state)
         options.ssl_shutdown_timeout = times[i];
         assert_refused(&options, PCO_EINVAL, "ssl_shutdown_timeout");
     }
+    pco_server_options options = server_options();
+    options.ssl_half_close = PCO_ON;
+    assert_refused(&options, PCO_EINVAL, "ssl_half_close is only meaningful with TLS");
 }
 
 static void times_of_tls_that_make_no_sense_are_refused(void **state)

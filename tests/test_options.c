@@ -63,6 +63,7 @@ static const size_t pco_server_options_bounds[] = {
     BOUNDS(pco_server_options, keep_alive_count),
     BOUNDS(pco_server_options, user_timeout),
     BOUNDS(pco_server_options, prepare_socket),
+    BOUNDS(pco_server_options, ssl_half_close),
 };
 
 static const size_t pco_ssl_context_options_bounds[] = {
@@ -201,6 +202,7 @@ static const size_t pco_start_tls_options_bounds[] = {
     BOUNDS(pco_start_tls_options, input),
     BOUNDS(pco_start_tls_options, input_length),
     BOUNDS(pco_start_tls_options, keep_input),
+    BOUNDS(pco_start_tls_options, ssl_half_close),
 };
 
 /* ---- Who reads or fills them ---- */

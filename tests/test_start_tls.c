@@ -953,6 +953,9 @@ static void options_that_make_no_sense_are_refused(void **state)
     client.options = usual;
     client.options.keep_input = -9;
     assert_refused(&client, PCO_EINVAL, "keep_input");
+    client.options = usual;
+    client.options.ssl_half_close = -1;
+    assert_refused(&client, PCO_EINVAL, "ssl_half_close");
     assert_int_equal(
         pco_loop_start_tls(loop, client.plain.transport, &usual, NULL, NULL, NULL, NULL),
         PCO_EINVAL);
@@ -1142,6 +1145,26 @@ static void records_that_are_there_already_are_refused(void **state)
     assert_int_equal(server.code, 0); /* the second time there is nothing more */
 }
 
+static void half_close_is_an_option_of_it(void **state)
+{
+    (void)state;
+    server.options.ssl_half_close = PCO_ON;
+    client.options.ssl_half_close = PCO_ON;
+    server.plain.protocol.keep_open = true;
+    start_both();
+    assert_int_equal(pco_transport_write_eof(client.transport), 0);
+    run();
+    assert_string_equal(server.plain.protocol.log, "made end");
+    assert_int_equal(pco_loop_start_tls(loop, client.transport, &client.options, note_started,
+                                        &client, NULL, NULL),
+                     PCO_EPIPE);
+    assert_int_equal(pco_loop_start_tls(loop, server.transport, &server.options, note_started,
+                                        &server, NULL, NULL),
+                     PCO_ECONNRESET);
+    says(&server, "answer");
+    connection_assert_data(&client.plain, "answer");
+}
+
 /* ---- Memory ---- */
 
 /* One life with one allocation that fails. Returns whether TLS stood at both ends. */
@@ -1244,6 +1267,7 @@ int main(void)
         TEST(tls_in_tls_is_started_the_same_way),
         TEST(an_inner_handshake_that_fails_ends_all),
         TEST(records_that_are_there_already_are_refused),
+        TEST(half_close_is_an_option_of_it),
         TEST(every_allocation_may_fail),
     };
     int failures = cmocka_run_group_tests_name("start_tls", tests, NULL, NULL);

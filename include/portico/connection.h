@@ -185,6 +185,9 @@ typedef struct pco_connection_options {
      * use any more, or that the server does not want, makes a full handshake, and no noise.
      */
     pco_ssl_session *ssl_session;
+
+    /* As in pco_server_options. PCO_EINVAL if given without TLS. */
+    int ssl_half_close;
 } pco_connection_options;
 
 /*

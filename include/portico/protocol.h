@@ -47,10 +47,12 @@ struct pco_protocol_methods {
 
     /*
      * The peer will send no more. Return false to close the transport (what is written is still
-     * flushed), true to keep it open for writing until you close it. With TLS the connection is
-     * closed in both cases, as in asyncio; the end is the peer's close_notify. A TLS stream that is
-     * cut off without one, or ended by a fatal alert, brings no eof_received: connection_lost tells
-     * (PCO_ETRUNCATED, PCO_ETLS).
+     * flushed), true to keep it open for writing until you close it. With TLS the end is the peer's
+     * close_notify, and what is returned counts if pco_transport_can_write_eof (TLS 1.3, with the
+     * option ssl_half_close); otherwise the connection is closed in both cases, as in asyncio. A
+     * TLS stream that is cut off without a close_notify, or ended by a fatal alert, brings no
+     * eof_received: connection_lost tells (PCO_ETRUNCATED, PCO_ETLS). Cut off behind it, it has
+     * ended all the same.
      */
     bool (*eof_received)(pco_protocol *self, pco_transport *transport);
 

@@ -159,6 +159,13 @@ typedef struct pco_server_options {
      * socket stays the library's. May be NULL. Not called for `sock`.
      */
     int (*prepare_socket)(pco_socket sock, int family, void *context);
+
+    /*
+     * PCO_ON: with TLS 1.3 each direction of a connection ends for itself, as with TCP
+     * (pco_transport_write_eof, eof_received). By default the end of one is that of both, as in
+     * asyncio, and as TLS 1.2 demands, which does not change. PCO_EINVAL if given without ssl.
+     */
+    int ssl_half_close;
 } pco_server_options;
 
 /*

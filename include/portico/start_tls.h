@@ -66,6 +66,9 @@ typedef struct pco_start_tls_options {
      * handed over yet is TLS's in any case.
      */
     int keep_input;
+
+    /* As in pco_server_options. */
+    int ssl_half_close;
 } pco_start_tls_options;
 
 /*

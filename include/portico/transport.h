@@ -51,11 +51,14 @@ PCO_API int pco_transport_write_owned(pco_transport *transport, const void *data
 
 /*
  * Closes the write side once everything written has left; reading goes on. Idempotent; nothing
- * happens on a closing transport. PCO_ENOTSUP with TLS (asyncio: NotImplementedError). PCO_ECLOSED.
+ * happens on a closing transport. With TLS 1.3 it sends close_notify, if the option ssl_half_close
+ * is on, and the socket stays open both ways; otherwise it is PCO_ENOTSUP with TLS (asyncio:
+ * NotImplementedError), whose version 1.2 has the peer answer a close_notify by closing at once,
+ * whatever it had to say. PCO_ECLOSED.
  */
 PCO_API int pco_transport_write_eof(pco_transport *transport);
 
-/* Whether this kind of transport has pco_transport_write_eof; the same for as long as it exists. */
+/* Whether this transport has pco_transport_write_eof; the same for as long as it exists. */
 PCO_API bool pco_transport_can_write_eof(const pco_transport *transport);
 
 /*

@@ -465,6 +465,7 @@ static void set_up(pco__opening *opening, pco_loop *loop, bool is_client)
     owner->session = options->ssl_session;
     owner->handshake_timeout = options->ssl_handshake_timeout;
     owner->shutdown_timeout = options->ssl_shutdown_timeout;
+    owner->half_close = options->ssl_half_close == PCO_ON;
 }
 
 /* Takes the context that was given, or the loop's: from here on `ssl` says whether there is TLS. */

@@ -45,6 +45,7 @@ static const pco__field option_fields[] = {
     PCO__FIELD(pco_connection_options, user_timeout),
     PCO__FIELD(pco_connection_options, tls),
     PCO__FIELD(pco_connection_options, ssl_session),
+    PCO__FIELD(pco_connection_options, ssl_half_close),
 };
 static const pco__layout option_layout =
     PCO__LAYOUT(pco_connection_options, sizeof(size_t), option_fields);
@@ -172,6 +173,9 @@ static int check_numbers(pco_connection_options *options, pco_error *error)
 {
     int code = pco__check_times(pco__has_tls(options), &options->ssl_handshake_timeout,
                                 &options->ssl_shutdown_timeout, &options->close_timeout, error);
+    if (code == 0) {
+        code = pco__check_half_close(pco__has_tls(options), options->ssl_half_close, error);
+    }
     if (code == 0) {
         code =
             pco__check_seconds(options->happy_eyeballs_delay, true, "happy_eyeballs_delay", error);

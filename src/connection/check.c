@@ -72,6 +72,14 @@ int pco__check_times(bool has_tls, double *handshake, double *shutdown, double *
     return code;
 }
 
+int pco__check_half_close(bool has_tls, int half_close, pco_error *error)
+{
+    if (half_close != PCO_DEFAULT && !has_tls) {
+        return pco__error_set(error, PCO_EINVAL, 0, "ssl_half_close is only meaningful with TLS");
+    }
+    return pco__check_switch(half_close, "ssl_half_close", error);
+}
+
 static int check_limit(double seconds, int most, const char *name, pco_error *error)
 {
     int code = pco__check_seconds(seconds, false, name, error);

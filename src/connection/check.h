@@ -24,6 +24,9 @@ int pco__check_context(pco_ssl_context *ssl, bool is_client, pco_error *error);
 int pco__check_times(bool has_tls, double *handshake, double *shutdown, double *close,
                      pco_error *error);
 
+/* Also of TLS alone: ssl_half_close. */
+int pco__check_half_close(bool has_tls, int half_close, pco_error *error);
+
 /* What an options struct, of either kind, says of each connection's socket. */
 #define PCO__SOCKET_OPTIONS(options)                                                               \
     ((pco__socket_options){.keep_alive = (options)->keep_alive,                                    \

@@ -65,6 +65,7 @@ static int start_tls(pco__connection_owner *owner, pco__stream *stream, pco_erro
                                 .session = owner->session,
                                 .handshake_timeout = owner->handshake_timeout,
                                 .shutdown_timeout = owner->shutdown_timeout,
+                                .half_close = owner->half_close,
                                 .make_protocol = make_protocol,
                                 .made = made,
                                 .handshake_done = handshake_done,

@@ -39,6 +39,7 @@ struct pco__connection_owner {
     const pco_ssl_session *session;
     double handshake_timeout;
     double shutdown_timeout;
+    bool half_close;
 };
 
 void pco__connection_owner_init(pco__connection_owner *owner, const pco__connection_class *class_);

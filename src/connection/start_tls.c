@@ -45,6 +45,7 @@ static const pco__field option_fields[] = {
     PCO__FIELD(pco_start_tls_options, input),
     PCO__FIELD(pco_start_tls_options, input_length),
     PCO__FIELD(pco_start_tls_options, keep_input),
+    PCO__FIELD(pco_start_tls_options, ssl_half_close),
 };
 static const pco__layout option_layout =
     PCO__LAYOUT(pco_start_tls_options, sizeof(size_t), option_fields);
@@ -89,6 +90,9 @@ static int check_options(pco_start_tls_options *options, pco_error *error)
     }
     if (code == 0) {
         code = pco__check_switch(options->keep_input, "keep_input", error);
+    }
+    if (code == 0) {
+        code = pco__check_half_close(true, options->ssl_half_close, error);
     }
     if (code == 0 && options->protocol != NULL && !pco__protocol_is_valid(options->protocol)) {
         code = pco__error_set(error, PCO_EINVAL, 0,
@@ -203,6 +207,7 @@ static int start(pco_loop *loop, starting *self, const pco_start_tls_options *op
                             .server_name = options->server_hostname,
                             .handshake_timeout = options->ssl_handshake_timeout,
                             .shutdown_timeout = options->ssl_shutdown_timeout,
+                            .half_close = options->ssl_half_close == PCO_ON,
                             .make_protocol = make_protocol,
                             .made = made,
                             .handshake_done = handshake_done,

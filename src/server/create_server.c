@@ -59,10 +59,14 @@ static int check_switches(const pco_server_options *options, pco_error *error)
 
 static int check_tls(pco_server_options *options, pco_error *error)
 {
+    bool has_tls = options->ssl != NULL;
     int code = pco__check_context(options->ssl, false, error);
+    if (code == 0) {
+        code = pco__check_half_close(has_tls, options->ssl_half_close, error);
+    }
     return code != 0
                ? code
-               : pco__check_times(options->ssl != NULL, &options->ssl_handshake_timeout,
+               : pco__check_times(has_tls, &options->ssl_handshake_timeout,
                                   &options->ssl_shutdown_timeout, &options->close_timeout, error);
 }
 
@@ -145,6 +149,7 @@ static const pco__field option_fields[] = {
     PCO__FIELD(pco_server_options, keep_alive_count),
     PCO__FIELD(pco_server_options, user_timeout),
     PCO__FIELD(pco_server_options, prepare_socket),
+    PCO__FIELD(pco_server_options, ssl_half_close),
 };
 static const pco__layout option_layout =
     PCO__LAYOUT(pco_server_options, sizeof(size_t), option_fields);

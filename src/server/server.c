@@ -708,6 +708,7 @@ pco_server *pco__server_new(pco_loop *loop, const pco_server_options *options,
     server->owner.ssl = options->ssl;
     server->owner.handshake_timeout = options->ssl_handshake_timeout;
     server->owner.shutdown_timeout = options->ssl_shutdown_timeout;
+    server->owner.half_close = options->ssl_half_close == PCO_ON;
     server->resident.class_ = &server_class;
     pco__loop_move_in(loop, &server->resident);
     return server;

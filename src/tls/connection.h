@@ -116,6 +116,8 @@ struct pco__ssl {
                              when that is over */
     bool goes_on;         /* the callback that runs is not the last of the input at hand: answers
                              leave together */
+    bool half_close;      /* each direction ends for itself */
+    bool eof_asked;       /* write_eof was called; nothing may be written */
     bool peer_closed;     /* its close_notify, or the end of the stream, has come */
     bool used;            /* since the last sweep */
 };
@@ -159,7 +161,7 @@ int pco__ssl_engine_read(pco__ssl *ssl, pco__ssl_input *input, void *memory, siz
 int pco__ssl_engine_write(pco__ssl *ssl, const unsigned char *data, size_t length, bool last);
 
 /*
- * Sends close_notify. Returns DONE, FAILED, or MORE: it has not been sent, either, if
+ * Sends close_notify, once. Returns DONE, FAILED, or MORE: it has not been sent, either, if
  * pco__ssl_engine_said_goodbye says so.
  */
 int pco__ssl_engine_shutdown(pco__ssl *ssl);
@@ -254,6 +256,9 @@ static inline bool pco__ssl_is_open(const pco__ssl *ssl)
  * waited for, unless it has come. What the peer sends until then is dropped.
  */
 void pco__ssl_close(pco__ssl *ssl);
+
+/* write_eof was called, and all that was written has been encrypted: close_notify, and no more. */
+void pco__ssl_say_goodbye(pco__ssl *ssl);
 
 /* Sends close_notify: all that was written has been encrypted. */
 void pco__ssl_shut_down(pco__ssl *ssl);

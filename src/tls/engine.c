@@ -260,6 +260,10 @@ int pco__ssl_engine_write(pco__ssl *ssl, const unsigned char *data, size_t lengt
 /* OpenSSL does not shut down in the middle of a message of the peer's, either. */
 int pco__ssl_engine_shutdown(pco__ssl *ssl)
 {
+    if (pco__ssl_engine_said_goodbye(ssl)) {
+        bool both = (SSL_get_shutdown(ssl->engine) & SSL_RECEIVED_SHUTDOWN) != 0;
+        return both ? PCO__SSL_DONE : PCO__SSL_MORE;
+    }
     if (SSL_in_init(ssl->engine)) {
         return PCO__SSL_MORE;
     }

@@ -66,6 +66,7 @@ static void open_connection(pco__ssl *ssl, const pco__ssl_input *input)
         return;
     }
     pco__ssl_set_state(ssl, PCO__SSL_OPEN);
+    ssl->half_close = ssl->half_close && SSL_version(ssl->engine) >= TLS1_3_VERSION;
     ssl->goes_on = input->length != 0;
     ssl->lower->class_->receive_at_most(ssl->lower, PCO__SSL_PLAINTEXT_SIZE);
     pco_protocol *protocol = done.make_protocol(done.context_of_calls);

@@ -35,7 +35,8 @@ static pco__ssl *of_below(pco_protocol *below)
 
 static bool may_deliver(const pco__ssl *ssl)
 {
-    return ssl->state == PCO__SSL_OPEN && pco__ssl_is_open(ssl) && !ssl->base.reading_paused;
+    return ssl->state == PCO__SSL_OPEN && !ssl->peer_closed && pco__ssl_is_open(ssl) &&
+           !ssl->base.reading_paused;
 }
 
 /* After reading has brought something: whether there may be more. */
@@ -49,10 +50,9 @@ static void peer_closed(pco__ssl *ssl)
 {
     pco_protocol *protocol = ssl->base.protocol;
     ssl->peer_closed = true;
-    if (protocol->methods->eof_received != NULL) {
-        protocol->methods->eof_received(protocol, &ssl->base);
-    }
-    if (ssl->state == PCO__SSL_OPEN) {
+    bool keep_open = protocol->methods->eof_received != NULL &&
+                     protocol->methods->eof_received(protocol, &ssl->base);
+    if (ssl->state == PCO__SSL_OPEN && !(keep_open && ssl->half_close)) {
         pco__ssl_close(ssl);
     }
 }
@@ -210,7 +210,7 @@ static void use_input(pco__ssl *ssl, pco__ssl_input *input)
 /* Whether input still counts. */
 static bool wants_input(const pco__ssl *ssl)
 {
-    return ssl->state <= PCO__SSL_OPEN || is_discarding(ssl);
+    return (ssl->state <= PCO__SSL_OPEN && !ssl->peer_closed) || is_discarding(ssl);
 }
 
 static void drop_kept(pco__ssl *ssl)
@@ -324,7 +324,7 @@ static void lower_data_received(pco_protocol *self, pco_transport *lower, const 
         keep(ssl, &input);
     }
     /* A message of the peer's may have held up the queue, and answers wait, too. */
-    if (ssl->queue.size != 0 || ssl->answered != 0) {
+    if (ssl->queue.size != 0 || ssl->answered != 0 || ssl->eof_asked) {
         pco__ssl_pump(ssl);
     }
     if (has_enough(ssl) || lower->reading_paused) {
@@ -353,8 +353,10 @@ static bool lower_eof_received(pco_protocol *self, pco_transport *lower)
         pco__ssl_handshake_failed(ssl);
         break;
     case PCO__SSL_OPEN:
-        pco__ssl_set_error(ssl, PCO_ETRUNCATED, 0, NULL);
-        pco__ssl_end(ssl);
+        if (!ssl->peer_closed) { /* or else it has said so before, and the user writes on */
+            pco__ssl_set_error(ssl, PCO_ETRUNCATED, 0, NULL);
+            pco__ssl_end(ssl);
+        }
         break;
     case PCO__SSL_FLUSHING:
         ssl->peer_closed = true;

@@ -35,6 +35,7 @@ typedef struct pco__ssl_options {
     const pco_ssl_session *session; /* client: to be resumed, if it is still of use; or NULL */
     double handshake_timeout;
     double shutdown_timeout;
+    bool half_close; /* each direction ends for itself, if the version is 1.3 */
 
     /* Called when the handshake is done, directly before connection_made. NULL refuses. */
     pco_protocol *(*make_protocol)(void *context);

@@ -123,10 +123,34 @@ void pco__ssl_shut_down(pco__ssl *ssl)
 
 /* ---- Closing, pausing ---- */
 
+void pco__ssl_say_goodbye(pco__ssl *ssl)
+{
+    if (!pco__ssl_engine_said_goodbye(ssl) && pco__ssl_engine_shutdown(ssl) == PCO__SSL_FAILED) {
+        pco__ssl_end_at_once(ssl, false);
+    }
+}
+
+static bool class_can_write_eof(const pco_transport *transport)
+{
+    return of(transport)->half_close;
+}
+
 static int class_write_eof(pco_transport *transport)
 {
-    (void)transport;
-    return PCO_ENOTSUP;
+    pco__ssl *ssl = of(transport);
+    if (!ssl->half_close) {
+        return PCO_ENOTSUP;
+    }
+    if (!pco__ssl_is_open(ssl)) {
+        return PCO_ECLOSED;
+    }
+    if (!ssl->eof_asked) {
+        ssl->eof_asked = true;
+        if (ssl->state == PCO__SSL_OPEN && ssl->queue.size == 0) {
+            pco__ssl_say_goodbye(ssl);
+        }
+    }
+    return 0;
 }
 
 static void class_close(pco_transport *transport)
@@ -214,6 +238,12 @@ static int class_check_cover(const pco_transport *transport, pco_error *error)
     if (class_is_closing(transport)) {
         return pco__error_set(error, PCO_ECLOSED, 0, "the transport is closing");
     }
+    if (of(transport)->eof_asked) {
+        return pco__error_set(error, PCO_EPIPE, 0, "pco_transport_write_eof was called");
+    }
+    if (of(transport)->peer_closed) {
+        return pco__error_set(error, PCO_ECONNRESET, 0, "the peer has closed its side");
+    }
     return 0;
 }
 
@@ -273,7 +303,7 @@ static const pco__transport_class ssl_class = {
     .holds_input = class_holds_input,
     .begin = class_begin,
     .destroy = class_destroy,
-    .can_write_eof = false,
+    .can_write_eof = class_can_write_eof,
 };
 
 int pco__ssl_ask(const pco_transport *transport, pco__ssl **ssl)
@@ -371,6 +401,7 @@ int pco__ssl_put_on(pco_transport *lower, const pco__ssl_options *options, pco__
     ssl->task.run = pco__ssl_run_task;
     ssl->timer.fire = pco__ssl_timed_out;
     ssl->shutdown_timeout = options->shutdown_timeout;
+    ssl->half_close = options->half_close;
     ssl->high = PCO__HIGH_WATER;
     ssl->low = PCO__LOW_WATER;
     *made = ssl;

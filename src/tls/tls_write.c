@@ -166,8 +166,11 @@ void pco__ssl_get_limits(const pco_transport *transport, size_t *high, size_t *l
 
 void pco__ssl_pump(pco__ssl *ssl)
 {
-    if (encrypt_queue(ssl) && ssl->state == PCO__SSL_FLUSHING) {
+    bool is_empty = encrypt_queue(ssl);
+    if (is_empty && ssl->state == PCO__SSL_FLUSHING) {
         pco__ssl_shut_down(ssl);
+    } else if (is_empty && ssl->state == PCO__SSL_OPEN && ssl->eof_asked) {
+        pco__ssl_say_goodbye(ssl);
     }
     resume_if_under(ssl);
     pause_if_over(ssl);
@@ -213,7 +216,10 @@ static int check_writable(const pco__ssl *ssl, bool *dropped)
 {
     /* Good data is being delivered from before a failure, which connection_lost will tell. */
     *dropped = ssl->state == PCO__SSL_BROKEN;
-    return pco__ssl_is_open(ssl) ? 0 : PCO_ECLOSED;
+    if (!pco__ssl_is_open(ssl)) {
+        return PCO_ECLOSED;
+    }
+    return ssl->eof_asked ? PCO_EPIPE : 0;
 }
 
 /* What is left waits; then goes on as far as it can. */

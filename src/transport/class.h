@@ -163,7 +163,7 @@ typedef struct pco__transport_class {
     /* Frees the shell: the last reference is gone. */
     void (*destroy)(pco_transport *transport);
 
-    bool can_write_eof;
+    bool (*can_write_eof)(const pco_transport *transport);
 } pco__transport_class;
 
 struct pco_transport {

@@ -552,6 +552,12 @@ static bool holds_input(const pco_transport *transport)
     return transport->has_more || of(transport)->of_state.kept != NULL;
 }
 
+static bool can_write_eof(const pco_transport *transport)
+{
+    (void)transport;
+    return true;
+}
+
 static int no_ssl_info(pco_transport *transport, pco_ssl_info *info)
 {
     (void)transport;
@@ -599,5 +605,5 @@ static const pco__transport_class stream_class = {
     .holds_input = holds_input,
     .begin = class_begin,
     .destroy = destroy,
-    .can_write_eof = true,
+    .can_write_eof = can_write_eof,
 };

@@ -141,7 +141,7 @@ int pco_transport_write_eof(pco_transport *transport)
 bool pco_transport_can_write_eof(const pco_transport *transport)
 {
     pco__transport_check_thread(transport);
-    return transport->class_->can_write_eof;
+    return transport->class_->can_write_eof(transport);
 }
 
 /* ---- Closing ---- */
