@@ -58,6 +58,7 @@ static bool is_shown(pco_ssl_context *context, int version, const char *signatur
     tls_end_free(&server);
     tls_end_init(&server, false);
     tls_peer_init(&peer, ctx, "localhost");
+    SSL_CTX_free(ctx);
     tls_end_start(&server, loop, context);
     tls_run(&peer, &server);
     assert_true(peer.established);
@@ -246,6 +247,7 @@ static long seen_by(pco_ssl_context *context, int version)
     tls_end_free(&server);
     tls_end_init(&server, false);
     tls_peer_init(&peer, ctx, "localhost");
+    SSL_CTX_free(ctx);
     tls_end_start(&server, loop, context);
     tls_run(&peer, &server);
     assert_true(peer.established);

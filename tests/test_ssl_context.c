@@ -16,6 +16,7 @@
 /* The longest label that a host name may have (RFC 1035). */
 #define LABEL_OF_63 "a12345678901234567890123456789012345678901234567890123456789012"
 
+#define KEY_LOG_NAME "test_ssl_context.keys"
 #define URI_FILE_NAME "test_ssl_context.key"
 #define EMPTY_FILE_NAME "test_ssl_context.empty"
 
@@ -667,7 +668,10 @@ static size_t crl_length;
 static char *staple; /* of `chained` */
 static size_t staple_length;
 
-/* Everything that a context may be made of; with names and a reload if `all`. */
+/*
+ * Everything that a context may be made of; with names, a reload, and a key at a URI if `all`.
+ * (OpenSSL's own store does not always outlive a lack of memory.)
+ */
 static int make_all(bool all, pco_error *error)
 {
     static const char *const protocols[] = {"h2", "http/1.1"};
@@ -678,7 +682,8 @@ static int make_all(bool all, pco_error *error)
     const pco_ssl_certificate further = {.size = sizeof further,
                                          .certificate_pem = ed25519->pem,
                                          .certificate_pem_length = ed25519->pem_length,
-                                         .key_uri = URI_FILE_NAME};
+                                         .key_uri = all ? URI_FILE_NAME : NULL,
+                                         .key_file = all ? NULL : URI_FILE_NAME};
     const pco_ssl_certificate *const all_further[] = {&further};
     pco_ssl_context_options options = {.size = sizeof options,
                                        .certificate_pem = them->chained.pem,
@@ -694,6 +699,12 @@ static int make_all(bool all, pco_error *error)
                                        .verify_depth = 3,
                                        .certificates = all_further,
                                        .certificates_count = 1,
+                                       .groups = "P-256",
+                                       .signature_algorithms = "ECDSA+SHA256:ed25519",
+                                       .key_log_file = KEY_LOG_NAME,
+                                       .psk_identity = "sensor",
+                                       .psk_key = "0123456789abcdef",
+                                       .psk_key_length = 16,
                                        .ocsp_response = staple,
                                        .ocsp_response_length = staple_length,
                                        .verify_flags = X509_V_FLAG_X509_STRICT};
@@ -792,6 +803,7 @@ static int tear_down(void **state)
     free(crl);
     free(staple);
     remove(URI_FILE_NAME);
+    remove(KEY_LOG_NAME);
     certificates_free();
     return 0;
 }

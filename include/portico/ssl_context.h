@@ -165,7 +165,7 @@ typedef struct pco_ssl_context_options {
      * forward secrecy and authenticated encryption alone, which is ECDHE with AES-GCM or
      * ChaCha20-Poly1305. Keys and signatures below OpenSSL's security level 2 (RSA of 2048 bits)
      * are refused, however OpenSSL was built and configured; "@SECLEVEL=1" in ciphers lowers that.
-     * Groups for the exchange of keys are OpenSSL's default: from 3.5 on X25519MLKEM768 first.
+     * With a psk, ECDHE-PSK-CHACHA20-POLY1305 is among them.
      */
     const char *ciphers;
     const char *ciphersuites;
@@ -265,6 +265,45 @@ typedef struct pco_ssl_context_options {
     size_t ocsp_response_length;
 
     /*
+     * The groups for the exchange of keys, and the algorithms of signatures that this end makes and
+     * checks, as OpenSSL's SSL_CTX_set1_groups_list and SSL_CTX_set1_sigalgs_list have them, best
+     * first: "X25519:P-256", "ECDSA+SHA256:RSA-PSS+SHA256". NULL: OpenSSL's own, which from 3.5 on
+     * begin with X25519MLKEM768. PCO_EINVAL: a name that this OpenSSL does not know.
+     */
+    const char *groups;
+    const char *signature_algorithms;
+
+    /*
+     * A file to which the keys of all connections are added, in the format that Wireshark reads
+     * (NSS's): whoever can read it can decrypt them. It is made if it is not there, for its owner
+     * alone to read where the system has such rights. With key_log_environment PCO_ON it is the one
+     * that the environment names in SSLKEYLOGFILE, if it does; otherwise that does not count. Lines
+     * are whole, whichever threads and programs write. PCO_ENOENT, PCO_EACCES, PCO_EIO: it cannot
+     * be written. PCO_EINVAL: both.
+     */
+    const char *key_log_file;
+    int key_log_environment;
+
+    /*
+     * A key that both ends have beforehand, instead of certificates, of which a server then needs
+     * none: 16 to 256 random bytes, and the name under which the server knows it, 1 to 255 bytes.
+     * It is wiped with the context. TLS 1.3 uses it with the suites of SHA-256, 1.2 with those with
+     * PSK in their name. It proves to a client that the server is the right one; a server that
+     * shows a certificate instead is believed only if a ca or `trust` says so.
+     *
+     * A server of many clients finds the key by find_psk: it writes at most `size` bytes to `key`,
+     * how many to *length, and returns 0, or anything else if it knows nobody of this identity. It
+     * gets callback_context, and runs inside OpenSSL: it must not call the library.
+     * PCO_EINVAL: a length out of range, a part that is missing, both ways at once, find_psk for a
+     * client.
+     */
+    const char *psk_identity;
+    const void *psk_key;
+    size_t psk_key_length;
+    int (*find_psk)(const char *identity, unsigned char *key, size_t size, size_t *length,
+                    void *context);
+
+    /*
      * A server's choice of the application protocol, instead of alpn_protocols: an index into
      * hello->alpn, or PCO_SSL_ALPN_*. It is asked only if the client offers some; hello is lent
      * until it returns. It runs inside OpenSSL: it must not call the library, nor block.
@@ -289,8 +328,8 @@ typedef struct pco_ssl_context_options {
                                void *context);
 
     /*
-     * What these are called with: on the threads of all loops that use the context, as long as
-     * there are handshakes that have begun with it.
+     * What the callbacks of these options are called with: on the threads of all loops that use the
+     * context, as long as there are handshakes that have begun with it.
      */
     void *callback_context;
 

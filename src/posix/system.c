@@ -392,3 +392,29 @@ done:
     }
     return pco__error_describe(error, code, system_code, "read %s", path);
 }
+
+/* ---- Files that grow ---- */
+
+/* Not to wait where nobody reads from the other end: O_NONBLOCK, of which a file knows nothing. */
+int pco__log_open(const char *path, intptr_t *file, pco_error *error)
+{
+    int descriptor =
+        open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+    if (descriptor < 0) {
+        int system_code = errno;
+        return pco__error_describe(error, file_error(system_code), system_code, "write %s", path);
+    }
+    *file = descriptor;
+    return 0;
+}
+
+void pco__log_add(intptr_t file, const void *line, size_t length)
+{
+    while (write((int)file, line, length) < 0 && errno == EINTR) {
+    }
+}
+
+void pco__log_close(intptr_t file)
+{
+    close((int)file);
+}

@@ -53,6 +53,16 @@ int pco__read_file(const char *path, size_t limit, unsigned char **data, size_t 
                    pco_error *error);
 
 /*
+ * A file to whose end lines are added; it is made if it is not there, for its owner alone to read
+ * where the system has such rights. What one call adds stays together, whichever threads and
+ * programs add to the file; what does not fit on the disk is lost. PCO_ENOENT, PCO_EACCES, PCO_EIO,
+ * PCO_EINVAL (a directory), PCO_ENOMEM.
+ */
+int pco__log_open(const char *path, intptr_t *file, pco_error *error);
+void pco__log_add(intptr_t file, const void *line, size_t length);
+void pco__log_close(intptr_t file);
+
+/*
  * Prints a sentence, what debug mode has to say, to stderr as a line of its own; on Windows to the
  * debugger, too.
  */

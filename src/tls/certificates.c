@@ -247,7 +247,7 @@ int pco__ssl_load_certificates(pco__ssl_setup *setup, const pco_ssl_context_opti
                                      .ocsp_file = options->ocsp_file,
                                      .ocsp_response = options->ocsp_response,
                                      .ocsp_response_length = options->ocsp_response_length};
-    bool required = !client && options->certificates_count == 0;
+    bool required = !client && options->certificates_count == 0 && !pco__ssl_has_psk(options);
     int code = load_one(setup, &own, "", client, required, error);
     if (code == 0) {
         code = load_further(setup, options, client, error);

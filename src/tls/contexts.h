@@ -107,6 +107,25 @@ int pco__ssl_set_terms(pco__ssl_setup *setup, const pco__layout *layout,
 /* The setup takes over from `before`: with the sessions of that, if its terms are the same. */
 int pco__ssl_keep_sessions(pco__ssl_setup *setup, const pco__ssl_setup *before, pco_error *error);
 
+/* ---- key_log.c ---- */
+
+typedef struct pco__ssl_key_log pco__ssl_key_log;
+
+/* Has OpenSSL write its keys into the file, if one is named. */
+int pco__ssl_set_key_log(pco__ssl_setup *setup, const pco_ssl_context_options *options,
+                         pco_error *error);
+void pco__ssl_key_log_free(pco__ssl_key_log *log);
+
+/* ---- psk.c ---- */
+
+typedef struct pco__ssl_psk pco__ssl_psk;
+
+/* Keeps the key that both ends have, if there is one. */
+int pco__ssl_set_psk(pco__ssl_setup *setup, const pco_ssl_context_options *options, bool client,
+                     pco_error *error);
+bool pco__ssl_has_psk(const pco_ssl_context_options *options);
+void pco__ssl_psk_free(pco__ssl_psk *psk);
+
 /* ---- setup.c ---- */
 
 #define PCO__SSL_ID_SIZE 16
@@ -135,6 +154,10 @@ struct pco__ssl_setup {
     void *callback_context;
     pco__ssl_tickets *tickets; /* NULL: there are none, or they are the user's */
     pco__ssl_staple *staples;
+    pco__ssl_key_log *key_log; /* or NULL */
+    pco__ssl_psk *psk;         /* or NULL */
+    int (*find_psk)(const char *identity, unsigned char *key, size_t size, size_t *length,
+                    void *context); /* or NULL */
 };
 
 /* Makes a setup, with one reference. For the client's end the options may be NULL. */

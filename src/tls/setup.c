@@ -21,6 +21,7 @@
     "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"                                   \
     "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"                                   \
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256"
+#define PSK_CIPHERS ":ECDHE-PSK-CHACHA20-POLY1305"
 #define DEFAULT_CIPHERSUITES                                                                       \
     "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256"
 
@@ -71,7 +72,9 @@ static int set_versions(SSL_CTX *ctx, const pco_ssl_context_options *options, pc
  */
 static int set_ciphers(SSL_CTX *ctx, const pco_ssl_context_options *options, pco_error *error)
 {
-    const char *ciphers = options->ciphers != NULL ? options->ciphers : DEFAULT_CIPHERS;
+    const char *otherwise =
+        pco__ssl_has_psk(options) ? DEFAULT_CIPHERS PSK_CIPHERS : DEFAULT_CIPHERS;
+    const char *ciphers = options->ciphers != NULL ? options->ciphers : otherwise;
     const char *suites =
         options->ciphersuites != NULL ? options->ciphersuites : DEFAULT_CIPHERSUITES;
     SSL_CTX_set_security_level(ctx, SECURITY_LEVEL);
@@ -80,6 +83,32 @@ static int set_ciphers(SSL_CTX *ctx, const pco_ssl_context_options *options, pco
     }
     if (SSL_CTX_set_ciphersuites(ctx, suites) != 1) {
         return pco__ssl_error(error, PCO_EINVAL, "ciphersuites '%.80s'", suites);
+    }
+    return 0;
+}
+
+/* OpenSSL does not always say why. */
+static int refuse_list(pco_error *error, const char *name, const char *list)
+{
+    const char *why = ERR_reason_error_string(ERR_peek_last_error());
+    bool no_memory = pco__ssl_take_reason().code == PCO_ENOMEM;
+    if (no_memory) {
+        return pco__error_describe(error, PCO_ENOMEM, 0, "%s", name);
+    }
+    return pco__error_set(error, PCO_EINVAL, 0, "%s '%.80s': %s", name, list,
+                          why != NULL ? why : "not a list that OpenSSL understands");
+}
+
+/* What the exchange of keys, and signatures, may be: OpenSSL's default, or what is said. */
+static int set_algorithms(SSL_CTX *ctx, const pco_ssl_context_options *options, pco_error *error)
+{
+    const char *groups = options->groups;
+    const char *signatures = options->signature_algorithms;
+    if (groups != NULL && SSL_CTX_set1_groups_list(ctx, groups) != 1) {
+        return refuse_list(error, "groups", groups);
+    }
+    if (signatures != NULL && SSL_CTX_set1_sigalgs_list(ctx, signatures) != 1) {
+        return refuse_list(error, "signature_algorithms", signatures);
     }
     return 0;
 }
@@ -209,6 +238,14 @@ static const pco__field option_fields[] = {
     PCO__FIELD(pco_ssl_context_options, ocsp_file),
     PCO__FIELD(pco_ssl_context_options, ocsp_response),
     PCO__FIELD(pco_ssl_context_options, ocsp_response_length),
+    PCO__FIELD(pco_ssl_context_options, groups),
+    PCO__FIELD(pco_ssl_context_options, signature_algorithms),
+    PCO__FIELD(pco_ssl_context_options, key_log_file),
+    PCO__FIELD(pco_ssl_context_options, key_log_environment),
+    PCO__FIELD(pco_ssl_context_options, psk_identity),
+    PCO__FIELD(pco_ssl_context_options, psk_key),
+    PCO__FIELD(pco_ssl_context_options, psk_key_length),
+    PCO__FIELD(pco_ssl_context_options, find_psk),
     PCO__FIELD(pco_ssl_context_options, choose_alpn),
     PCO__FIELD(pco_ssl_context_options, choose_certificate),
     PCO__FIELD(pco_ssl_context_options, callback_context),
@@ -226,6 +263,9 @@ static int fill(pco__ssl_setup *setup, const pco_ssl_context_options *options, b
         code = set_ciphers(setup->ctx, options, error);
     }
     if (code == 0) {
+        code = set_algorithms(setup->ctx, options, error);
+    }
+    if (code == 0) {
         code = set_sessions(setup, options, client, error);
     }
     if (code == 0) {
@@ -238,7 +278,13 @@ static int fill(pco__ssl_setup *setup, const pco_ssl_context_options *options, b
         code = set_verdict(setup, options, client, error);
     }
     if (code == 0) {
+        code = pco__ssl_set_psk(setup, options, client, error);
+    }
+    if (code == 0) {
         code = pco__ssl_load_certificates(setup, options, client, error);
+    }
+    if (code == 0) {
+        code = pco__ssl_set_key_log(setup, options, error);
     }
     set_choices(setup, options, client);
     if (code == 0) {
@@ -309,6 +355,8 @@ void pco__ssl_setup_free(pco__ssl_setup *setup)
     SSL_CTX_free(setup->ctx);
     pco__ssl_tickets_free(setup->tickets);
     pco__ssl_staples_free(setup->staples);
+    pco__ssl_key_log_free(setup->key_log);
+    pco__ssl_psk_free(setup->psk);
     pco__free(setup->alpn);
     pco__free(setup);
 }

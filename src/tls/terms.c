@@ -51,6 +51,8 @@ static const struct {
     FIELD(choose_certificate, SHOWN),
     FIELD(callback_context, SHOWN),
     FIELD(verdict_timeout, SHOWN),
+    FIELD(key_log_file, SHOWN),
+    FIELD(key_log_environment, SHOWN),
     FIELD(ca_file, READ),
     FIELD(ca_pem, READ),
     FIELD(ca_pem_length, READ),
@@ -67,6 +69,8 @@ static const struct {
     FIELD(session_resumption, VALUE),
     FIELD(ciphers, TEXT),
     FIELD(ciphersuites, TEXT),
+    FIELD(groups, TEXT),
+    FIELD(signature_algorithms, TEXT),
 #undef FIELD
 };
 

@@ -259,8 +259,9 @@ static int demand_of_server(pco__ssl_setup *setup, const pco_ssl_context_options
                               "is missing");
     }
     SSL_CTX_set_verify(setup->ctx, any ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
-    setup->by_system = options->trust == PCO_SSL_TRUST_SYSTEM ||
-                       (options->trust == PCO_SSL_TRUST_DEFAULT && !given && !any);
+    setup->by_system =
+        options->trust == PCO_SSL_TRUST_SYSTEM ||
+        (options->trust == PCO_SSL_TRUST_DEFAULT && !given && !any && !pco__ssl_has_psk(options));
     if (setup->by_system && options->ca_directory != NULL && pco__system_trust.judge != NULL) {
         return pco__error_set(error, PCO_ENOTSUP, 0,
                               "ca_directory: this system judges, and cannot look into folders: "

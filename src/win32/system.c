@@ -490,3 +490,37 @@ void pco__panic(const char *sentence)
     pco__print(sentence);
     abort();
 }
+
+/* ---- Files that grow ---- */
+
+/* Who may append and not write is given the end of the file by the system, in one step. */
+int pco__log_open(const char *path, intptr_t *file, pco_error *error)
+{
+    WCHAR *wide = NULL;
+    int err = pco__widen(path, &wide);
+    if (err != 0) {
+        return pco__error_describe(error, err, 0, "write %s", path);
+    }
+    HANDLE opened = CreateFileW(wide, FILE_APPEND_DATA | SYNCHRONIZE,
+                                FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+                                OPEN_ALWAYS, FILE_ATTRIBUTE_NORMAL, NULL);
+    DWORD system_code = GetLastError();
+    pco__free(wide);
+    if (opened == INVALID_HANDLE_VALUE) {
+        return pco__error_describe(error, pco__error_from_system((int)system_code),
+                                   (int)system_code, "write %s", path);
+    }
+    *file = (intptr_t)opened;
+    return 0;
+}
+
+void pco__log_add(intptr_t file, const void *line, size_t length)
+{
+    DWORD written;
+    WriteFile((HANDLE)file, line, (DWORD)length, &written, NULL);
+}
+
+void pco__log_close(intptr_t file)
+{
+    CloseHandle((HANDLE)file);
+}

@@ -155,6 +155,13 @@ static void make_context(input *from)
     whole.session_resumption = take_int(from);
     whole.dangerously_accept_any_certificate = take_int(from);
     whole.trust = take_int(from);
+    whole.groups = take_byte(from) % 4 == 0 ? suites : NULL;
+    whole.signature_algorithms = take_byte(from) % 4 == 0 ? ciphers : NULL;
+    whole.key_log_environment = take_int(from) == PCO_ON ? PCO_OFF : PCO_DEFAULT;
+    whole.psk_identity = take_byte(from) % 4 == 0 ? name : NULL;
+    whole.psk_key = take_byte(from) % 4 == 0 ? "0123456789abcdef" : NULL;
+    whole.psk_key_length = take_byte(from) % 17;
+    whole.certificates_count = take_byte(from) % 2;
     whole.ca_directory = take_byte(from) % 4 == 0 ? name : NULL;
     whole.verify_depth = take_int(from);
     whole.verify_flags = (unsigned long)take_number(from);
