@@ -211,6 +211,7 @@ static const size_t pco_start_tls_options_bounds[] = {
     BOUNDS(pco_start_tls_options, input_length),
     BOUNDS(pco_start_tls_options, keep_input),
     BOUNDS(pco_start_tls_options, ssl_half_close),
+    BOUNDS(pco_start_tls_options, ssl_session),
 };
 
 /* ---- Who reads or fills them ---- */

@@ -226,6 +226,32 @@ static void a_word_and_its_answer_are_followed_by_tls(void **state)
     assert_string_equal(client.plain.protocol.log, "made data:3 data:6 lost");
 }
 
+static void a_session_of_before_is_resumed(void **state)
+{
+    pco_ssl_session *session = NULL;
+    pco_ssl_info info = {.size = sizeof info};
+    (void)state;
+    start_both();
+    assert_int_equal(pco_transport_get_ssl_session(client.transport, &session), 0);
+    close_world();
+    open_world(false);
+    server.options.ssl_session = session;
+    server.options.server_hostname = NULL;
+    assert_int_equal(begin(&server, server.plain.transport), PCO_EINVAL);
+    assert_string_equal(server.refused.message, "ssl_session is only meaningful for the client");
+    server.options.ssl_session = NULL;
+    client.options.ssl_session = session;
+    client.options.server_hostname = "example.com";
+    assert_int_equal(begin(&client, client.plain.transport), PCO_EINVAL);
+    assert_string_equal(client.refused.message,
+                        "ssl_session is of 'localhost', not of 'example.com'");
+    client.options.server_hostname = "localhost";
+    start_both();
+    assert_int_equal(pco_transport_get_ssl_info(client.transport, &info), 0);
+    assert_true(info.session_reused);
+    pco_ssl_session_release(session);
+}
+
 static void another_protocol_follows_without_connection_made(void **state)
 {
     (void)state;
@@ -1222,6 +1248,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_word_and_its_answer_are_followed_by_tls),
+        TEST(a_session_of_before_is_resumed),
         TEST(another_protocol_follows_without_connection_made),
         TEST(the_completion_can_use_the_new_transport),
         TEST(nothing_is_delivered_before_the_completion),

@@ -69,6 +69,9 @@ typedef struct pco_start_tls_options {
 
     /* As in pco_server_options. */
     int ssl_half_close;
+
+    /* For the client: a session to resume, as in pco_connection_options. */
+    pco_ssl_session *ssl_session;
 } pco_start_tls_options;
 
 /*
@@ -103,12 +106,13 @@ typedef void (*pco_tls_started)(pco_transport *transport, const pco_error *error
  * eof_received.
  *
  * Returned: PCO_EINVAL: no `started`; not just one of ssl and tls, tls for a server; a context of
- * the other end; server_hostname missing, empty or no name, or given by a server; NULL for `input`
- * with a length; a number out of range; a protocol without methods; input that is kept and not
- * allowed; a transport of another loop. PCO_EBUSY: TLS is being started on it already, or it is
- * being detached. PCO_EPIPE: after pco_transport_write_eof. PCO_ECONNRESET: eof_received was
- * called. PCO_ECLOSED: it is closing, or closed, or the loop is being freed. PCO_ETLS, PCO_ENOMEM;
- * PCO_ENOTSUP: built without TLS. With tls also what making a client's context answers.
+ * the other end; server_hostname missing, empty or no name, or given by a server; a session of
+ * another name or context, or given by a server; NULL for `input` with a length; a number out of
+ * range; a protocol without methods; input that is kept and not allowed; a transport of another
+ * loop. PCO_EBUSY: TLS is being started on it already, or it is being detached. PCO_EPIPE: after
+ * pco_transport_write_eof. PCO_ECONNRESET: eof_received was called. PCO_ECLOSED: it is closing, or
+ * closed, or the loop is being freed. PCO_ETLS, PCO_ENOMEM; PCO_ENOTSUP: built without TLS. With
+ * tls also what making a client's context answers.
  *
  * Told: PCO_ETLS, PCO_ECERT: the handshake failed. PCO_ETIMEDOUT: ssl_handshake_timeout.
  * PCO_ECONNRESET, and whatever else ends connections. PCO_ENOMEM. PCO_ECANCELED: by the request, by

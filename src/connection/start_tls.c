@@ -46,6 +46,7 @@ static const pco__field option_fields[] = {
     PCO__FIELD(pco_start_tls_options, input_length),
     PCO__FIELD(pco_start_tls_options, keep_input),
     PCO__FIELD(pco_start_tls_options, ssl_half_close),
+    PCO__FIELD(pco_start_tls_options, ssl_session),
 };
 static const pco__layout option_layout =
     PCO__LAYOUT(pco_start_tls_options, sizeof(size_t), option_fields);
@@ -73,11 +74,14 @@ static int check_ssl(const pco_start_tls_options *options, pco_error *error)
         return pco__error_set(error, PCO_EINVAL, 0,
                               "server_hostname is required: it is what the certificate must show");
     }
-    if (!is_client && name != NULL) {
-        return pco__error_set(error, PCO_EINVAL, 0,
-                              "server_hostname is only meaningful for the client");
+    if (!is_client && (name != NULL || options->ssl_session != NULL)) {
+        return pco__error_set(error, PCO_EINVAL, 0, "%s is only meaningful for the client",
+                              name != NULL ? "server_hostname" : "ssl_session");
     }
-    return pco__check_context(options->ssl, is_client, error);
+    code = pco__check_context(options->ssl, is_client, error);
+    return code == 0 && options->ssl_session != NULL
+               ? pco__ssl_session_check(options->ssl_session, options->ssl, name, error)
+               : code;
 }
 
 static int check_options(pco_start_tls_options *options, pco_error *error)
@@ -205,6 +209,7 @@ static int start(pco_loop *loop, starting *self, const pco_start_tls_options *op
     pco__ssl_options tls = {.context = ssl,
                             .client = options->server_side != PCO_ON,
                             .server_name = options->server_hostname,
+                            .session = options->ssl_session,
                             .handshake_timeout = options->ssl_handshake_timeout,
                             .shutdown_timeout = options->ssl_shutdown_timeout,
                             .half_close = options->ssl_half_close == PCO_ON,
