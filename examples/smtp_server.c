@@ -15,6 +15,8 @@
  *     matter: what was written before pco_loop_start_tls leaves first.
  *   - What was said before counts no more: started().
  *
+ * docs/start_tls.md has the same with less around it.
+ *
  * Lines end in CR LF, and in nothing else: servers that were generous there let mail be smuggled.
  */
 #include <portico.h>
