@@ -23,12 +23,12 @@
 #define SECONDS_FROM_1601 11644473600
 
 /*
- * Whether a server's own certificate was revoked is asked, of the staple first. The end certificate
- * is kept in the engine's cache, since the next connection is likely to go to the same server.
+ * The end certificate is kept in the engine's cache, since the next connection is likely to go to
+ * the same server. Whether it was revoked is asked, of the staple first.
  */
-#define CHAIN_FLAGS                                                                                \
-    (CERT_CHAIN_REVOCATION_CHECK_END_CERT | CERT_CHAIN_REVOCATION_ACCUMULATIVE_TIMEOUT |           \
-     CERT_CHAIN_CACHE_END_CERT)
+#define CHAIN_FLAGS CERT_CHAIN_CACHE_END_CERT
+#define REVOCATION_FLAGS                                                                           \
+    (CERT_CHAIN_REVOCATION_CHECK_END_CERT | CERT_CHAIN_REVOCATION_ACCUMULATIVE_TIMEOUT)
 
 /* All that a verdict holds; what is not there is NULL. */
 typedef struct court {
@@ -121,7 +121,10 @@ static bool take_anchors(court *self, pco__trust_verdict *verdict)
             return fail(verdict, PCO__TRUST_FAILED, GetLastError());
         }
     }
-    CERT_CHAIN_ENGINE_CONFIG config = {.cbSize = sizeof config, .hExclusiveRoot = self->anchors};
+    /* As long as it was in Windows 7: its last field, of Windows 8, is not for us. */
+    CERT_CHAIN_ENGINE_CONFIG config = {.cbSize =
+                                           offsetof(CERT_CHAIN_ENGINE_CONFIG, dwExclusiveFlags),
+                                       .hExclusiveRoot = self->anchors};
     return CertCreateCertificateChainEngine(&config, &self->engine) ||
            fail(verdict, PCO__TRUST_FAILED, GetLastError());
 }
@@ -140,7 +143,7 @@ static FILETIME *moment(int64_t time, FILETIME *memory)
     return memory;
 }
 
-static bool build(court *self, HCERTCHAINENGINE engine, pco__trust_verdict *verdict)
+static bool build(court *self, HCERTCHAINENGINE engine, DWORD flags, pco__trust_verdict *verdict)
 {
     const pco__trust_question *question = self->question;
     char server_auth[] = szOID_PKIX_KP_SERVER_AUTH;
@@ -155,7 +158,7 @@ static bool build(court *self, HCERTCHAINENGINE engine, pco__trust_verdict *verd
     /* 0 would be the system's own limit. */
     wanted.dwUrlRetrievalTimeout = most >= 1 ? (most < INT_MAX ? (DWORD)most : INT_MAX) : 1;
     return CertGetCertificateChain(engine, self->own, moment(question->time, &memory), self->sent,
-                                   &wanted, CHAIN_FLAGS, NULL, &self->chain) ||
+                                   &wanted, flags, NULL, &self->chain) ||
            fail(verdict, PCO__TRUST_FAILED, GetLastError());
 }
 
@@ -166,18 +169,27 @@ static bool leads_to_nobody(const court *self)
             (CERT_TRUST_IS_PARTIAL_CHAIN | CERT_TRUST_IS_UNTRUSTED_ROOT)) != 0;
 }
 
-/* By the system's roots; and only where these do not know it, by those of the program's. */
-static bool build_chain(court *self, pco__trust_verdict *verdict)
+static void drop_chain(court *self)
 {
-    if (!build(self, NULL, verdict)) {
+    if (self->chain != NULL) {
+        CertFreeCertificateChain(self->chain);
+        self->chain = NULL;
+    }
+}
+
+/* By the system's roots; and only where these do not know it, by those of the program's. */
+static bool build_chain(court *self, DWORD flags, pco__trust_verdict *verdict)
+{
+    drop_chain(self);
+    if (!build(self, NULL, flags, verdict)) {
         return false;
     }
     if (self->question->anchors_count == 0 || !leads_to_nobody(self)) {
         return true;
     }
-    CertFreeCertificateChain(self->chain);
-    self->chain = NULL;
-    return take_anchors(self, verdict) && build(self, self->engine, verdict);
+    drop_chain(self);
+    return (self->engine != NULL || take_anchors(self, verdict)) &&
+           build(self, self->engine, flags, verdict);
 }
 
 /* ---- The verdict ---- */
@@ -210,7 +222,6 @@ static pco__trust_kind kind_of(DWORD code)
     }
 }
 
-/* That nobody could say whether it was revoked refuses nobody: the network may be the server's. */
 static bool ask_policy(const court *self, pco__trust_verdict *verdict)
 {
     SSL_EXTRA_CERT_CHAIN_POLICY_PARA server = {.dwAuthType = AUTHTYPE_SERVER,
@@ -223,7 +234,34 @@ static bool ask_policy(const court *self, pco__trust_verdict *verdict)
     if (!CertVerifyCertificateChainPolicy(CERT_CHAIN_POLICY_SSL, self->chain, &wanted, &status)) {
         return fail(verdict, PCO__TRUST_FAILED, GetLastError());
     }
+    /* Not every policy (not Wine's) looks whether the chain has an end. */
+    if (status.dwError == 0 && leads_to_nobody(self)) {
+        return fail(verdict, PCO__TRUST_UNKNOWN_ISSUER, (DWORD)CERT_E_CHAINING);
+    }
     return status.dwError == 0 || fail(verdict, kind_of(status.dwError), status.dwError);
+}
+
+/* Nobody could say whether it was revoked. */
+static bool is_undecided(const pco__trust_verdict *verdict)
+{
+    DWORD code = (DWORD)verdict->system_code;
+    return code == (DWORD)CRYPT_E_NO_REVOCATION_CHECK ||
+           code == (DWORD)CRYPT_E_REVOCATION_OFFLINE || code == (DWORD)CERT_E_REVOCATION_FAILURE;
+}
+
+/*
+ * That nobody could say whether it was revoked refuses nobody: whoever can cut a server off from
+ * us can cut off that, too. A policy that does not ignore it, as it is told to (Wine's), says
+ * nothing of what else there may be: it is asked again, of a chain for which that is not asked.
+ */
+static bool is_accepted(court *self, pco__trust_verdict *verdict)
+{
+    bool accepted =
+        build_chain(self, CHAIN_FLAGS | REVOCATION_FLAGS, verdict) && ask_policy(self, verdict);
+    if (!accepted && is_undecided(verdict)) {
+        accepted = build_chain(self, CHAIN_FLAGS, verdict) && ask_policy(self, verdict);
+    }
+    return accepted;
 }
 
 /* Hands the chain over as it was built. */
@@ -240,14 +278,13 @@ static void give_chain(const court *self, pco__trust_verdict *verdict)
         pco__free(lent);
     }
     verdict->chain_count = simple->cElement;
+    verdict->system_code = 0;
     verdict->kind = verdict->chain != NULL ? PCO__TRUST_GOOD : PCO__TRUST_NO_MEMORY;
 }
 
 static void close_court(court *self)
 {
-    if (self->chain != NULL) {
-        CertFreeCertificateChain(self->chain);
-    }
+    drop_chain(self);
     if (self->engine != NULL) {
         CertFreeCertificateChainEngine(self->engine);
     }
@@ -269,7 +306,7 @@ static void judge(const pco__trust_question *question, pco__trust_verdict *verdi
     memset(verdict, 0, sizeof *verdict);
     if (take_host(&self, verdict) && take_sent(&self, verdict)) {
         take_staple(&self);
-        if (build_chain(&self, verdict) && ask_policy(&self, verdict)) {
+        if (is_accepted(&self, verdict)) {
             give_chain(&self, verdict);
         }
     }
