@@ -103,12 +103,12 @@ struct pco__ssl {
     double shutdown_timeout;
     pco__ssl_records bounds;
     uint64_t idle_since;  /* when the first of the messages came that brought no data... */
-    unsigned idle;        /* ...and how many they are */
-    size_t answered;      /* bytes that reading made OpenSSL write and that have not left */
     size_t left;          /* to be sent at the last look of the shutdown's limit */
     const char *sentence; /* static; NULL: the error's own */
-    int error;            /* what connection_lost is told, 0: what the lower end says */
+    uint32_t answered;    /* bytes that reading made OpenSSL write and that have not left */
     int system_code;      /* OpenSSL's reason */
+    int16_t error;        /* what connection_lost is told, 0: what the lower end says */
+    uint8_t idle;         /* ...and how many they are */
     uint8_t state;        /* pco__ssl_state */
     bool made;            /* its protocol is the user's, which hears connection_lost */
     bool covers;          /* the lower end was the user's before */

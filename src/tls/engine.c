@@ -123,7 +123,7 @@ void pco__ssl_set_error(pco__ssl *ssl, int code, int system_code, const char *se
         pco__ssl_set_state(ssl, PCO__SSL_BROKEN);
     }
     if (ssl->error == 0) {
-        ssl->error = code;
+        ssl->error = (int16_t)code;
         ssl->system_code = system_code;
         ssl->sentence = sentence;
     }
@@ -196,7 +196,7 @@ static bool may_answer(pco__ssl *ssl, size_t length)
     if (ssl->lower->class_->pending(ssl->lower) <= length) {
         ssl->answered = 0;
     }
-    ssl->answered += length;
+    ssl->answered += (uint32_t)length;
     return ssl->answered <= UNREAD_ANSWERS_MOST;
 }
 
