@@ -5,6 +5,7 @@
 #include "progress.h"
 #include "request.h"
 #include "response.h"
+#include "session.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -33,6 +34,7 @@ typedef struct fetching {
     pco_transport *transport;
     response response;
     times times;
+    bool resumed; /* a session of TLS */
 
     bool ended; /* how it ends is known: what comes after is of no interest */
     bool has_next;
@@ -114,7 +116,7 @@ static void print_times(const fetching *self)
     print_part("name", when->began, when->resolved);
     print_part("connect", when->resolved, when->connected);
     if (self->where.secure) {
-        print_part("TLS", when->connected, when->asked);
+        print_part(self->resumed ? "TLS resumed" : "TLS", when->connected, when->asked);
     }
     print_part("first byte", when->asked, when->answered);
     fprintf(stderr, "total %.1f ms\n", (pco_loop_time(self->loop) - when->began) * 1000);
@@ -255,8 +257,10 @@ static void connection_made(pco_protocol *protocol, pco_transport *transport)
 {
     fetching *self = (fetching *)protocol;
     bool is_ours = url_same_origin(&self->where, &self->set->where);
+    pco_ssl_info info = {.size = sizeof info};
 
     self->transport = transport;
+    self->resumed = pco_transport_get_ssl_info(transport, &info) == 0 && info.session_reused;
     self->times.asked = pco_loop_time(self->loop);
     if (!self->where.secure) {
         self->times.connected = self->times.asked;
@@ -295,9 +299,11 @@ static void connection_lost(pco_protocol *protocol, pco_transport *transport,
 {
     fetching *self = (fetching *)protocol;
 
-    (void)transport;
     self->transport = NULL;
     cut_short(self, error);
+    if (self->set->session != NULL && !session_write(self->set->session, transport)) {
+        fprintf(stderr, "https_get: %s cannot be written\n", self->set->session);
+    }
     if (self->set->timing) {
         print_times(self);
     }
@@ -371,6 +377,34 @@ static void connected(pco_transport *transport, pco_protocol *protocol, const pc
     }
 }
 
+/* A session of another host is refused: then there is a full handshake, which makes another. */
+static int connect_by(fetching *self, pco_connection_options *options, pco_error *error)
+{
+    pco_ssl_session *session = NULL;
+    int err = PCO_EINVAL;
+
+    if (self->where.secure) {
+        options->ssl = self->set->ssl;
+        options->tls = self->set->ssl == NULL ? PCO_ON : PCO_DEFAULT;
+        options->ssl_shutdown_timeout = CLOSE_TIME;
+        if (self->set->session != NULL) {
+            session = session_read(self->set->session, self->set->ssl);
+        }
+    }
+    if (session != NULL) {
+        options->ssl_session = session;
+        err = pco_loop_create_connection(self->loop, options, connected, self, &self->connecting,
+                                         error);
+        options->ssl_session = NULL;
+        pco_ssl_session_release(session);
+    }
+    if (err == PCO_EINVAL) {
+        err = pco_loop_create_connection(self->loop, options, connected, self, &self->connecting,
+                                         error);
+    }
+    return err;
+}
+
 static void begin(fetching *self)
 {
     pco_connection_options options = {
@@ -386,18 +420,12 @@ static void begin(fetching *self)
     };
     pco_error error;
 
-    if (self->where.secure) {
-        options.ssl = self->set->ssl;
-        options.tls = self->set->ssl == NULL ? PCO_ON : PCO_DEFAULT;
-        options.ssl_shutdown_timeout = CLOSE_TIME;
-    }
     self->ended = false;
     self->has_next = false;
     self->stage = PCO_CONNECTION_RESOLVING;
     self->times = (times){.began = pco_loop_time(self->loop)};
     response_init(&self->response);
-    if (pco_loop_create_connection(self->loop, &options, connected, self, &self->connecting,
-                                   &error) != 0) {
+    if (connect_by(self, &options, &error) != 0) {
         end_because(self, code_of(&error, self->stage), "%s", error.message);
         pco_loop_stop(self->loop);
     }

@@ -16,6 +16,7 @@ typedef struct fetch_settings {
     const char *const *fields; /* of the request; they are told to the origin of `where` alone */
     size_t fields_count;
     pco_ssl_context *ssl; /* NULL: the usual one, which trusts whom the system trusts */
+    const char *session;  /* the file of a session; NULL: none */
     const char *output;   /* NULL: stdout */
     bool fail;            /* a status of 400 or more is an error */
     bool plain_redirects; /* from https to http, which tells everybody on the way */

@@ -11,6 +11,7 @@
  *     request.c    what the server is asked
  *     response.c   what it answers, read from pieces of any size
  *     fetch.c      the connection: who calls what, and how it may end
+ *     session.c    a session of TLS in a file
  *     progress.c   the line on a terminal
  *
  * The hard idea is in fetch.c: that an answer is complete has to be known, never guessed. Where its
@@ -37,6 +38,8 @@
     "  -H, --header FIELD     a field of the request, \"Name: value\"; may be repeated\n"          \
     "  --cacert FILE          whom to trust in the place of the system's authorities, in PEM\n"    \
     "  -k, --insecure         trusts everybody: whoever is on the way can read and change it\n"    \
+    "  --resume FILE          keeps the session of TLS there, for the next time with the same\n"   \
+    "                         host and --cacert; the file is a secret (no)\n"                      \
     "  --max-redirs N         redirects that are followed (10)\n"                                  \
     "  --plain-redirects      follows redirects from https to http, too (no)\n"                    \
     "  --connect-timeout S    seconds for each connection, names and TLS included (30)\n"          \
@@ -124,6 +127,10 @@ static int read_flag(settings *set, const char *flag, const char *value)
         set->ssl.ca_file = value;
         return FINE;
     }
+    if (strcmp(flag, "--resume") == 0) {
+        set->fetch.session = value;
+        return FINE;
+    }
     if (strcmp(flag, "--max-redirs") == 0) {
         return read_number(flag, value, &set->fetch.max_redirects);
     }
@@ -165,6 +172,11 @@ static int read_settings(settings *set, char **argv)
             code = read_flag(set, next[0], next[1]);
             next += code == FINE;
         }
+    }
+    if (code == FINE && set->fetch.session != NULL &&
+        set->ssl.dangerously_accept_any_certificate == PCO_ON) {
+        /* who is resumed is not verified again, the next time neither */
+        return refuse("--resume", "and --insecure do not go together");
     }
     return code == FINE && !set->has_url ? refuse("URL", "is missing") : code;
 }

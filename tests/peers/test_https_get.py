@@ -512,6 +512,46 @@ class TlsTest(GetTest):
                                rf"first byte {part}, total {part}\n$")
         self.assertEqual((code, body), (0, b"page"))
 
+    # ---- Sessions ----
+
+    def resume(self, file, site, host="localhost", *trusting):
+        """Whether the connection has resumed a session, as both ends see it."""
+        before = len(site.sessions)
+        code, body, said = self.get("--resume", file, "--timing", *(trusting or self.trusting),
+                                    site.url(host=host))
+        self.assertEqual((code, body), (0, b"page"), said)
+        (resumed,) = site.sessions[before:]
+        self.assertEqual("TLS resumed" in said, resumed)
+        return resumed
+
+    def test_a_session_in_a_file(self):
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            with tempfile.TemporaryDirectory() as folder:
+                file = os.path.join(folder, "session")
+                site = self.serve(self.good, {"/": answer(b"page")}, version)
+                self.assertFalse(self.resume(file, site))
+                self.assertTrue(self.resume(file, site))
+                self.assertTrue(self.resume(file, site))
+                if support.ON_POSIX:
+                    self.assertEqual(os.stat(file).st_mode & 0o777, 0o600)
+
+                # Of another host, garbled, and of another server: a full handshake, and no noise.
+                self.assertFalse(self.resume(file, site, "127.0.0.1"))
+                self.assertTrue(self.resume(file, site, "127.0.0.1"))
+                self.assertFalse(self.resume(file, site))
+                with open(file, "wb") as garbled:
+                    garbled.write(b"no session")
+                self.assertFalse(self.resume(file, site))
+                other = self.serve(self.good, {"/": answer(b"page")}, version)
+                self.assertFalse(self.resume(file, other))
+
+    def test_a_session_that_cannot_be_kept(self):
+        site = self.serve(self.good, {"/": answer(b"page")})
+        file = os.path.join(self.authority.folder, "missing", "session")
+        code, body, said = self.get("--resume", file, *self.trusting, site.url())
+        self.assertEqual((code, body, said),
+                         (0, b"page", f"https_get: {file} cannot be written\n"))
+
     # ---- Redirects ----
 
     def test_redirects_between_http_and_https(self):
@@ -549,6 +589,7 @@ class CommandLineTest(GetTest):
                 (("http://a", "--max-redirs", "-1"), "--max-redirs needs a number, .*"),
                 (("http://a", "-m", "nan"), "-m needs a number, .*"),
                 (("http://a", "-m", "1s"), "-m needs a number, .*"),
+                (("http://a", "-k", "--resume", "x"), "--resume and --insecure .*"),
                 (("http://a", "-H", "no field"), '--header needs a field .*'),
                 (("http://a", "-H", ": value"), '--header needs a field .*'),
                 (("http://a", "-H", "A: b\r\nHost: c"), '--header needs a field .*')):
