@@ -180,11 +180,19 @@ static bool eof_received(pco_protocol *self, pco_transport *transport)
     return keep_open;
 }
 
+/* Whether the other end is in trouble: where TLS lies in TLS, the outer one still ends politely. */
+static bool is_by_other_end(const conn *of, int error)
+{
+    bool fits = error == PCO_ETRUNCATED || error == PCO_ECONNRESET || error == PCO_ETLS;
+    return fits && of->is_tls && of->linked != NULL && (of->linked->causes != 0 || of->linked->cut);
+}
+
 /* Whether somebody has caused the error that connection_lost tells. */
 bool is_justified(const world *at, const conn *of, int error)
 {
     bool by_memory = error == PCO_ENOMEM || (error == PCO_ETLS && of->is_tls);
-    return (of->causes >> -error & 1) != 0 || (by_memory && memory_was_short(at)) ||
+    return (of->causes >> -error & 1) != 0 || is_by_other_end(of, error) ||
+           (by_memory && memory_was_short(at)) ||
            (error == PCO_ETIMEDOUT && (of->closed || of->doomed));
 }
 
