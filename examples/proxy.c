@@ -149,7 +149,8 @@ static void resume_writing(pco_protocol *protocol, pco_transport *transport)
 
 /*
  * The peer sends no more, and the other side hears just that: what it answers still comes back.
- * When both have said so, all is over. TLS has no half-close, so there the first word is the last.
+ * When both have said so, all is over. With TLS, which ends in both directions at once (but for
+ * ssl_half_close), the first word is the last.
  */
 static bool eof_received(pco_protocol *protocol, pco_transport *transport)
 {

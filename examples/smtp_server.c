@@ -53,7 +53,7 @@ typedef struct session {
     bool has_sender; /* a letter has begun */
     bool in_letter;  /* after DATA: lines are the letter's */
     bool too_large;
-    bool leaving; /* an answer was the last one */
+    bool leaving; /* an answer was the last one, or it was said what went wrong */
     int recipients;
     size_t used; /* bytes in line */
     char line[LINE_LIMIT + 1];
@@ -160,6 +160,7 @@ static void started(pco_transport *transport, const pco_error *error, void *cont
 
     if (transport == NULL) {
         fprintf(stderr, "smtp_server: STARTTLS: %s\n", error->message);
+        self->leaving = true;
         return;
     }
     self->transport = transport;
@@ -351,7 +352,7 @@ static void connection_lost(pco_protocol *protocol, pco_transport *transport,
     session *self = (session *)protocol;
 
     (void)transport;
-    if (error != NULL && !pco_error_is_disconnect(error->code)) {
+    if (error != NULL && !self->leaving && !pco_error_is_disconnect(error->code)) {
         fprintf(stderr, "smtp_server: %s\n", error->message);
     }
     pco_handle_cancel(self->timer);
