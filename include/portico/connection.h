@@ -205,7 +205,7 @@ typedef struct pco_connection_options {
  * times or number of keep-alive without it; a number out of range or NaN; a sock that is no stream
  * socket. PCO_ENOTSUP: a time or number of keep-alive, or user_timeout, that the system, or the
  * kind of `sock`, lacks; tls where the library was built without TLS. PCO_ENOTSOCK; PCO_ENOTCONN:
- * a sock that is not connected. PCO_ENOMEM. PCO_ECLOSED:  the loop is being freed. With tls also
+ * a sock that is not connected. PCO_ENOMEM. PCO_ECLOSED: the loop is being freed. With tls also
  * what making a client's context answers.
  *
  * Told: PCO_ENONAME, PCO_ERESOLVE, PCO_EAGAIN (no thread can be started), PCO_EMFILE: a name does
@@ -215,8 +215,8 @@ typedef struct pco_connection_options {
  * PCO_EAFNOSUPPORT, PCO_EMFILE, PCO_ECONNRESET, ... ; a connection to itself, three times over and
  * not by a local_port, is PCO_ECONNREFUSED: nobody listens there. PCO_ETIMEDOUT: connect_timeout,
  * or ssl_handshake_timeout. PCO_ETLS, PCO_ECERT: the handshake failed. PCO_EINVAL: the factory
- * returned no usable protocol, or no certificate can show the server's name (too long).
- * PCO_ECANCELED. PCO_ENOMEM.
+ * returned no usable protocol, or no certificate can show the server's name (too long, a dot at the
+ * beginning). PCO_ECANCELED. PCO_ENOMEM.
  */
 PCO_API int pco_loop_create_connection(pco_loop *loop, const pco_connection_options *options,
                                        pco_connected connected, void *context,

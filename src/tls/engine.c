@@ -304,7 +304,8 @@ static int set_server_address(SSL *engine, const pco_address *address, pco_error
 /*
  * What the server must show and is asked for. A literal address is matched as such, in whatever
  * form it was written, since that is what is connected to; and it is not asked for: SNI is for
- * names (RFC 6066, 3), and those have no dot at their end there.
+ * names (RFC 6066, 3), and those have no dot at their end there. Of a name that begins with a dot
+ * OpenSSL would take every name below it.
  */
 static int set_server_name(SSL *engine, const char *name, pco_error *error)
 {
@@ -321,7 +322,7 @@ static int set_server_name(SSL *engine, const char *name, pco_error *error)
     if (length != 0 && name[length - 1] == '.') {
         length--;
     }
-    if (length == 0 || length >= sizeof host) {
+    if (length == 0 || length >= sizeof host || name[0] == '.') {
         return pco__error_set(error, PCO_EINVAL, 0, "server_hostname '%.80s' is no host name",
                               name);
     }
