@@ -61,7 +61,7 @@ enum { PCO_TLS_DEFAULT = 0, PCO_TLS_1_2 = 2, PCO_TLS_1_3 = 3 };
 
 /*
  * A certificate with its chain and its key, and what OCSP says of it. Each thing is given in one
- * way; `pem`, `uri` and the rest are as in pco_ssl_context_options, where they are described.
+ * way; the fields are those of pco_ssl_context_options, where they are described.
  */
 typedef struct pco_ssl_certificate {
     size_t size;
