@@ -770,7 +770,13 @@ static void what_cannot_be_exported_is_refused(void **state)
                  {"EXPORTER-test", NULL, 1, much, 32},
                  {"EXPORTER-test", NULL, 0, NULL, 32},
                  {"EXPORTER-test", NULL, 0, much, 0},
-                 {"EXPORTER-test", NULL, 0, much, sizeof much}};
+                 {"EXPORTER-test", NULL, 0, much, sizeof much},
+                 {"client finished", NULL, 0, much, 32},
+                 {"server finished", NULL, 0, much, 32},
+                 {"master secret", NULL, 0, much, 32},
+                 {"extended master secret", NULL, 0, much, 32},
+                 {"key expansion", NULL, 0, much, 32},
+                 {"key expansion, too", NULL, 0, much, 32}};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         assert_int_equal(pco_transport_export_keying_material(
                              client.transport, wrong[i].label, wrong[i].context,

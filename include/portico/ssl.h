@@ -110,8 +110,9 @@ PCO_API int pco_transport_get_channel_binding(pco_transport *transport, const ch
  * Fills `out` with `length` bytes that both ends of this connection can compute, and nobody else
  * (RFC 5705; RFC 8446, 7.5). `label` says what for. `context` may be NULL, which TLS 1.2 tells from
  * an empty one. PCO_ENOTSUP: the connection is no TLS connection, or one of TLS 1.2 without
- * extended master secret. PCO_EINVAL: NULL, or a length of 0; a label that TLS uses itself; more
- * than TLS can give. PCO_ENOMEM. PCO_ECLOSED: after connection_lost.
+ * extended master secret. PCO_EINVAL: NULL, an empty label, or a length of 0; a label that begins
+ * with one that TLS uses itself; more than TLS can give; with TLS 1.2 more label and context than
+ * OpenSSL takes there (3.0: 958 bytes). PCO_ENOMEM. PCO_ECLOSED: after connection_lost.
  */
 PCO_API int pco_transport_export_keying_material(pco_transport *transport, const char *label,
                                                  const void *context, size_t context_length,

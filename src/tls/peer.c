@@ -183,13 +183,29 @@ static int tell_failure(void)
     return pco__ssl_take_reason().code == PCO_ENOMEM ? PCO_ENOMEM : PCO_EINVAL;
 }
 
+/*
+ * What keys of TLS 1.2 itself are made with must not be told (RFC 5705, 4). OpenSSL looks at that
+ * in 1.2 alone; but whether a label is good shall not depend on what was agreed on.
+ */
+static bool is_label_of_tls(const char *label)
+{
+    static const char *const labels[] = {"client finished", "server finished", "master secret",
+                                         "extended master secret", "key expansion"};
+    for (size_t i = 0; i < sizeof labels / sizeof labels[0]; i++) {
+        if (strncmp(label, labels[i], strlen(labels[i])) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int pco_transport_export_keying_material(pco_transport *transport, const char *label,
                                          const void *context, size_t context_length, void *out,
                                          size_t length)
 {
     pco__ssl *ssl;
     if (label == NULL || label[0] == '\0' || (context == NULL && context_length != 0) ||
-        out == NULL || length == 0) {
+        out == NULL || length == 0 || is_label_of_tls(label)) {
         return PCO_EINVAL;
     }
     int code = pco__ssl_ask(transport, &ssl);
