@@ -619,6 +619,15 @@ static void set_end(SSL_SESSION *opened, int64_t end_time)
     assert_int_equal(SSL_SESSION_set1_ticket_appdata(opened, copy, length), 1);
 }
 
+static void set_beginning(SSL_SESSION *opened, long seconds)
+{
+#if OPENSSL_VERSION_NUMBER >= 0x30300000L
+    SSL_SESSION_set_time_ex(opened, seconds);
+#else
+    SSL_SESSION_set_time(opened, seconds);
+#endif
+}
+
 static void a_session_ends_with_the_first_of_the_certificates(void **state)
 {
     pco_ssl_context_options options = tls_options(&certificates_get()->chained);
@@ -673,7 +682,7 @@ static void a_session_out_of_date_makes_a_full_handshake(void **state)
         for (size_t at = 0; at < 2; at++) {
             get_session();
             opened = open_up();
-            SSL_SESSION_set_time(opened, times[at]);
+            set_beginning(opened, times[at]);
             close_up(opened);
             assert_false(resumes(session)); /* the ticket has ended; it is of the future */
         }
