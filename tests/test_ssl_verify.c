@@ -9,6 +9,7 @@
 #include "ssl_world.h"
 
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/sslerr.h>
 
 static pco_loop *loop;
@@ -344,6 +345,26 @@ static void a_revoked_certificate_is_refused(void **state)
     meet_in(looking_up_in(certificate_make_crl(&them->ca, &them->server)),
             careless_ctx(TLS_server_method(), &them->server), "localhost");
     assert_refused(SSL_AD_CERTIFICATE_REVOKED, "certificate revoked", "");
+}
+
+static void one_on_a_list_of_the_context_s_is_told_by_name(void **state)
+{
+    const certificates *them = certificates_get();
+    X509_CRL *list = certificate_make_crl(&them->ca, &them->server);
+    BIO *bio = BIO_new(BIO_s_mem());
+    char *text;
+    pco_ssl_context *context;
+    (void)state;
+    assert_int_equal(PEM_write_bio_X509_CRL(bio, list), 1);
+    X509_CRL_free(list);
+    pco_ssl_context_options options = {
+        .size = sizeof options, .ca_pem = them->ca.pem, .ca_pem_length = them->ca.pem_length};
+    options.crl_pem_length = (size_t)BIO_get_mem_data(bio, &text);
+    options.crl_pem = text;
+    assert_int_equal(pco_ssl_context_new_client(&options, &context, NULL), 0);
+    BIO_free(bio);
+    meet_in(context, careless_ctx(TLS_server_method(), &them->server), "localhost");
+    assert_refused(SSL_AD_CERTIFICATE_REVOKED, "certificate revoked", "'localhost'");
 }
 
 static void another_s_revocation_does_not_matter(void **state)
@@ -765,6 +786,7 @@ int main(void)
         TEST(a_certificate_for_another_use_is_refused),
         TEST(a_server_s_certificate_signs_no_other),
         TEST(a_revoked_certificate_is_refused),
+        TEST(one_on_a_list_of_the_context_s_is_told_by_name),
         TEST(another_s_revocation_does_not_matter),
         TEST(a_signature_by_sha_1_is_too_weak),
         TEST(a_short_rsa_key_is_too_weak),

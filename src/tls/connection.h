@@ -15,8 +15,9 @@
  *
  * The one hard idea is that OpenSSL is never waited for and never waits. What the lower end has
  * received is decrypted until it is used up, and what OpenSSL writes is appended to the lower end's
- * output at once. No callback of the user runs inside OpenSSL, and after each one everything is
- * looked at anew: it may have closed or paused the transport, or set another protocol.
+ * output at once. No callback of the user that may call the library runs inside OpenSSL, and
+ * after each one everything is looked at anew: it may have closed or paused the transport, or set
+ * another protocol.
  */
 #ifndef PCO_SSL_CONNECTION_H
 #define PCO_SSL_CONNECTION_H
