@@ -422,8 +422,10 @@ PCO_API int pco_ssl_context_reload_from_ssl_ctx(pco_ssl_context *context,
  *
  * The question is given up by this call, whatever it returns. The loop's thread, also inside
  * choose_certificate; if the loop has been freed, any. PCO_ECLOSED: the connection has ended
- * meanwhile: its peer has gone, the time was up, it was closed here. PCO_EINVAL: the context is for
- * the other end, or a client's without a certificate; PCO_ENOMEM: of these the handshake fails.
+ * meanwhile: its peer has reset it, the time was up, it was closed here. (Nothing is read while
+ * the question is open: a reset is noticed as in pco_transport_pause_reading, a peer that has just
+ * closed its side after the answer.) PCO_EINVAL: the context is for the other end, or a client's
+ * without a certificate; PCO_ENOMEM: of these the handshake fails.
  */
 PCO_API int pco_ssl_question_answer(pco_ssl_question *question, pco_ssl_context *context,
                                     pco_error *error);

@@ -109,7 +109,7 @@ typedef void (*pco_tls_started)(pco_transport *transport, const pco_error *error
  * the other end; server_hostname missing, empty or no name, or given by a server; a session of
  * another name or context, or given by a server; NULL for `input` with a length; a number out of
  * range; a protocol without methods; input that is kept and not allowed; a transport of another
- * loop. PCO_EBUSY: TLS is being started on it already, or it is being detached. PCO_EPIPE: after
+ * loop. PCO_EBUSY: TLS has been started on it already, or it is being detached. PCO_EPIPE: after
  * pco_transport_write_eof. PCO_ECONNRESET: eof_received was called. PCO_ECLOSED: it is closing, or
  * closed, or the loop is being freed. PCO_ETLS, PCO_ENOMEM; PCO_ENOTSUP: built without TLS. With
  * tls also what making a client's context answers.
