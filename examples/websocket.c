@@ -12,7 +12,8 @@
  * full: then it hears the same, and is asked again by resume_writing.
  *
  * The upgrade from HTTP (RFC 6455, 4.1) is read here. wslay wants random numbers, and the upgrade
- * SHA-1: both are OpenSSL's. Built where wslay is found (Debian: libwslay-dev).
+ * SHA-1: both are OpenSSL's. Built where wslay is found (Debian: libwslay-dev),
+ * which Microsoft's compiler does not know: it lacks ssize_t.
  */
 #include <portico.h>
 
