@@ -555,7 +555,7 @@ static fake_socket *owner_of(const fake_backend *fake, const pco__io *io, const 
 {
     for (fake_socket *sock = fake->sockets; sock != NULL; sock = sock->next) {
         if (sock->io == io) {
-            if (!sock->closed && sock->number != io->socket) {
+            if (!sock->closed && !sock->taken && sock->number != io->socket) {
                 die("%s: the number of an attached socket has changed", action);
             }
             return sock;
@@ -1167,6 +1167,12 @@ void fake_accept_error(pco_loop *loop, pco_socket listener, int error, int syste
     client->error = error;
     client->system_code = system_code;
     client->turned_away = turned_away;
+}
+
+void fake_take_away(fake_socket *sock)
+{
+    sock->taken = true;
+    sock->io->socket = PCO_NO_SOCKET;
 }
 
 bool fake_is_in_flight(const fake_socket *sock, pco__op_kind kind)

@@ -108,6 +108,7 @@ struct fake_socket {
     unsigned sends; /* how many calls and operations sent something */
     bool shut_down;
     bool closed;
+    bool taken;  /* fake_take_away */
     bool reset;  /* it was closed so */
     bool opened; /* the library has, and so has to close it */
 
@@ -193,6 +194,12 @@ pco_socket fake_connect(pco_loop *loop, pco_socket listener, const pco_address *
 /* The next ACCEPT fails, having turned away so many clients. */
 void fake_accept_error(pco_loop *loop, pco_socket listener, int error, int system_code,
                        size_t turned_away);
+
+/*
+ * What was canceled does not end, so the system's socket is taken away from under it: the exception
+ * of rule Drained. From then on it ends like anything else that was canceled.
+ */
+void fake_take_away(fake_socket *sock);
 
 /* Whether such an operation is in flight, and whether it was canceled. */
 bool fake_is_in_flight(const fake_socket *sock, pco__op_kind kind);

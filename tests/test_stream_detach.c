@@ -433,6 +433,22 @@ static void assert_failed(const char *log)
     assert_true(a.socket->closed);
 }
 
+static void a_socket_that_the_system_does_not_let_go_of_is_lost(void **state)
+{
+    (void)state;
+    connection_open(&a, loop);
+    fake_of(loop)->hold_cancels = true;
+    assert_int_equal(detach(), 0);
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made");
+    fake_take_away(a.socket);
+    fake_of(loop)->hold_cancels = false;
+    run_turns(loop, 3);
+    assert_string_equal(a.protocol.log, "made detached:PCO_ECONNRESET lost:PCO_ECONNRESET");
+    assert_non_null(strstr(seen.error.message, "did not let go"));
+    assert_true(a.socket->closed);
+}
+
 static void a_flush_that_fails_is_told_to_both(void **state)
 {
     (void)state;
@@ -1165,6 +1181,7 @@ int main(void)
         TEST(meanwhile_the_transport_counts_as_closing),
         TEST(the_socket_is_gone_when_detached_and_connection_lost_are_called),
         TEST(the_socket_can_become_a_connection_again),
+        TEST(a_socket_that_the_system_does_not_let_go_of_is_lost),
         TEST(a_flush_that_fails_is_told_to_both),
         TEST(a_flush_that_fails_at_once_is_told_to_both),
         TEST(a_reset_that_comes_with_the_canceled_receive_is_told_to_both),

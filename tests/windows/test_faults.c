@@ -2,7 +2,7 @@
 /*
  * Goal: what the backend does where the system fails or does not do what it should: a port that
  * cannot be waited for, a packet that cannot be posted, an operation that does not end when it is
- * canceled, accepts that always fail.
+ * canceled, accepts that always fail, a stranger who comes to where a pair of sockets is made.
  * Method: the program calls functions of the test's where it means those of the system's. They
  * fail, or tell a time that the test sets, so nothing here waits for time to pass.
  */
@@ -10,6 +10,8 @@
 
 #include "backend_probe.h"
 #include "imports.h"
+
+#include <portico/connection.h>
 
 /* ---- Functions in the place of the system's ---- */
 
@@ -452,6 +454,51 @@ static void a_panic_is_told_to_the_debugger_too(void **state)
 #undef TEST
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, put_back_and_tear_down)
 
+/* ---- A pair of sockets ---- */
+
+typedef int(WINAPI *listen_function)(SOCKET, int);
+
+static any_function real_listen;
+static SOCKET stranger;
+
+/* Somebody is faster than whom the listener is for. */
+static int WINAPI listen_and_let_a_stranger_in(SOCKET sock, int backlog)
+{
+    struct sockaddr_in name;
+    int length = sizeof name;
+    int result = ((listen_function)real_listen)(sock, backlog);
+    calls++;
+    assert_int_equal(getsockname(sock, (struct sockaddr *)&name, &length), 0);
+    stranger = socket(AF_INET, SOCK_STREAM, IPPROTO_TCP);
+    assert_int_equal(connect(stranger, (const struct sockaddr *)&name, length), 0);
+    return result;
+}
+
+static void assert_arrives(pco_socket from, pco_socket to)
+{
+    char byte = 0;
+    assert_int_equal(send((SOCKET)from, "p", 1, 0), 1);
+    assert_int_equal(recv((SOCKET)to, &byte, 1, 0), 1);
+    assert_int_equal(byte, 'p');
+}
+
+static void a_stranger_who_is_faster_is_no_end_of_a_pair(void **state)
+{
+    (void)state;
+    pco_socket pair[2];
+    char byte;
+    real_listen = replace("listen", (any_function)listen_and_let_a_stranger_in);
+    assert_int_equal(pco_socket_pair(pair, NULL), 0);
+    assert_int_equal(calls, 1);
+    put_back();
+    assert_arrives(pair[0], pair[1]);
+    assert_arrives(pair[1], pair[0]);
+    assert_true(recv(stranger, &byte, 1, 0) <= 0); /* it was sent away */
+    closesocket(stranger);
+    closesocket((SOCKET)pair[0]);
+    closesocket((SOCKET)pair[1]);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -464,6 +511,7 @@ int main(void)
         TEST(accepts_that_always_fail_by_packet_are_told_in_the_end),
         TEST(notification_modes_are_set_only_if_all_sockets_are_files),
         TEST(a_panic_is_told_to_the_debugger_too),
+        TEST(a_stranger_who_is_faster_is_no_end_of_a_pair),
     };
     real_find = replace_import(NULL, "GetProcAddress", (any_function)find_no_finer_clock);
     real_clock = replace_import(NULL, "QueryUnbiasedInterruptTime", (any_function)tell_time);
