@@ -35,20 +35,6 @@ static pco__stream *of(const pco_transport *transport)
     return (pco__stream *)transport;
 }
 
-void pco__stream_set_state(pco__stream *stream, pco__stream_state state)
-{
-    assert(state > stream->state ||
-           (state == PCO__STREAM_OPEN && stream->state == PCO__STREAM_DETACHING));
-    assert(state != PCO__STREAM_CLOSED || stream->state == PCO__STREAM_DRAINING ||
-           stream->state == PCO__STREAM_DETACHING);
-    if (stream->state == PCO__STREAM_OPEN && stream->of_state.kept != NULL) {
-        pco__free(stream->of_state.kept);
-    }
-    stream->state = (uint8_t)state;
-    pco__stream_look_at_reading(stream);
-    pco__stream_look_at_writing(stream);
-}
-
 /* ---- The end ---- */
 
 /* What connection_lost is told. */

@@ -8,7 +8,10 @@
 
 #include "transport/class.h"
 
+#include <assert.h>
 #include <string.h>
+
+#include "support/memory.h"
 
 /*
  * CONNECTING -> OPEN -> CLOSING -> DRAINING -> CLOSED; abort and failures go to DRAINING. Or OPEN
@@ -279,7 +282,20 @@ pco__kept **pco__detaching_kept(pco__detaching *detaching);
 
 /* ---- Between the files of the stream ---- */
 
-void pco__stream_set_state(pco__stream *stream, pco__stream_state state);
+/* Here, since the compiler leaves out most of it where it knows the state. */
+static inline void pco__stream_set_state(pco__stream *stream, pco__stream_state state)
+{
+    assert(state > stream->state ||
+           (state == PCO__STREAM_OPEN && stream->state == PCO__STREAM_DETACHING));
+    assert(state != PCO__STREAM_CLOSED || stream->state == PCO__STREAM_DRAINING ||
+           stream->state == PCO__STREAM_DETACHING);
+    if (stream->state == PCO__STREAM_OPEN && stream->of_state.kept != NULL) {
+        pco__free(stream->of_state.kept);
+    }
+    stream->state = (uint8_t)state;
+    pco__stream_look_at_reading(stream);
+    pco__stream_look_at_writing(stream);
+}
 
 /* Everything written has left: closes the write side or ends the stream if that was asked for. */
 void pco__stream_flushed(pco__stream *stream);
