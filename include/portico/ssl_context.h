@@ -373,7 +373,9 @@ PCO_API int pco_ssl_context_new_client(const pco_ssl_context_options *options,
  * A context of a ready SSL_CTX, which gains a reference and should not be changed any more. It is
  * for servers, for clients, or for both, as its SSL_METHOD is. The library sets nothing in it: who
  * is verified is said by its verify mode, which OpenSSL leaves at nobody. Callbacks of your own in
- * it run inside OpenSSL: they must not call the library. PCO_EINVAL: NULL. PCO_ENOMEM, PCO_ENOTSUP.
+ * it run inside OpenSSL: they must not call the library, and have to answer at once; if one of them
+ * puts its answer off, the handshake waits until its time is up. PCO_EINVAL: NULL. PCO_ENOMEM,
+ * PCO_ENOTSUP.
  */
 PCO_API int pco_ssl_context_from_ssl_ctx(struct ssl_ctx_st *ssl_ctx, pco_ssl_context **context,
                                          pco_error *error);
