@@ -627,6 +627,7 @@ static void names_match_in_every_spelling_and_addresses_without_sni(void **state
                  {"::1", NULL},
                  {"0:0:0:0:0:0:0:1", NULL},
                  {"::1%1", NULL},
+                 {"::1%lo", NULL},
                  {NULL, NULL}};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -675,7 +676,20 @@ static void a_server_name_that_is_none_leaves_the_stream_untouched(void **state)
     (void)state;
     memset(name, 'a', sizeof name);
     name[299] = '\0';
-    const char *const bad[] = {"", ".", name, "..", ".localhost", ".example."};
+    const char *const bad[] = {"",
+                               ".",
+                               name,
+                               "..",
+                               ".localhost",
+                               ".example.",
+                               "a..b",
+                               "a b",
+                               "a\nb",
+                               "*.example.com",
+                               "localhost:443",
+                               "http://localhost",
+                               "[::1]",
+                               "m\xc3\xbcller.example"};
     assert_int_equal(pco__stream_new(loop, fake_socket_new(loop), &stream_options, &stream, &error),
                      0);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {

@@ -104,9 +104,11 @@ typedef struct pco_connection_options {
      * which the certificate must show as such, without its scope ("127.1" is 127.0.0.1, as it is
      * for `host`). It counts among the certificate's alternative names alone: a common name is for
      * people to read. NULL: `host`. Required with `addresses` or `sock` and TLS. "" is PCO_EINVAL:
-     * asyncio takes it for "do not check". With a context of a ready SSL_CTX it is set on the
-     * connection's SSL alone, and whether anything is verified is the SSL_CTX's matter: without
-     * SSL_VERIFY_PEER, as OpenSSL makes one, whatever the server shows is accepted.
+     * asyncio takes it for "do not check". What else is no host name, one that is not written in
+     * ASCII (xn--) included, is PCO_EINVAL, too, told by the completion. With a context of a ready
+     * SSL_CTX it is set on the connection's SSL alone, and whether anything is verified is the
+     * SSL_CTX's matter: without SSL_VERIFY_PEER, as OpenSSL makes one, whatever the server shows is
+     * accepted.
      */
     const char *server_hostname;
 

@@ -301,33 +301,41 @@ static int set_server_address(SSL *engine, const pco_address *address, pco_error
                : pco__ssl_error(error, PCO_EINVAL, "server_name '%.80s'", host);
 }
 
+/* The address that a text is, whatever its scope is called. PCO_EINVAL: it is none. */
+static int parse_server_address(const char *text, pco_address *address)
+{
+    char host[PCO_ADDRESS_TEXT_SIZE];
+    size_t length = strcspn(text, "%");
+    if (length >= sizeof host) {
+        return PCO_EINVAL;
+    }
+    memcpy(host, text, length);
+    host[length] = '\0';
+    return pco_address_parse(host, 0, address);
+}
+
 /*
  * What the server must show and is asked for. A literal address is matched as such, in whatever
  * form it was written, since that is what is connected to; and it is not asked for: SNI is for
- * names (RFC 6066, 3), and those have no dot at their end there. Of a name that begins with a dot
- * OpenSSL would take every name below it.
+ * names (RFC 6066, 3), and those have no dot at their end there. OpenSSL takes what is no host
+ * name, too: of one that begins with a dot every name below it.
  */
 static int set_server_name(SSL *engine, const char *name, pco_error *error)
 {
-    char host[256];
-    size_t length = strlen(name);
+    char host[PCO__SSL_NAME_SIZE];
     pco_address address;
-    int code = pco_address_parse(name, 0, &address);
+    int code = parse_server_address(name, &address);
     if (code == 0) {
         return set_server_address(engine, &address, error);
     }
     if (code == PCO_ENOMEM) {
         return pco__error_describe(error, code, 0, "server_hostname '%.80s'", name);
     }
-    if (length != 0 && name[length - 1] == '.') {
-        length--;
-    }
-    if (length == 0 || length >= sizeof host || name[0] == '.') {
+    if (!pco__ssl_normalize_name((const unsigned char *)name, strlen(name), false, host)) {
         return pco__error_set(error, PCO_EINVAL, 0, "server_hostname '%.80s' is no host name",
                               name);
     }
-    memcpy(host, name, length);
-    host[length] = '\0';
+    memcpy(host, name, strlen(host)); /* as it was written, but for a dot at the end */
     /* The common name is no name of a host (RFC 9525, 2): nobody who signs has to check it. */
     SSL_set_hostflags(engine,
                       X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
