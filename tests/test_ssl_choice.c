@@ -754,6 +754,13 @@ static void no_description_shows_more_than_there_is(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+static int free_certificates(void **state)
+{
+    (void)state;
+    certificates_free();
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -782,5 +789,5 @@ int main(void)
         TEST(the_protocols_are_a_list_or_a_choice),
         TEST(no_description_shows_more_than_there_is),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, free_certificates);
 }

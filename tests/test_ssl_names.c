@@ -434,6 +434,13 @@ static void a_name_may_be_replaced_in_the_middle_of_a_handshake(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+static int free_certificates(void **state)
+{
+    (void)state;
+    certificates_free();
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -451,5 +458,5 @@ int main(void)
         TEST(a_ready_ssl_ctx_is_replaced_for_new_connections),
         TEST(a_name_may_be_replaced_in_the_middle_of_a_handshake),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, free_certificates);
 }

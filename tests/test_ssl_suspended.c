@@ -351,6 +351,13 @@ static void no_memory_for_what_waits_ends_it(void **state)
     assert_true(tls_end_is_over(&server));
 }
 
+static int free_certificates(void **state)
+{
+    (void)state;
+    certificates_free();
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -367,5 +374,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_peers_reset_ends_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(no_memory_for_what_waits_ends_it, set_up, tear_down),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, free_certificates);
 }

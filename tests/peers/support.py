@@ -137,7 +137,7 @@ class Server:
     """An example that runs. `addresses` are the (host, port) that it listens on."""
 
     def __init__(self, name, *arguments, sockets=1, **options):
-        self.stderr = tempfile.TemporaryFile("w+")
+        self.stderr = tempfile.TemporaryFile("a+")  # to be read while the server writes
         self.process = subprocess.Popen(program(name) + list(arguments), text=True,
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=self.stderr, **options)
@@ -174,6 +174,12 @@ class Server:
         """What the server has said on stderr."""
         self.stderr.seek(0)
         return self.stderr.read()
+
+    def says(self, regex):
+        """Waits until what the server has said on stderr matches."""
+        deadline = Deadline(f"the server says {regex!r}")
+        while not re.search(regex, self.errors()):
+            deadline.check()
 
     def memory(self):
         """The resident memory, in bytes."""

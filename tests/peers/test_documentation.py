@@ -87,7 +87,7 @@ class Programs(ProgramTest):
         receive_all(plain)
         with context.wrap_socket(self.dial(server.address), server_hostname="localhost") as sock:
             self.assertEqual(len(receive(sock, 8)), 8)
-        self.assertRegex(server.errors(), r"^127\.0\.0\.1:\d+: ")
+        server.says(r"^127\.0\.0\.1:\d+: ")
 
     def test_flow_control(self):
         server = self.run_program("guide_flow_control")
@@ -219,7 +219,7 @@ class Cpp(ProgramTest):
         sock.sendall(b"soon tea\n")
         self.assertEqual(receive_all(sock), b"")
         self.assert_answers(other, b"0 tea\n", b" tea\n")
-        self.assertRegex(self.server.errors(), "stod")
+        self.server.says("stod")
 
     @needs_signals
     def test_what_is_under_way_ends_with_the_program(self):

@@ -207,8 +207,7 @@ class Pair:
             pass  # it came before the connection was seen to stand
         else:
             self.assert_cut_off(client)
-        self.assertRegex(self.proxy.errors(),
-                         r"^proxy: for 127\.0\.0\.1:\d+: connect to .*: connection refused\n$")
+        self.proxy.says(r"^proxy: for 127\.0\.0\.1:\d+: connect to .*: connection refused\n$")
 
     # ---- The end of the program ----
 
@@ -333,7 +332,7 @@ class PlainProxyTest(Pair, ProxyTest):
         port = support.never_answering(self)
         hasty = self.start_proxy(port, "--connect-timeout", "0.2")
         self.assert_reset(self.dial(hasty.address))
-        self.assertRegex(hasty.errors(), "timed out")
+        hasty.says("timed out")
 
         patient = self.start_proxy(port)
         client = self.dial(patient.address)
@@ -601,7 +600,7 @@ class TlsServerTest(TlsFiles, ProxyTest):
                 with self.assertRaises((ssl.SSLError, ConnectionResetError)):
                     self.accept_tls().recv(1)
                 self.assert_reset(client)
-                self.assertRegex(proxy.errors(), f"^proxy: for 127.0.0.1:.*{why}")
+                proxy.says(f"^proxy: for 127.0.0.1:.*{why}")
 
     def listen_on(self, host):
         listener = socket.create_server((host, 0))
