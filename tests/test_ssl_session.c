@@ -374,7 +374,13 @@ static void the_contexts_of_those_who_say_only_tls_are_one(void **state)
     for (size_t i = 0; i < 2; i++) {
         pco_ssl_context *context = NULL;
         unsigned char id[PCO__SSL_SESSION_ID_SIZE];
-        assert_int_equal(pco__ssl_context_of_loop(loops[i], &context, NULL), 0);
+        int code = pco__ssl_context_of_loop(loops[i], &context, NULL);
+        if (code == PCO_ENOENT) {
+            print_message("this system trusts nobody\n");
+            pco_loop_free(other);
+            return;
+        }
+        assert_int_equal(code, 0);
         pco__ssl_setup *setup = pco__ssl_context_take(context);
         pco__ssl_context_identify(context, setup, id);
         pco__ssl_setup_give(setup);

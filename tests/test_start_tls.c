@@ -752,7 +752,14 @@ static void tls_alone_verifies_by_what_the_system_trusts(void **state)
     (void)state;
     client.options.ssl = NULL;
     client.options.tls = PCO_ON;
-    start_both();
+    int code = begin(&client, client.plain.transport);
+    if (code == PCO_ENOENT) {
+        print_message("this system trusts nobody\n");
+        return;
+    }
+    assert_int_equal(code, 0);
+    assert_int_equal(begin(&server, server.plain.transport), 0);
+    run();
     assert_failed(&client, PCO_ECERT);
     assert_failed(&server, PCO_ECERT);
 }

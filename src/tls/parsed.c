@@ -100,10 +100,15 @@ static void drop(pieces *got)
     OPENSSL_free(got->serial_number);
 }
 
-/* OpenSSL did not do it; whether that was for want of memory, and not because it is garbled. */
+/*
+ * OpenSSL did not do it; whether that was for want of memory, and not because it is garbled. From
+ * 3.2 on a list that cannot grow is told by the library alone in which that was; of what is garbled
+ * the first that is said is what is wrong.
+ */
 static bool is_out_of_memory(void)
 {
-    return pco__ssl_take_reason().code == PCO_ENOMEM;
+    pco__ssl_reason reason = pco__ssl_take_reason();
+    return reason.code == PCO_ENOMEM || (reason.system_code & ERR_RFLAG_COMMON) != 0;
 }
 
 /* OpenSSL has decoded the name, so all that can fail is memory. */
