@@ -272,13 +272,13 @@ static int fill(pco__ssl_setup *setup, const pco_ssl_context_options *options, b
         code = pco__ssl_set_alpn(setup, options, client, error);
     }
     if (code == 0) {
+        code = pco__ssl_set_psk(setup, options, client, error);
+    }
+    if (code == 0) {
         code = pco__ssl_set_verification(setup, options, client, error);
     }
     if (code == 0) {
         code = set_verdict(setup, options, client, error);
-    }
-    if (code == 0) {
-        code = pco__ssl_set_psk(setup, options, client, error);
     }
     if (code == 0) {
         code = pco__ssl_load_certificates(setup, options, client, error);
