@@ -1165,7 +1165,12 @@ static void tls_is_what_the_library_was_built_with(void **state)
     pco_error error = {0};
     bool has_tls = pco_ssl_context_new(NULL, &unused, NULL) != PCO_ENOTSUP;
     options.tls = PCO_ON;
-    assert_int_equal(begin(&error), has_tls ? 0 : PCO_ENOTSUP);
+    int code = begin(&error);
+    if (has_tls && code == PCO_ENOENT) {
+        print_message("this system trusts nobody\n");
+        return;
+    }
+    assert_int_equal(code, has_tls ? 0 : PCO_ENOTSUP);
     assert_true(has_tls || strstr(error.message, "built without TLS") != NULL);
 }
 

@@ -129,6 +129,7 @@ static pco__ssl_setup *setup_with(const char *ciphers, const char *ciphersuites,
     pco_error error;
     options.ciphers = ciphers;
     options.ciphersuites = ciphersuites;
+    options.dangerously_accept_any_certificate = client ? PCO_ON : PCO_DEFAULT;
     if (pco__ssl_setup_new(&options, client, &setup, &error) != 0) {
         fail_msg("%s", error.message);
     }

@@ -342,7 +342,8 @@ struct world {
     bool wish_failed;
     leaving *leavings;
     upgrade *upgrades;
-    conn *leaves; /* its connection_lost is due */
+    conn *leaves;  /* its connection_lost is due */
+    conn *settles; /* its detaching was called off, and the last callback has said so */
     call *scheduled;
     unsigned scheduled_count;
     handled signals[SIGNALS];

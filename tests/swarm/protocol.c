@@ -248,7 +248,8 @@ static void connection_lost(pco_protocol *self, pco_transport *transport, const 
 
 /*
  * The one callback that runs inside a call of ours: the write, or the new limits, to its own. What
- * TLS adds by itself brings it at other times as well.
+ * TLS adds by itself brings it at other times as well, and the marks of one that is not detached
+ * after all are looked at when that has been told.
  */
 static void pause_writing(pco_protocol *self, pco_transport *transport)
 {
@@ -259,7 +260,8 @@ static void pause_writing(pco_protocol *self, pco_transport *transport)
     if (of->state != MADE_CONN || of->proto != called || of->transport != transport) {
         broken(at, "pause_writing of a connection that is not there, or of another protocol");
     }
-    if (outside.calls == 0 ? !of->is_tls || at->depth != 1 : at->writing != of) {
+    bool may_come_alone = (of->is_tls || at->settles == of) && at->depth == 1;
+    if (outside.calls == 0 ? !may_come_alone : at->writing != of) {
         broken(at, "pause_writing was not called inside the write that caused it");
     }
     if (of->writing_paused) {

@@ -58,6 +58,7 @@ static void detached(pco_socket sock, const void *data, size_t length, const pco
     its->recalled = false;
     if (error != NULL) {
         check_failure(at, of, sock, data, length, error);
+        at->settles = its;
     } else {
         check_given(at, its, sock, data, length);
         if (of->canceled) {

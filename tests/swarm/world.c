@@ -192,6 +192,7 @@ void enter_callback(world *at, conn *inside, const char *name, uint64_t number)
         broken(at, "%s came between detaching and connection_lost", name);
     }
     at->leaves = NULL;
+    at->settles = NULL;
     at->depth++;
     at->current = inside;
 }
