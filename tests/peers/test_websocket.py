@@ -7,6 +7,7 @@ import base64
 import hashlib
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -123,6 +124,8 @@ class UpgradeTest(WebSocketTest):
         """`head` is what is sent, but for ACCEPT in it."""
         def page(sock):
             sock.sendall(head.replace("ACCEPT", self.accept(sock)).encode())
+            sock.shutdown(socket.SHUT_WR)  # a close with words unread would be a reset
+            support.receive_all(sock)
 
         self.site = Site(self, {"/chat?room=1": page})
         code, said, errors = self.talk(f"ws://127.0.0.1:{self.site.port}/chat?room=1", "hello")
