@@ -7,6 +7,8 @@
  */
 #include "ssl_world.h"
 
+#include "system/trust.h"
+
 typedef struct side {
     connection plain;
     tls_end wire; /* what moves its bytes: its loop and socket */
@@ -747,9 +749,14 @@ static void a_wrong_name_is_told_before_anything_is_sent(void **state)
 }
 
 /* The system's trust, which does not know the test's authority. */
+/* Where the system itself judges, which takes real time, windows/test_trust.c has the same. */
 static void tls_alone_verifies_by_what_the_system_trusts(void **state)
 {
     (void)state;
+    if (pco__system_trust.judge != NULL) {
+        print_message("this system judges, on a thread\n");
+        return;
+    }
     client.options.ssl = NULL;
     client.options.tls = PCO_ON;
     int code = begin(&client, client.plain.transport);

@@ -92,7 +92,7 @@ static void check_refusal(world *at, const conn *of, int code, bool was_closing)
         !(code == expected && (was_closing || of->is_tls))) {
         broken(at, "detach returned %s", pco_error_name(code));
     }
-    if (code == PCO_ECLOSED && !was_closing) {
+    if (code == PCO_ECLOSED && !was_closing && !at->freeing) {
         broken(at, "a transport that is open cannot be detached, it is said to be closed");
     }
 }
