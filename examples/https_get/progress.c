@@ -14,7 +14,7 @@
 #define STDOUT_IS_A_TERMINAL (isatty(STDOUT_FILENO) != 0)
 #endif
 
-enum { BAR_WIDTH = 30 };
+#define BAR_WIDTH 30
 
 bool progress_has_place(bool body_to_stdout)
 {
