@@ -56,12 +56,7 @@ static int check_protocol(const pco_connection_options *options, pco_error *erro
         return pco__error_set(error, PCO_EINVAL, 0,
                               "one of protocol_factory and protocol is required, and not both");
     }
-    if (options->protocol != NULL && !pco__protocol_is_valid(options->protocol)) {
-        return pco__error_set(error, PCO_EINVAL, 0,
-                              "protocol has no table of methods, or one whose size is not "
-                              "sizeof(pco_protocol_methods)");
-    }
-    return 0;
+    return pco__check_protocol(options->protocol, error);
 }
 
 /* Whether something says to which host. */

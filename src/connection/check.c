@@ -72,6 +72,16 @@ int pco__check_times(bool has_tls, double *handshake, double *shutdown, double *
     return code;
 }
 
+int pco__check_protocol(const pco_protocol *protocol, pco_error *error)
+{
+    if (protocol != NULL && !pco__protocol_is_valid(protocol)) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "protocol has no table of methods, or one whose size is not "
+                              "sizeof(pco_protocol_methods)");
+    }
+    return 0;
+}
+
 int pco__check_half_close(bool has_tls, int half_close, pco_error *error)
 {
     if (half_close != PCO_DEFAULT && !has_tls) {

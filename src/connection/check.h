@@ -24,6 +24,9 @@ int pco__check_context(pco_ssl_context *ssl, bool is_client, pco_error *error);
 int pco__check_times(bool has_tls, double *handshake, double *shutdown, double *close,
                      pco_error *error);
 
+/* The option `protocol`; NULL, where none is given, will do. */
+int pco__check_protocol(const pco_protocol *protocol, pco_error *error);
+
 /* Also of TLS alone: ssl_half_close. */
 int pco__check_half_close(bool has_tls, int half_close, pco_error *error);
 

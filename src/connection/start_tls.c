@@ -98,10 +98,8 @@ static int check_options(pco_start_tls_options *options, pco_error *error)
     if (code == 0) {
         code = pco__check_half_close(true, options->ssl_half_close, error);
     }
-    if (code == 0 && options->protocol != NULL && !pco__protocol_is_valid(options->protocol)) {
-        code = pco__error_set(error, PCO_EINVAL, 0,
-                              "protocol has no table of methods, or one whose size is not "
-                              "sizeof(pco_protocol_methods)");
+    if (code == 0) {
+        code = pco__check_protocol(options->protocol, error);
     }
     if (code == 0 && options->input == NULL && options->input_length != 0) {
         code = pco__error_set(error, PCO_EINVAL, 0, "input is NULL, and input_length is not 0");
