@@ -317,6 +317,44 @@ static void the_keys_of_each_connection_are_added_to_the_file(void **state)
     remove(FILE_NAME);
 }
 
+static pco_ssl_context *answer; /* of choose_certificate */
+
+static void choose(pco_ssl_question *question, const pco_ssl_hello *hello, void *context)
+{
+    (void)hello;
+    (void)context;
+    assert_int_equal(pco_ssl_question_answer(question, answer, NULL), 0);
+}
+
+/* Another context gives the certificate, and neither adds to the file nor takes from it. */
+static void the_file_is_that_of_the_context_that_asks_for_a_certificate(void **state)
+{
+    (void)state;
+    for (int answer_logs = 0; answer_logs <= 1; answer_logs++) {
+        for (int version = PCO_TLS_1_2; version <= PCO_TLS_1_3; version++) {
+            pco_ssl_context_options of_server = tls_options(&certificates_get()->server);
+            pco_ssl_context_options of_client = client_options();
+            pco_ssl_context_options of_answer = tls_options(&certificates_get()->client);
+            remove(FILE_NAME);
+            of_answer.trust = PCO_SSL_TRUST_GIVEN;
+            of_answer.ca_pem = of_server.ca_pem = of_client.ca_pem;
+            of_answer.ca_pem_length = of_server.ca_pem_length = of_client.ca_pem_length;
+            of_answer.key_log_file = answer_logs ? FILE_NAME : NULL;
+            of_server.verify = PCO_SSL_VERIFY_REQUIRED;
+            set_version(&of_server, version);
+            of_client.choose_certificate = choose;
+            of_client.key_log_file = answer_logs ? NULL : FILE_NAME;
+            assert_int_equal(pco_ssl_context_new_client(&of_answer, &answer, NULL), 0);
+            assert_true(shake(&of_server, &of_client));
+            pco_ssl_context_release(answer);
+            assert_int_equal(lines_with("CLIENT_RANDOM "), !answer_logs && version == PCO_TLS_1_2);
+            assert_int_equal(lines_with("CLIENT_TRAFFIC_SECRET_0 "),
+                             !answer_logs && version == PCO_TLS_1_3);
+        }
+    }
+    remove(FILE_NAME);
+}
+
 static void without_being_asked_no_key_is_written(void **state)
 {
     pco_ssl_context_options of_server = tls_options(&certificates_get()->server);
@@ -364,6 +402,7 @@ int main(void)
         TEST(what_is_wrong_with_a_key_is_told),
         TEST(reloading_changes_the_key),
         TEST(the_keys_of_each_connection_are_added_to_the_file),
+        TEST(the_file_is_that_of_the_context_that_asks_for_a_certificate),
         TEST(without_being_asked_no_key_is_written),
         TEST(a_file_that_cannot_be_written_is_told),
     };

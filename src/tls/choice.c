@@ -2,6 +2,8 @@
 /* choice.c: see choices.h. */
 #include "tls/connection.h"
 
+#include <openssl/err.h>
+
 #include "support/memory.h"
 
 struct pco_ssl_question {
@@ -98,20 +100,44 @@ static void serve_with(pco__ssl *ssl, pco__ssl_setup *setup)
     ssl->handshake->setup = setup;
 }
 
-/*
- * A client takes all certificates of the other SSL_CTX at once; the server has proved what it had
- * to, and sessions stay with the SSL_CTX that the engine was made of.
- */
-static int show_those_of(pco__ssl *ssl, pco__ssl_setup *setup, pco_error *error)
+/* The certificate that `from` stands at, with its key and its chain. */
+static bool show_one(SSL *engine, SSL *from)
 {
-    int code = 0;
-    if (SSL_CTX_get0_certificate(setup->ctx) == NULL) {
-        code = pco__error_set(error, PCO_EINVAL, 0, "the context has no certificate");
-    } else if (SSL_set_SSL_CTX(ssl->engine, setup->ctx) == NULL) {
-        code = pco__ssl_error(error, PCO_ENOMEM, "choose a certificate");
+    STACK_OF(X509) *chain = NULL;
+    SSL_get0_chain_certs(from, &chain);
+    if (chain == NULL) {
+        SSL_CTX_get_extra_chain_certs_only(SSL_get_SSL_CTX(from), &chain);
     }
-    pco__ssl_setup_give(setup);
-    return code;
+    return SSL_use_cert_and_key(engine, SSL_get_certificate(from), SSL_get_privatekey(from), chain,
+                                1) == 1;
+}
+
+/*
+ * A client takes the certificates of the other SSL_CTX, and nothing else: whoever is called, and
+ * what is demanded, stays as it was (SSL_set_SSL_CTX would change all that). They are asked of an
+ * SSL of its own, since to go through those of an SSL_CTX changes it, and other threads use it.
+ */
+static int show_those_of(pco__ssl *ssl, const pco__ssl_setup *setup, pco_error *error)
+{
+    ERR_clear_error();
+    SSL *from = SSL_new(setup->ctx);
+    bool shown = from != NULL &&
+                 SSL_set1_chain_cert_store(ssl->engine, SSL_CTX_get_cert_store(setup->ctx)) == 1;
+    if (shown) {
+        SSL_certs_clear(ssl->engine);
+    }
+    size_t count = 0;
+    long which = SSL_CERT_SET_FIRST;
+    while (shown && SSL_set_current_cert(from, which) == 1) {
+        shown = show_one(ssl->engine, from);
+        which = SSL_CERT_SET_NEXT;
+        count++;
+    }
+    SSL_free(from);
+    if (!shown) {
+        return pco__ssl_error(error, PCO_EINVAL, "choose a certificate");
+    }
+    return count != 0 ? 0 : pco__error_set(error, PCO_EINVAL, 0, "the context has no certificate");
 }
 
 static int use_context(pco__ssl *ssl, pco_ssl_context *context, pco_error *error)
@@ -123,7 +149,9 @@ static int use_context(pco__ssl *ssl, pco_ssl_context *context, pco_error *error
     }
     pco__ssl_setup *setup = pco__ssl_context_take(context);
     if (client) {
-        return show_those_of(ssl, setup, error);
+        int code = show_those_of(ssl, setup, error);
+        pco__ssl_setup_give(setup);
+        return code;
     }
     serve_with(ssl, setup);
     return 0;
