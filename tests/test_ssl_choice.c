@@ -486,6 +486,13 @@ static void the_certificate_that_is_answered_is_shown(void **state)
     }
 }
 
+static int accept_any(X509_STORE_CTX *store, void *unused)
+{
+    (void)store;
+    (void)unused;
+    return 1;
+}
+
 static void the_authorities_that_the_server_names_are_seen(void **state)
 {
     (void)state;
@@ -506,6 +513,84 @@ static void the_authorities_that_the_server_names_are_seen(void **state)
     answer_now(&chosen, WITH_NOTHING);
     tls_run_ends(&server, &client);
     assert_failed(&server, PCO_ECERT, "peer did not return a certificate");
+}
+
+/* RFC 5280 lets a name have no parts. */
+static void an_authority_may_be_called_nothing(void **state)
+{
+    const certificate *own = &certificates_get()->server;
+    STACK_OF(X509_NAME) *names = sk_X509_NAME_new_null();
+    SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+    tls_peer peer;
+    (void)state;
+    assert_int_equal(SSL_CTX_use_certificate(ctx, own->x509), 1);
+    assert_int_equal(SSL_CTX_use_PrivateKey(ctx, own->key), 1);
+    sk_X509_NAME_push(names, X509_NAME_new());
+    SSL_CTX_set_client_CA_list(ctx, names);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+    tls_peer_init(&peer, ctx, NULL);
+    SSL_CTX_free(ctx);
+    SSL_set_accept_state(peer.ssl);
+    chosen.how = LATER;
+    pco_ssl_context *context = client_context(NULL, true);
+    tls_end_start_client(&client, loop, context, "localhost");
+    pco_ssl_context_release(context);
+    tls_run(&peer, &client);
+    assert_int_equal(chosen.hello->authorities_count, 1);
+    assert_int_equal(chosen.hello->authorities[0].length, 2);
+    assert_string_equal(chosen.hello->authority_names[0], "");
+    answer_now(&chosen, WITH_NOTHING);
+    tls_run(&peer, &client);
+    assert_string_equal(client.protocol.log, "made");
+    tls_peer_free(&peer);
+}
+
+/* Whichever the server can check, with its chain; none of the context that asks. */
+static void all_certificates_of_the_answer_may_be_shown(void **state)
+{
+    const certificates *them = certificates_get();
+    const certificate *rsa = certificates_of_kind("RSA");
+    const pco_ssl_certificate further = {.size = sizeof further,
+                                         .certificate_pem = rsa->pem,
+                                         .certificate_pem_length = rsa->pem_length,
+                                         .key_pem = rsa->key_pem,
+                                         .key_pem_length = rsa->key_pem_length};
+    const pco_ssl_certificate *const all[] = {&further};
+    static const char *const algorithms[] = {"ECDSA+SHA256", "RSA-PSS+SHA256"};
+    for (unsigned i = 0; i < 2; i++) {
+        SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+        tls_peer peer;
+        pco_ssl_context_options options = tls_options(&them->chained);
+        options.ca_pem = them->ca.pem;
+        options.ca_pem_length = them->ca.pem_length;
+        options.certificates = all;
+        options.certificates_count = 1;
+        assert_int_equal(pco_ssl_context_new_client(&options, &chosen.answer, NULL), 0);
+        assert_int_equal(SSL_CTX_use_certificate(ctx, them->server.x509), 1);
+        assert_int_equal(SSL_CTX_use_PrivateKey(ctx, them->server.key), 1);
+        SSL_CTX_set_cert_verify_callback(ctx, accept_any, NULL);
+        SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+        assert_int_equal(SSL_CTX_set1_client_sigalgs_list(ctx, algorithms[i]), 1);
+        tls_peer_init(&peer, ctx, NULL);
+        SSL_CTX_free(ctx);
+        SSL_set_accept_state(peer.ssl);
+        pco_ssl_context *context = client_context(&them->client, true);
+        tls_end_start_client(&client, loop, context, "localhost");
+        pco_ssl_context_release(context);
+        tls_run(&peer, &client);
+        assert_string_equal(client.protocol.log, "made");
+        assert_true(peer.established);
+        const certificate *shown = i == 0 ? &them->chained : rsa;
+        assert_int_equal(X509_cmp(SSL_get0_peer_certificate(peer.ssl), shown->x509), 0);
+
+        /* Where none is given, OpenSSL makes the chain of those whom the answer trusts. */
+        const STACK_OF(X509) *behind = SSL_get_peer_cert_chain(peer.ssl);
+        const certificate *issuer = i == 0 ? &them->intermediate : &them->ca;
+        assert_int_equal(sk_X509_num(behind), 1);
+        assert_int_equal(X509_cmp(sk_X509_value(behind, 0), issuer->x509), 0);
+        tls_peer_free(&peer);
+        begin_anew(state);
+    }
 }
 
 static void with_no_answer_the_contexts_own_certificate_is_shown_or_none(void **state)
@@ -777,6 +862,8 @@ int main(void)
         TEST(memory_may_be_gone_at_every_request),
         TEST(the_certificate_that_is_answered_is_shown),
         TEST(the_authorities_that_the_server_names_are_seen),
+        TEST(an_authority_may_be_called_nothing),
+        TEST(all_certificates_of_the_answer_may_be_shown),
         TEST(with_no_answer_the_contexts_own_certificate_is_shown_or_none),
         TEST(a_client_may_refuse_to_show_one),
         TEST(a_clients_answer_must_have_a_certificate),

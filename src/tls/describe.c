@@ -147,7 +147,9 @@ static bool fill(server_parts *made, BIO *bio, const STACK_OF(X509_NAME) * names
             return false;
         }
         BIO_get_mem_data(bio, &printed);
-        memcpy(to, printed, (size_t)length);
+        if (length != 0) { /* a name may have no parts */
+            memcpy(to, printed, (size_t)length);
+        }
         texts[i] = (const char *)to;
         to += length + 1;
     }
