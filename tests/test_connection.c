@@ -124,10 +124,11 @@ static void each_end_knows_both_names(void **state)
     assert_true(pco_address_equal(&other, &name));
 }
 
-#if defined(__linux__) || defined(__APPLE__)
+/* Windows does, Wine 8 does not; nor do some of the BSDs, and qemu where it runs 32 bits. */
+#if (defined(__linux__) && !defined(__i386__)) || defined(__APPLE__)
 static const bool may_not_count = false;
 #else
-static const bool may_not_count = true; /* Windows does, Wine 8 does not; some of the BSDs */
+static const bool may_not_count = true;
 #endif
 
 /* As many bytes as were written have come, whatever the way they were cut; TCP alone counts. */
