@@ -137,10 +137,13 @@ class Server:
     """An example that runs. `addresses` are the (host, port) that it listens on."""
 
     def __init__(self, name, *arguments, sockets=1, **options):
-        self.stderr = tempfile.TemporaryFile("a+")  # to be read while the server writes
-        self.process = subprocess.Popen(program(name) + list(arguments), text=True,
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=self.stderr, **options)
+        # Read while the server writes: by a file of its own, since to seek in a shared one would
+        # move the server, too. (Wine does not append.)
+        with tempfile.NamedTemporaryFile() as written:
+            self.stderr = open(written.name, encoding="utf-8")
+            self.process = subprocess.Popen(program(name) + list(arguments), text=True,
+                                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                            stderr=written, **options)
         self.lines = Lines(self.process.stdout)
         self.addresses = []
         self.killed = False
@@ -179,7 +182,7 @@ class Server:
         """Waits until what the server has said on stderr matches."""
         deadline = Deadline(f"the server says {regex!r}")
         while not re.search(regex, self.errors()):
-            deadline.check()
+            deadline.check(self.errors)
 
     def memory(self):
         """The resident memory, in bytes."""
@@ -441,6 +444,7 @@ class Deadline:
         self.what = what
         self.end = time.monotonic() + PATIENCE
 
-    def check(self):
+    def check(self, instead=lambda: None):
+        """`instead` tells what there was instead."""
         if time.monotonic() > self.end:
-            raise AssertionError(f"in vain: {self.what}")
+            raise AssertionError(f"in vain: {self.what}: {instead()!r}")
