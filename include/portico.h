@@ -13,6 +13,7 @@
 #include <portico/address.h>
 #include <portico/loop.h>
 #include <portico/signal.h>
+#include <portico/descriptor.h>
 #include <portico/interfaces.h>
 #include <portico/request.h>
 #include <portico/resolver.h>

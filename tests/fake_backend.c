@@ -30,7 +30,8 @@ static fake_backend *of(pco__backend *backend)
 
 /* ---- Broken rules ---- */
 
-static const char *const kind_names[] = {"ACCEPT", "CONNECT", "RECV", "WATCH", "SEND"};
+static const char *const kind_names[] = {"ACCEPT", "CONNECT",  "RECV",    "WATCH",
+                                         "SEND",   "READABLE", "WRITABLE"};
 
 #define KINDS (sizeof kind_names / sizeof kind_names[0])
 
@@ -101,7 +102,7 @@ static size_t cut(size_t length, size_t limit)
 
 static bool goes_out(unsigned kind)
 {
-    return kind == PCO__OP_CONNECT || kind == PCO__OP_SEND;
+    return kind == PCO__OP_CONNECT || kind == PCO__OP_SEND || kind == PCO__OP_WRITABLE;
 }
 
 static size_t chain_length(const pco__segment *segment)
@@ -183,6 +184,12 @@ static size_t flights_of(const fake_socket *sock)
     return count;
 }
 
+/* An error is news for both directions. */
+static bool has_failed(const fake_socket *sock)
+{
+    return sock->input_error != 0 || sock->send_error != 0;
+}
+
 /* Whether the world as it is lets the operation end. */
 static bool can_end(const fake_socket *sock, const fake_flight *flight)
 {
@@ -197,6 +204,10 @@ static bool can_end(const fake_socket *sock, const fake_flight *flight)
         return sock->input_error != 0;
     case PCO__OP_SEND:
         return sock->send_error != 0 || sock->room != 0;
+    case PCO__OP_READABLE:
+        return sock->input_length != 0 || sock->input_eof || has_failed(sock);
+    case PCO__OP_WRITABLE:
+        return sock->room != 0 || has_failed(sock);
     }
     return false;
 }
@@ -367,6 +378,10 @@ static void end(fake_socket *sock, fake_flight *flight, size_t limit)
         break;
     case PCO__OP_SEND:
         end_send(sock, flight, limit);
+        break;
+    case PCO__OP_READABLE:
+    case PCO__OP_WRITABLE:
+        finish(sock, flight, &result);
         break;
     }
 }
@@ -645,6 +660,12 @@ static int attach(pco__backend *backend, pco__io *io, pco__io_role role, pco_err
     if (sock == NULL) {
         return pco__error_describe(error, PCO_ENOTSOCK, FAKE_SYSTEM_CODE(PCO_ENOTSOCK), "attach");
     }
+    if (role == PCO__IO_FOREIGN && sock->io == io) {
+        return 0;
+    }
+    if (role == PCO__IO_FOREIGN && sock->io != NULL) {
+        return pco__error_describe(error, PCO_EBUSY, 0, "attach a foreign socket");
+    }
     if (sock->io != NULL || sock->closed) {
         die("attach: the socket is attached already, or was closed");
     }
@@ -665,6 +686,11 @@ static void detach(pco__backend *backend, pco__io *io)
     backend->attached--;
 }
 
+static bool is_watched(unsigned kind)
+{
+    return kind == PCO__OP_READABLE || kind == PCO__OP_WRITABLE;
+}
+
 static void check_submit(const fake_socket *sock, const pco__op *op)
 {
     bool listens = sock->role == PCO__IO_LISTENER;
@@ -678,7 +704,8 @@ static void check_submit(const fake_socket *sock, const pco__op *op)
     if (op->in_flight) {
         die("rule Once: a %s was submitted that is in flight", kind_names[op->kind]);
     }
-    if (op->done == NULL || listens != (op->kind == PCO__OP_ACCEPT)) {
+    if (op->done == NULL || listens != (op->kind == PCO__OP_ACCEPT) ||
+        (sock->role == PCO__IO_FOREIGN) != is_watched(op->kind)) {
         die("submit: a %s that this socket cannot have", kind_names[op->kind]);
     }
     if (op->kind == PCO__OP_SEND && (op->with.chain == NULL || sock->shut_down)) {
@@ -797,6 +824,9 @@ static void close_socket(pco__backend *backend, pco__io *io, bool reset)
 {
     fake_socket *sock = owner_of(of(backend), io, "close");
 
+    if (sock->role == PCO__IO_FOREIGN) {
+        die("close: the socket is somebody else's");
+    }
     if (flights_of(sock) != 0 && sock->role != PCO__IO_LISTENER) {
         die("rule Drained: a socket was closed with an operation in flight");
     }

@@ -1183,6 +1183,108 @@ static void what_was_canceled_before_poll_ends_in_that_poll(void **state)
     }
 }
 
+/* ---- What is somebody else's ---- */
+
+/* A socket that is watched, and its peer. */
+typedef struct watched {
+    pco__io io;
+    probe in;
+    probe out;
+    end peer;
+} watched;
+
+static void begin_to_watch(watched *self)
+{
+    listener from;
+
+    memset(self, 0, sizeof *self);
+    open_listener(&from);
+    self->io.socket = connect_one(&from, &self->peer);
+    attach(&self->io, PCO__IO_FOREIGN);
+    close_listener(&from);
+}
+
+static void end_watching(watched *self)
+{
+    drain(&self->in);
+    drain(&self->out);
+    at.backend->class_->detach(at.backend, &self->io);
+    at.attached--;
+    tested->network->close(at.backend, self->io.socket, false);
+    close_end(&self->peer);
+}
+
+static void what_can_be_read_is_told_each_time_and_stays_there(void **state)
+{
+    watched self;
+    end owner;
+
+    (void)state;
+    begin_to_watch(&self);
+    submit(&self.in, &self.io, PCO__OP_READABLE);
+    exchange_a_message_elsewhere();
+    assert_int_equal(self.in.count, 0);
+    push(&self.peer, "x");
+    for (unsigned i = 1; i <= 3; i++) {
+        assert_true(reaches(&self.in.count, i));
+        assert_int_equal(self.in.error, 0);
+        submit(&self.in, &self.io, PCO__OP_READABLE);
+    }
+    drain(&self.in);
+    at.backend->class_->detach(at.backend, &self.io);
+    at.attached--;
+    attach_accepted(&owner, self.io.socket);
+    submit(&owner.in, &owner.io, PCO__OP_RECV);
+    assert_true(completes(&owner.in));
+    assert_int_equal(owner.in.length, 1);
+    close_end(&owner);
+    close_end(&self.peer);
+}
+
+static bool count_and_go_on(pco__op *op, const pco__result *result)
+{
+    done(op, result);
+    return result->error == 0;
+}
+
+static void what_can_be_written_is_told_as_long_as_done_says_so(void **state)
+{
+    watched self;
+
+    (void)state;
+    begin_to_watch(&self);
+    self.out.op = (pco__op){.io = &self.io, .kind = PCO__OP_WRITABLE, .done = count_and_go_on};
+    at.backend->class_->submit(at.backend, &self.out.op);
+    submit(&self.in, &self.io, PCO__OP_READABLE);
+    assert_true(reaches(&self.out.count, 5));
+    assert_int_equal(self.in.count, 0);
+    cancel(&self.out);
+    while (self.out.op.in_flight) {
+        poll_for(100 * MILLISECOND);
+    }
+    assert_int_equal(self.out.error, PCO_ECANCELED);
+    close_io(&self.peer.io, true); /* a reset can be read */
+    assert_true(completes(&self.in));
+    memset(&self.peer, 0, sizeof self.peer);
+    at.backend->class_->detach(at.backend, &self.io);
+    at.attached--;
+    tested->network->close(at.backend, self.io.socket, false);
+}
+
+static void what_is_attached_again_goes_on(void **state)
+{
+    watched self;
+
+    (void)state;
+    begin_to_watch(&self);
+    submit(&self.in, &self.io, PCO__OP_READABLE);
+    assert_int_equal(at.backend->class_->attach(at.backend, &self.io, PCO__IO_FOREIGN, NULL), 0);
+    push(&self.peer, "x");
+    assert_true(completes(&self.in));
+    assert_int_equal(self.in.error, 0);
+    end_watching(&self);
+}
+
 /* ---- Closing inside done() ---- */
 
 #define CROWD 8
@@ -1613,6 +1715,9 @@ static const struct CMUnitTest tests[] = {
     TEST(canceling_twice_is_canceling_once),
     TEST(canceling_loses_no_data_that_has_arrived),
     TEST(done_may_cancel_another_operation_that_is_due),
+    TEST(what_can_be_read_is_told_each_time_and_stays_there),
+    TEST(what_can_be_written_is_told_as_long_as_done_says_so),
+    TEST(what_is_attached_again_goes_on),
     TEST(what_was_canceled_before_poll_ends_in_that_poll),
     TEST(what_is_canceled_during_poll_ends_in_that_poll),
     TEST(done_may_close_and_free_its_own_socket_and_end_the_others),

@@ -142,6 +142,10 @@ static size_t low;
     X(set_debug, pco_loop_set_debug, (loop, false))                                                \
     X(add_signal_handler, pco_loop_add_signal_handler, (loop, PCO_SIGINT, signaled, NULL, NULL))   \
     X(remove_signal_handler, pco_loop_remove_signal_handler, (loop, PCO_SIGINT))                   \
+    X(add_reader, pco_loop_add_reader, (loop, 0, do_nothing, NULL, NULL))                          \
+    X(add_writer, pco_loop_add_writer, (loop, 0, do_nothing, NULL, NULL))                          \
+    X(remove_reader, pco_loop_remove_reader, (loop, 0))                                            \
+    X(remove_writer, pco_loop_remove_writer, (loop, 0))                                            \
     X(handle_cancel, pco_handle_cancel, (handle))                                                  \
     X(handle_cancelled, pco_handle_cancelled, (handle))                                            \
     X(handle_when, pco_handle_when, (handle))                                                      \

@@ -21,12 +21,18 @@ typedef struct pco__reactor_io {
     uint32_t generation; /* tells this socket from an earlier one of its number (epoll.c) */
     int32_t available;   /* bytes that a poller has counted, less what was read since */
     int16_t error;       /* what a poller was told and SO_ERROR may not tell again; 0: nothing */
-    uint16_t accepts_failed; /* in a row, on account of the clients: see accept.c */
-    uint8_t ready;           /* PCO__READY_*: what the system said and has not been used up */
-    uint8_t wants;           /* PCO__READY_*: what the operations in flight wait for */
-    uint8_t short_reads;     /* PCO__SHORT_READ_*: why a short read leaves `ready` as it is */
-    uint8_t role : 2;        /* pco__io_role */
-    bool registered : 1;     /* of a listener: the poller knows it */
+    union {
+        uint16_t accepts_failed; /* in a row, on account of the clients: see accept.c */
+        struct {
+            uint8_t told;  /* of a FOREIGN one: the PCO__READY_* that the poller tells of */
+            uint8_t lacks; /* and those that it cannot tell of */
+        };
+    };
+    uint8_t ready;       /* PCO__READY_*: what the system said and has not been used up */
+    uint8_t wants;       /* PCO__READY_*: what the operations in flight wait for */
+    uint8_t short_reads; /* PCO__SHORT_READ_*: why a short read leaves `ready` as it is */
+    uint8_t role : 3;    /* pco__io_role */
+    bool registered : 1; /* of a listener: the poller knows it */
     bool connect_started : 1;
     bool starving : 1;  /* the link is in the list of those that starve */
     bool shut_down : 1; /* we have ended our side: EPIPE is the answer to that */

@@ -11,6 +11,11 @@
  * socket changes, such events cannot make the loop spin. Listeners are removed explicitly: one that
  * is shared with other processes lives on, and would wake this loop for every client of theirs.
  *
+ * Foreign descriptors are another matter, since what is true of them is to be told as long as it is
+ * true: there such events would never end, and no call can end them, the descriptor being gone. So
+ * these are in a set of their own, which is in the first one. An event of what nobody watches any
+ * more is the sign to make that set anew.
+ *
  * A process that was forked shares the whole epoll set with its parent, and must not use the loop.
  */
 #define _GNU_SOURCE 1
@@ -42,11 +47,15 @@
 /* The eventfd's key among the events: of generation 0, which no socket has. */
 #define WAKE_KEY ((uint64_t)0)
 
+/* That of the set of foreign descriptors, likewise. */
+#define FOREIGN_KEY ((uint64_t)1)
+
 typedef struct epoll {
     pco__reactor reactor;
     int set;
     int wake;
-    bool *stop; /* poll()'s */
+    int foreign; /* the set of foreign descriptors; -1: there is none yet */
+    bool *stop;  /* poll()'s */
 } epoll;
 
 static epoll *epoll_of(pco__reactor *reactor)
@@ -60,7 +69,7 @@ static int open_epoll(pco__reactor *reactor, pco_error *error)
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = WAKE_KEY};
     int code;
 
-    self->wake = -1;
+    self->wake = self->foreign = -1;
     self->set = pco__descriptor_raise(epoll_create1(EPOLL_CLOEXEC));
     if (self->set < 0) {
         goto fail;
@@ -85,6 +94,9 @@ static void close_epoll(pco__reactor *reactor)
 {
     epoll *self = epoll_of(reactor);
 
+    if (self->foreign >= 0) {
+        close(self->foreign);
+    }
     close(self->wake);
     close(self->set);
 }
@@ -123,6 +135,103 @@ static void remove_socket(pco__reactor *reactor, pco__io *io, bool closes)
         epoll_ctl(epoll_of(reactor)->set, EPOLL_CTL_DEL, (int)io->socket, &unused);
     }
 }
+
+/* ---- Foreign descriptors ---- */
+
+/* 0 or an errno. */
+static int open_foreign(epoll *self)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = FOREIGN_KEY};
+    int set = pco__descriptor_raise(epoll_create1(EPOLL_CLOEXEC));
+
+    if (set < 0) {
+        return errno;
+    }
+    if (epoll_ctl(self->set, EPOLL_CTL_ADD, set, &event) != 0) {
+        int code = errno;
+        close(set);
+        return code;
+    }
+    self->foreign = set;
+    return 0;
+}
+
+/*
+ * Where nothing is wanted an error would be told all the same (epoll_ctl(2), EPOLLERR): once is all
+ * that it is told then.
+ */
+static int set_foreign(const epoll *self, int action, const pco__io *io)
+{
+    const pco__reactor_io *state = &io->private_.reactor;
+    struct epoll_event event = {.events = state->wants != 0 ? state->wants : EPOLLONESHOT};
+
+    event.data.u64 = (uint64_t)state->generation << 32 | (uint32_t)io->socket;
+    return epoll_ctl(self->foreign, action, (int)io->socket, &event) == 0 ? 0 : errno;
+}
+
+static int watch(pco__reactor *reactor, pco__io *io, bool anew)
+{
+    epoll *self = epoll_of(reactor);
+    int code = anew && self->foreign < 0 ? open_foreign(self) : 0;
+
+    if (code == 0 && anew) {
+        code = set_foreign(self, EPOLL_CTL_ADD, io);
+    }
+    if (!anew || code == EEXIST) {
+        code = set_foreign(self, EPOLL_CTL_MOD, io);
+    }
+    return anew ? code : 0;
+}
+
+static void unwatch(pco__reactor *reactor, pco__io *io)
+{
+    struct epoll_event unused = {0};
+
+    epoll_ctl(epoll_of(reactor)->foreign, EPOLL_CTL_DEL, (int)io->socket, &unused);
+}
+
+/* Each descriptor again that is still there. The set is removed: a forked child may hold it. */
+static PCO__COLD void renew_foreign(epoll *self)
+{
+    pco__reactor *reactor = &self->reactor;
+    struct epoll_event unused = {0};
+
+    epoll_ctl(self->set, EPOLL_CTL_DEL, self->foreign, &unused);
+    close(self->foreign);
+    self->foreign = -1;
+    int code = open_foreign(self);
+    for (size_t i = 0; i < reactor->foreign_capacity; i++) {
+        pco__io *io = reactor->foreign[i];
+        int failure = io != NULL && code == 0 ? set_foreign(self, EPOLL_CTL_ADD, io) : code;
+        if (io != NULL && failure != 0 && failure != EBADF) {
+            pco__reactor_lose(reactor, io);
+        }
+    }
+}
+
+/* Errors and ends count as both: what is tried then tells. (asyncio: EpollSelector.select.) */
+static unsigned translate_foreign(uint32_t events)
+{
+    return (events & (EPOLLERR | EPOLLHUP)) != 0 ? PCO__READY_IN | PCO__READY_OUT : events;
+}
+
+static PCO__COLD void take_foreign(epoll *self)
+{
+    struct epoll_event events[BATCH];
+    int count = epoll_wait(self->foreign, events, BATCH, 0);
+    bool is_haunted = false;
+
+    for (int i = 0; i < count; i++) {
+        uint64_t key = events[i].data.u64;
+        is_haunted |= !pco__reactor_tell(&self->reactor, (uint32_t)key, (uint32_t)(key >> 32),
+                                         translate_foreign(events[i].events));
+    }
+    if (is_haunted) {
+        renew_foreign(self);
+    }
+}
+
+/* ---- poll() and wake() ---- */
 
 _Static_assert((int)PCO__READY_IN == EPOLLIN && (int)PCO__READY_OUT == EPOLLOUT &&
                    (int)PCO__READY_ERROR == EPOLLERR,
@@ -180,6 +289,8 @@ static void poll_epoll(pco__backend *backend, uint64_t timeout, bool *stop)
             pco__reactor_ready(reactor, io, translate(io, events[i].events));
         } else if (key == WAKE_KEY) {
             take_wake(self);
+        } else if (key == FOREIGN_KEY) {
+            take_foreign(self);
         }
     }
     pco__reactor_end(reactor);
@@ -208,4 +319,6 @@ const pco__poller pco__epoll = {
     .close = close_epoll,
     .add = add,
     .remove = remove_socket,
+    .watch = watch,
+    .unwatch = unwatch,
 };

@@ -8,6 +8,9 @@
  * nothing: close() takes a descriptor's registrations along, whoever else holds the same socket
  * open (kqueue(2), RETURN VALUES), and events fetched before carry its generation.
  *
+ * Foreign descriptors are in a kqueue of their own, which the first one watches: events go by
+ * number and filter, and the number of a foreign one that was closed may be a connection's already.
+ *
  * A process that was forked has no kqueue, and must not use the loop.
  */
 #define _GNU_SOURCE 1
@@ -54,6 +57,7 @@ static const unsigned char wake_bytes[] = {'w', 's'};
 typedef struct kqueue_poller {
     pco__reactor reactor;
     int queue;
+    int foreign; /* the kqueue of foreign descriptors; -1: there is none yet */
     int pipe[2]; /* -1: there are user events */
 } kqueue_poller;
 
@@ -66,9 +70,14 @@ static kqueue_poller *poller_of(pco__reactor *reactor)
  * Makes changes, up to the first that fails. There is no room for events, so that kevent() returns
  * at once, and an error is its own (kqueue(2)) and no event, whose place it would have taken.
  */
+static int change_in(int queue, const struct kevent *changes, int count)
+{
+    return kevent(queue, changes, count, NULL, 0, NULL);
+}
+
 static int change(const kqueue_poller *self, const struct kevent *changes, int count)
 {
-    return kevent(self->queue, changes, count, NULL, 0, NULL);
+    return change_in(self->queue, changes, count);
 }
 
 /* ---- Waking ---- */
@@ -203,7 +212,24 @@ static void close_kqueue(pco__reactor *reactor)
             close(self->pipe[i]);
         }
     }
+    if (self->foreign >= 0) {
+        close(self->foreign);
+    }
     close(self->queue);
+}
+
+/* A kqueue that no child gets. -1 and errno. */
+static int open_queue(void)
+{
+    int queue = IS_SYSTEM_CALL ? pco__descriptor_raise(kqueue()) : kqueue();
+
+    if (queue >= 0 && fcntl(queue, F_SETFD, FD_CLOEXEC) != 0) {
+        int code = errno;
+        close(queue);
+        errno = code;
+        return -1;
+    }
+    return queue;
 }
 
 static int open_kqueue(pco__reactor *reactor, pco_error *error)
@@ -211,14 +237,13 @@ static int open_kqueue(pco__reactor *reactor, pco_error *error)
     kqueue_poller *self = poller_of(reactor);
     int code;
 
-    self->pipe[0] = self->pipe[1] = -1;
-    self->queue = IS_SYSTEM_CALL ? pco__descriptor_raise(kqueue()) : kqueue();
+    self->pipe[0] = self->pipe[1] = self->foreign = -1;
+    self->queue = open_queue();
     if (self->queue < 0) {
         code = errno;
         return pco__error_describe(error, pco__error_from_system(code), code, "open kqueue");
     }
-    if (fcntl(self->queue, F_SETFD, FD_CLOEXEC) == 0 &&
-        (has_user_events(self) || open_pipe(self) == 0)) {
+    if (has_user_events(self) || open_pipe(self) == 0) {
         return 0;
     }
     code = errno;
@@ -293,6 +318,127 @@ static unsigned translate(pco__io *io, const struct kevent *event)
     return reads ? PCO__READY_IN : PCO__READY_OUT;
 }
 
+/* ---- Foreign descriptors ---- */
+
+/* Registered with generation 0, which no socket has; report() looks in `sockets` first. */
+static int watch_queue(kqueue_poller *self, int queue)
+{
+    pco__reactor *reactor = &self->reactor;
+    struct kevent event;
+
+    if ((size_t)queue >= reactor->capacity &&
+        pco__reactor_make_room(&reactor->sockets, &reactor->capacity, (size_t)queue) != 0) {
+        errno = ENOMEM;
+        return -1;
+    }
+    EV_SET(&event, (uintptr_t)queue, EVFILT_READ, EV_ADD, 0, 0, NULL);
+    return change(self, &event, 1);
+}
+
+/* 0 or an errno. */
+static int open_foreign(kqueue_poller *self)
+{
+    int queue = open_queue();
+
+    if (queue < 0) {
+        return errno;
+    }
+    if (watch_queue(self, queue) != 0) {
+        int code = errno;
+        close(queue);
+        return code;
+    }
+    self->foreign = queue;
+    return 0;
+}
+
+/* 0 or an errno. */
+static int set_foreign(const kqueue_poller *self, const pco__io *io, bool reads, unsigned flags)
+{
+    void *generation = (void *)(uintptr_t)io->private_.reactor.generation;
+    struct kevent event;
+
+    EV_SET(&event, (uintptr_t)io->socket, reads ? EVFILT_READ : EVFILT_WRITE, (uint16_t)flags, 0, 0,
+           generation);
+    return change_in(self->foreign, &event, 1) == 0 ? 0 : errno;
+}
+
+/*
+ * Both filters are there from the beginning, and disabled while they are not wanted: to enable what
+ * is there touches nothing of another descriptor that has the number by now.
+ */
+static int add_foreign(kqueue_poller *self, pco__io *io)
+{
+    pco__reactor_io *state = &io->private_.reactor;
+    unsigned lacks = 0;
+    int code = 0;
+
+    for (int reads = 0; reads < 2; reads++) {
+        unsigned bit = reads ? PCO__READY_IN : PCO__READY_OUT;
+        unsigned flags = EV_ADD | ((state->wants & bit) != 0 ? EV_ENABLE : EV_DISABLE);
+        int failure = set_foreign(self, io, reads, flags);
+        if (failure != 0) {
+            lacks |= bit;
+            code = failure;
+        }
+    }
+    if (lacks == (PCO__READY_IN | PCO__READY_OUT)) {
+        return code;
+    }
+    state->lacks = (uint8_t)lacks;
+    return 0;
+}
+
+static int watch(pco__reactor *reactor, pco__io *io, bool anew)
+{
+    kqueue_poller *self = poller_of(reactor);
+    const pco__reactor_io *state = &io->private_.reactor;
+
+    if (anew) {
+        int code = self->foreign < 0 ? open_foreign(self) : 0;
+        return code != 0 ? code : add_foreign(self, io);
+    }
+    for (int reads = 0; reads < 2; reads++) {
+        unsigned bit = reads ? PCO__READY_IN : PCO__READY_OUT;
+        if (((state->told ^ state->wants) & bit) != 0) {
+            set_foreign(self, io, reads, (state->wants & bit) != 0 ? EV_ENABLE : EV_DISABLE);
+        }
+    }
+    return 0;
+}
+
+static void unwatch(pco__reactor *reactor, pco__io *io)
+{
+    set_foreign(poller_of(reactor), io, true, EV_DELETE);
+    set_foreign(poller_of(reactor), io, false, EV_DELETE);
+}
+
+/* Where close() is not seen (libkqueue), the events of a number that nobody watches go on. */
+static void tell_foreign(kqueue_poller *self, struct kevent *event)
+{
+    unsigned bit = event->filter == EVFILT_READ ? PCO__READY_IN : PCO__READY_OUT;
+
+    if (!pco__reactor_tell(&self->reactor, (size_t)event->ident, (uint32_t)(uintptr_t)event->udata,
+                           bit) &&
+        self->reactor.foreign[event->ident] == NULL) {
+        event->flags = EV_DELETE;
+        change_in(self->foreign, event, 1);
+    }
+}
+
+static void take_foreign(kqueue_poller *self)
+{
+    const struct timespec at_once = {0};
+    struct kevent events[BATCH];
+    int count = kevent(self->foreign, NULL, 0, events, BATCH, &at_once);
+
+    for (int i = 0; i < count; i++) {
+        tell_foreign(self, &events[i]);
+    }
+}
+
+/* ---- poll() ---- */
+
 static void report(pco__reactor *reactor, const struct kevent *event)
 {
     pco__io *io =
@@ -300,6 +446,8 @@ static void report(pco__reactor *reactor, const struct kevent *event)
 
     if (io != NULL) {
         pco__reactor_ready(reactor, io, translate(io, event));
+    } else if ((int)event->ident == poller_of(reactor)->foreign) {
+        take_foreign(poller_of(reactor));
     }
 }
 
@@ -347,4 +495,6 @@ const pco__poller pco__kqueue = {
     .close = close_kqueue,
     .add = add,
     .remove = remove_socket,
+    .watch = watch,
+    .unwatch = unwatch,
 };

@@ -148,23 +148,22 @@ PCO__COLD void pco__reactor_end_batch(pco__reactor *reactor)
 
 /* ---- The rest of the backend ---- */
 
-/* Makes sockets[descriptor] exist, which does not. */
-static PCO__COLD int make_room(pco__reactor *reactor, size_t descriptor)
+PCO__COLD int pco__reactor_make_room(pco__io ***table, size_t *capacity, size_t descriptor)
 {
-    size_t capacity = reactor->capacity != 0 ? reactor->capacity : 64;
+    size_t more = *capacity != 0 ? *capacity : 64;
 
-    while (capacity <= descriptor) {
-        capacity *= 2;
+    while (more <= descriptor) {
+        more *= 2;
     }
-    pco__io **sockets = pco__realloc(reactor->sockets, capacity * sizeof *sockets);
-    if (sockets == NULL) {
+    pco__io **larger = pco__realloc(*table, more * sizeof *larger);
+    if (larger == NULL) {
         return PCO_ENOMEM;
     }
-    for (size_t i = reactor->capacity; i < capacity; i++) {
-        sockets[i] = NULL;
+    for (size_t i = *capacity; i < more; i++) {
+        larger[i] = NULL;
     }
-    reactor->sockets = sockets;
-    reactor->capacity = capacity;
+    *table = larger;
+    *capacity = more;
     return 0;
 }
 
@@ -186,7 +185,8 @@ int pco__reactor_init(const pco__backend_class *self, const pco__backend_options
     pco__list_init(&reactor->starved);
     pco__list_init(&reactor->canceled);
     reactor->scratch = pco__malloc_pages(reactor->scratch_size);
-    if (reactor->scratch == NULL || make_room(reactor, 0) != 0) {
+    if (reactor->scratch == NULL ||
+        pco__reactor_make_room(&reactor->sockets, &reactor->capacity, 0) != 0) {
         code = pco__error_describe(error, PCO_ENOMEM, 0, "the receive buffer");
         goto fail;
     }
@@ -216,6 +216,7 @@ void pco__reactor_fini(pco__backend *backend)
         close(reactor->reserve);
     }
     pco__free_pages(reactor->scratch);
+    pco__free(reactor->foreign);
     pco__free(reactor->sockets);
     pco__free(reactor);
 }
@@ -264,7 +265,8 @@ static int check_descriptor(pco__reactor *reactor, int descriptor, pco_error *er
     if (descriptor < 0) {
         return pco__error_describe(error, PCO_ENOTSOCK, EBADF, "watch a socket");
     }
-    if ((size_t)descriptor >= reactor->capacity && make_room(reactor, (size_t)descriptor) != 0) {
+    if ((size_t)descriptor >= reactor->capacity &&
+        pco__reactor_make_room(&reactor->sockets, &reactor->capacity, (size_t)descriptor) != 0) {
         return pco__error_describe(error, PCO_ENOMEM, 0, "watch a socket");
     }
     return 0;
@@ -273,14 +275,17 @@ static int check_descriptor(pco__reactor *reactor, int descriptor, pco_error *er
 int pco__reactor_attach(pco__backend *backend, pco__io *io, pco__io_role role, pco_error *error)
 {
     pco__reactor *reactor = reactor_of(backend);
-    int code = check_descriptor(reactor, pco__io_descriptor(io), error);
 
+    if (role == PCO__IO_FOREIGN) {
+        return pco__reactor_attach_foreign(reactor, io, error);
+    }
+    int code = check_descriptor(reactor, pco__io_descriptor(io), error);
     if (code != 0) {
         return code;
     }
     reactor->generation += reactor->generation == UINT32_MAX ? 2 : 1;
     io->private_.reactor = (pco__reactor_io){
-        .generation = reactor->generation, .ready = ready_at_first(role), .role = role & 3};
+        .generation = reactor->generation, .ready = ready_at_first(role), .role = role & 7};
     if (role == PCO__IO_CONNECTED ? reactor->has_unix : role != PCO__IO_UNCONNECTED) {
         look_for_unix(reactor, io);
     }
@@ -310,6 +315,10 @@ void pco__reactor_detach(pco__backend *backend, pco__io *io)
     pco__reactor *reactor = reactor_of(backend);
 
     assert(io->private_.reactor.in == NULL && io->private_.reactor.out == NULL);
+    if (io->private_.reactor.role == PCO__IO_FOREIGN) {
+        pco__reactor_detach_foreign(reactor, io);
+        return;
+    }
     assert(io->private_.reactor.role != PCO__IO_LISTENER || !io->private_.reactor.registered);
     if (io->private_.reactor.role != PCO__IO_LISTENER) {
         pco__reactor_poller(reactor)->remove(reactor, io, false);
@@ -325,11 +334,13 @@ static unsigned wanted_by(const pco__op *op)
     case PCO__OP_RECV:
         return op->with.get_buffer == NULL ? PCO__READY_IN | PCO__WANTS_PLAINLY : PCO__READY_IN;
     case PCO__OP_ACCEPT:
+    case PCO__OP_READABLE:
         return PCO__READY_IN;
     case PCO__OP_WATCH:
         return PCO__READY_ERROR;
     case PCO__OP_CONNECT:
     case PCO__OP_SEND:
+    case PCO__OP_WRITABLE:
         return PCO__READY_OUT;
     }
     assert(false && "a kind of operation");
@@ -359,6 +370,9 @@ void pco__reactor_submit(pco__backend *backend, pco__op *op)
     }
     op->private_.reactor.wants = (uint8_t)wants;
     state->wants = (uint8_t)(state->wants | wants);
+    if (state->role == PCO__IO_FOREIGN) {
+        pco__reactor_watch(reactor, io);
+    }
     if (pco__ready_due(io) != 0 && reactor->current != io) {
         pco__reactor_enqueue(reactor, io);
     }
@@ -375,6 +389,9 @@ void pco__reactor_cancel(pco__backend *backend, pco__op *op)
     }
     op->canceled = true;
     stop_wanting(op);
+    if (io->private_.reactor.role == PCO__IO_FOREIGN) {
+        pco__reactor_watch(reactor, io);
+    }
     if (io->private_.reactor.starving) {
         pco__reactor_feed(io);
     }

@@ -58,8 +58,10 @@ typedef struct pco__reactor {
     pco__io *current;   /* the socket whose operations are being tried; NULL once it is closed */
     unsigned char *scratch; /* the memory of lent reads */
     size_t scratch_size;
-    pco__io **sockets;   /* by descriptor, 0 at least; NULL where none is attached */
-    size_t capacity;     /* of sockets */
+    pco__io **sockets; /* by descriptor, 0 at least; NULL where none is attached */
+    size_t capacity;   /* of sockets */
+    pco__io **foreign; /* the same of FOREIGN ones, whose numbers may be those of sockets, too */
+    size_t foreign_capacity;
     uint32_t generation; /* of the socket attached last; 0 is no socket's */
     pid_t process;       /* which made it: its children share the means to wake it */
     int reserve;         /* a descriptor to give up when there are no others left; -1: none */
@@ -112,6 +114,18 @@ typedef struct pco__poller {
      * this, which may be enough; otherwise it lives on, with an owner of its own.
      */
     void (*remove)(pco__reactor *reactor, pco__io *io, bool closes);
+
+    /*
+     * From now on tells what is wanted of a FOREIGN descriptor (io's private part: `wants`,
+     * PCO__READY_IN and _OUT), and nothing else: in every poll(), as long as it is so, by
+     * pco__reactor_tell. `anew`: with the generation that io has now, of what has its number now;
+     * sets `lacks` to what cannot be told. 0 or an errno. Otherwise the number may be another's
+     * already, which is left alone, and nothing can fail.
+     */
+    int (*watch)(pco__reactor *reactor, pco__io *io, bool anew);
+
+    /* Tells nothing of it any more. */
+    void (*unwatch)(pco__reactor *reactor, pco__io *io);
 } pco__poller;
 
 /*
@@ -166,6 +180,17 @@ static inline pco__io *pco__reactor_find(const pco__reactor *reactor, size_t des
     return io != NULL && io->private_.reactor.generation == generation ? io : NULL;
 }
 
+/*
+ * For a poller's poll(): `bits` (PCO__READY_IN, _OUT) are so of a FOREIGN descriptor that was
+ * watched with this generation. An error is both. Runs done(). Returns false where it is not
+ * attached any more.
+ */
+bool pco__reactor_tell(pco__reactor *reactor, size_t descriptor, uint32_t generation,
+                       unsigned bits);
+
+/* For a poller: it cannot tell of a FOREIGN descriptor any more, until that is attached again. */
+void pco__reactor_lose(pco__reactor *reactor, pco__io *io);
+
 /* ---- Between reactor.c and the files of single operations ---- */
 
 static inline const pco__poller *pco__reactor_poller(const pco__reactor *reactor)
@@ -216,6 +241,19 @@ void pco__reactor_try_queued(pco__reactor *reactor, pco__io *io);
 void pco__reactor_accept(pco__reactor *reactor, pco__io *io);
 void pco__reactor_connect(pco__reactor *reactor, pco__io *io);
 void pco__reactor_send(pco__reactor *reactor, pco__io *io);
+
+/* foreign.c: of FOREIGN descriptors, what attach, detach and submit come to. */
+int pco__reactor_attach_foreign(pco__reactor *reactor, pco__io *io, pco_error *error);
+void pco__reactor_detach_foreign(pco__reactor *reactor, pco__io *io);
+
+/* foreign.c: has the poller tell what is wanted, if that is not what it tells. */
+void pco__reactor_watch(pco__reactor *reactor, pco__io *io);
+
+/* foreign.c: the end of a READABLE or WRITABLE that the poller cannot tell of. */
+void pco__reactor_watch_failed(pco__reactor *reactor, pco__op *op);
+
+/* reactor.c: makes table[descriptor] exist, which does not. 0 or PCO_ENOMEM. */
+int pco__reactor_make_room(pco__io ***table, size_t *capacity, size_t descriptor);
 
 /* accept.c: a descriptor for reactor->reserve; -1: there is none. */
 int pco__reserve_open(void);

@@ -99,8 +99,12 @@ PCO__COLD void pco__reactor_try_otherwise(pco__reactor *reactor, pco__io *io)
     case PCO__OP_RECV:
         receive_into_buffer(reactor, io);
         return;
+    case PCO__OP_READABLE:
+        pco__reactor_watch_failed(reactor, io->private_.reactor.in);
+        return;
     case PCO__OP_CONNECT:
     case PCO__OP_SEND:
+    case PCO__OP_WRITABLE:
         break;
     }
     assert(false && "an operation that reads");
@@ -115,9 +119,13 @@ static void try_out(pco__reactor *reactor, pco__io *io)
     case PCO__OP_SEND:
         pco__reactor_send(reactor, io);
         return;
+    case PCO__OP_WRITABLE:
+        pco__reactor_watch_failed(reactor, io->private_.reactor.out);
+        return;
     case PCO__OP_ACCEPT:
     case PCO__OP_RECV:
     case PCO__OP_WATCH:
+    case PCO__OP_READABLE:
         break;
     }
     assert(false && "an operation that writes");

@@ -26,10 +26,10 @@
  *             socket away from under it, so that done() follows; for the owner nothing changes.)
  *
  * A socket has at most one operation of each direction in flight: one of ACCEPT (of which a
- * listener may have as many as the backend's `accepts`), RECV and WATCH, and one of CONNECT and
- * SEND. done() of one operation may do anything to other sockets of the same batch, closing and
- * freeing them included: a backend never touches an operation or a socket after its done() or
- * close() without having made sure that it is still there.
+ * listener may have as many as the backend's `accepts`), RECV, WATCH and READABLE, and one of
+ * CONNECT, SEND and WRITABLE. done() of one operation may do anything to other sockets of the same
+ * batch, closing and freeing them included: a backend never touches an operation or a socket after
+ * its done() or close() without having made sure that it is still there.
  */
 #ifndef PCO_BACKEND_H
 #define PCO_BACKEND_H
@@ -107,7 +107,16 @@ typedef enum pco__op_kind {
      * 1 on success. A peer that has gone is PCO_ECONNRESET, whatever the system calls it; PCO_EPIPE
      * is what who sends after shutdown_send() is told.
      */
-    PCO__OP_SEND
+    PCO__OP_SEND,
+
+    /*
+     * Wait until a FOREIGN descriptor can be read or written, which includes that it has failed or
+     * ended: who tries will be told. Nothing is consumed, so that the next poll() ends it again,
+     * and again, while that is so. Nothing comes of a descriptor that its owner has closed, until
+     * it is attached again.
+     */
+    PCO__OP_READABLE,
+    PCO__OP_WRITABLE
 
     /*
      * Room for more. A further kind is a value here, with its contract; a member of `with`, which
@@ -162,7 +171,8 @@ typedef enum pco__io_role {
     PCO__IO_LISTENER,
     PCO__IO_CONNECTED,   /* accepted from such a listener */
     PCO__IO_UNCONNECTED, /* its CONNECT is to come */
-    PCO__IO_GIVEN        /* connected elsewhere: of whatever family */
+    PCO__IO_GIVEN,       /* connected elsewhere: of whatever family */
+    PCO__IO_FOREIGN      /* somebody else's, of whatever kind: only to be watched */
 } pco__io_role;
 
 /* What try_send() has done; small enough to be returned in registers. */
@@ -217,6 +227,13 @@ typedef struct pco__backend_class {
     /*
      * Takes io->socket, which is non-blocking, into the backend's care. On failure the socket is
      * still the caller's.
+     *
+     * A FOREIGN one stays the caller's in any case, blocking or not, and is detached in the end,
+     * never closed; only READABLE and WRITABLE are submitted of it. Its owner may close it at any
+     * time, and its number may become another's, also that of a socket of this backend. Attached
+     * again while it is attached, it means what has that number now; where that fails, nothing has
+     * changed. PCO_EBUSY: this backend has attached the number as a socket. PCO_ENOTSUP: it is
+     * nothing that this system can watch.
      */
     int (*attach)(pco__backend *backend, pco__io *io, pco__io_role role, pco_error *error);
 

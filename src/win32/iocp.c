@@ -142,6 +142,9 @@ static int start(pco__iocp *self, pco__op *op, int *system_code)
     case PCO__OP_RECV:
     case PCO__OP_WATCH:
         return pco__iocp_start_receive(op, system_code);
+    case PCO__OP_READABLE:
+    case PCO__OP_WRITABLE:
+        return PCO_ENOTSUP;
     }
     assert(false && "a kind of operation");
     return PCO_ENOTSUP;
@@ -209,6 +212,9 @@ static void on_packet(pco__iocp *self, pco__op *op)
     case PCO__OP_SEND:
         pco__iocp_on_send(self, op, error, system_code);
         return;
+    case PCO__OP_READABLE:
+    case PCO__OP_WRITABLE:
+        break;
     }
     assert(false && "a kind of operation");
 }
@@ -415,6 +421,9 @@ static int join_port(pco__iocp *self, pco__io *io, pco_error *error)
 static int iocp_attach(pco__backend *backend, pco__io *io, pco__io_role role, pco_error *error)
 {
     pco__iocp *self = pco__iocp_of(backend);
+    if (role == PCO__IO_FOREIGN) {
+        return pco__error_describe(error, PCO_ENOTSUP, 0, "watch a foreign socket");
+    }
     io->private_.iocp = (pco__iocp_io){.family = AF_UNSPEC};
     if (role == PCO__IO_LISTENER || role == PCO__IO_UNCONNECTED) {
         int system_code;

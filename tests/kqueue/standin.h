@@ -3,13 +3,14 @@
  * standin.h: a stand-in for kqueue() and kevent() on Linux, for tests only. It is written from the
  * manual page (FreeBSD's kqueue(2)), so that src/posix/kqueue.c can be run where no BSD is at hand.
  *
- * Filters: EVFILT_READ and EVFILT_WRITE for sockets and pipes, and EVFILT_USER; all flags. As on
- * the real system a closed descriptor's events are gone, even if a duplicate of it is open; an
- * error shown in fflags stays with the socket until somebody asks for it; a signal handler may call
- * kevent(); and a forked child has no queues. To bring that about, the library puts itself before
- * close(), dup2(), dup3(), recv(), read() and their like (standin_calls.c).
+ * Filters: EVFILT_READ and EVFILT_WRITE for sockets and pipes, EVFILT_READ for another kqueue, and
+ * EVFILT_USER; all flags. As on the real system a closed descriptor's events are gone, even if a
+ * duplicate of it is open; an error shown in fflags stays with the socket until somebody asks for
+ * it; a signal handler may call kevent(); and a forked child has no queues. To bring that about,
+ * the library puts itself before close(), dup2(), dup3(), recv(), read() and their like
+ * (standin_calls.c).
  *
- * Not there: other filters; files and terminals; watching a kqueue with another one.
+ * Not there: other filters; files and terminals.
  *
  * Built with STANDIN_IS_LIBRARY, it has instead the weaknesses of libkqueue, as that documents
  * them or as they follow from epoll: it sees no close() but that of a queue; showing an error takes

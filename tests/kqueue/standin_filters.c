@@ -110,7 +110,7 @@ static intptr_t bytes_to_read(int descriptor, int condition)
     int bytes = 0;
 
     if (ioctl(descriptor, FIONREAD, &bytes) != 0) {
-        return 0;
+        return (condition & POLLIN) != 0 ? 1 : 0; /* a kqueue */
     }
     if (!STANDIN_LIBRARY && (condition & POLLPRI) != 0) {
         bytes = bytes_beyond_urgent_data(descriptor, bytes);
