@@ -139,6 +139,7 @@ static pco__ssl *ssl_of(const tls_end *end)
     return PCO__CONTAINER(end->stream->top, pco__ssl, base);
 }
 
+/* What comes first is kept; until then it hears whether the peer has gone. */
 static bool is_receiving(const tls_end *end)
 {
     return !end->stream->base.reading_paused;
@@ -160,7 +161,7 @@ static void check_goes_on(kind what, int version)
     tls_end *end = start(what, version);
     assert_int_equal(asked, 1);
     assert_int_equal(end->done, 0);
-    assert_false(is_receiving(end));
+    assert_int_equal(is_receiving(end), ssl_of(end)->kept == NULL);
     pco__ssl_go_on(ssl_of(end));
     assert_int_equal(asked, 1); /* in a later turn */
     tls_run_ends(&server, &client);
@@ -190,7 +191,7 @@ static void an_answer_may_be_put_off_again(void **state)
     for (unsigned i = 1; i <= 3; i++) {
         assert_int_equal(asked, i);
         assert_int_equal(end->done, 0);
-        assert_false(is_receiving(end));
+        assert_int_equal(is_receiving(end), ssl_of(end)->kept == NULL);
         pco__ssl_go_on(ssl_of(end));
         pco__ssl_go_on(ssl_of(end));
         tls_run_ends(&server, &client);
@@ -309,18 +310,52 @@ static void the_loop_may_be_freed(void **state)
     }
 }
 
-static void the_peers_end_is_noticed_when_it_goes_on(void **state)
+static void the_peers_end_ends_it(void **state)
+{
+    for (unsigned how = 0; how < 3; how++) {
+        tls_end *end = start(how == 1 ? CERTIFICATE : HELLO, TLS1_3_VERSION);
+        if (how == 2) {
+            pco__ssl_go_on(ssl_of(end)); /* in the same turn */
+        }
+        fake_feed_eof(end->socket);
+        run_turns(loop, 3);
+        assert_failed(end, PCO_ECONNRESET, "the peer closed the connection");
+        fake_advance(loop, 10);
+        run_turns(loop, 3);
+        assert_true(tls_end_is_over(end));
+        assert_int_equal(tear_down(state), 0);
+        set_up(state);
+    }
+}
+
+static void an_end_behind_what_waits_is_noticed_when_it_goes_on(void **state)
 {
     (void)state;
-    tls_end *end = start(HELLO, TLS1_3_VERSION);
+    tls_end *end = start(VERDICT, TLS1_3_VERSION);
+    assert_non_null(ssl_of(end)->kept);
     fake_feed_eof(end->socket);
     run_turns(loop, 3);
+    assert_int_equal(end->done, 0);
     pco__ssl_go_on(ssl_of(end));
     run_turns(loop, 3);
-    assert_failed(end, PCO_ECONNRESET, "the peer closed the connection");
-    fake_advance(loop, 10);
-    run_turns(loop, 3);
-    assert_true(tls_end_is_over(end));
+    assert_int_equal(end->done, 1);
+    assert_string_equal(end->protocol.log, "made lost:PCO_ETRUNCATED");
+}
+
+/* As much as is asked for at once, and no more. */
+static void a_flood_waits_in_the_system(void **state)
+{
+    static unsigned char flood[100000];
+    (void)state;
+    tls_end *end = start(HELLO, TLS1_3_VERSION);
+    fake_feed(end->socket, flood, sizeof flood);
+    run_turns(loop, 5);
+    assert_non_null(ssl_of(end)->kept);
+    assert_in_range(ssl_of(end)->kept->length, 1, 20000);
+    assert_int_equal(ssl_of(end)->kept->length + end->socket->input_length, sizeof flood);
+    pco__ssl_go_on(ssl_of(end));
+    run_turns(loop, 5);
+    assert_failed(end, PCO_ETLS, "TLS handshake: ");
 }
 
 static void the_peers_reset_ends_it(void **state)
@@ -369,8 +404,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(it_may_be_aborted_and_closed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_answer_may_come_with_the_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_loop_may_be_freed, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(the_peers_end_is_noticed_when_it_goes_on, set_up,
+        cmocka_unit_test_setup_teardown(the_peers_end_ends_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_end_behind_what_waits_is_noticed_when_it_goes_on, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(a_flood_waits_in_the_system, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_peers_reset_ends_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(no_memory_for_what_waits_ends_it, set_up, tear_down),
     };

@@ -418,16 +418,17 @@ PCO_API int pco_ssl_context_reload_from_ssl_ctx(pco_ssl_context *context,
 
 /*
  * Answers a question of choose_certificate, with a context for this end, or with NULL: then what is
- * there is used, the certificate of the context that asks, or for a client perhaps none. Once the
- * answer is given, in a later turn, the handshake goes on; the context need not be kept. The
+ * there is used, the certificate of the context that asks, or for a client perhaps none. The
+ * handshake goes on when the running callback has returned; the context need not be kept. The
  * context's own choose_certificate and server names are not looked at.
  *
  * The question is given up by this call, whatever it returns. The loop's thread, also inside
  * choose_certificate; if the loop has been freed, any. PCO_ECLOSED: the connection has ended
- * meanwhile: its peer has reset it, the time was up, it was closed here. (Nothing is read while
- * the question is open: a reset is noticed as in pco_transport_pause_reading, a peer that has just
- * closed its side after the answer.) PCO_EINVAL: the context is for the other end, or a client's
- * without a certificate; PCO_ENOMEM: of these the handshake fails.
+ * meanwhile: its peer has closed or reset it, the time was up, it was closed here. (That a peer has
+ * closed its side behind something that waits to be read, as a server may with TLS 1.3, is found
+ * after the answer.) PCO_EINVAL: the context is for the other end, or a client's without a
+ * certificate, or with one that is too weak for the context that asks; PCO_ENOMEM: of these the
+ * handshake fails.
  */
 PCO_API int pco_ssl_question_answer(pco_ssl_question *question, pco_ssl_context *context,
                                     pco_error *error);

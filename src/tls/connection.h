@@ -52,8 +52,8 @@ typedef enum pco__ssl_state {
  *
  * It is suspended while OpenSSL waits for an answer that its callback could not give at once: which
  * certificate to show, whether the peer's is to be trusted. Nothing is asked of OpenSSL meanwhile,
- * what has come waits in `kept`, and the lower end rests; the time limit goes on. An end by any
- * other hand needs no answer.
+ * and what comes waits in `kept`, with which the lower end rests; the time limit goes on. An end by
+ * any other hand, the peer's included, needs no answer.
  */
 typedef struct pco__ssl_handshake {
     pco_ssl_context *context;

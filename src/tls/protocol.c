@@ -259,18 +259,18 @@ static void use_kept(pco__ssl *ssl)
 /* Whether more input is of no use for now. */
 static bool has_enough(const pco__ssl *ssl)
 {
-    return ssl->kept != NULL || ssl->base.reading_paused || pco__ssl_is_suspended(ssl);
+    return ssl->kept != NULL || ssl->base.reading_paused;
 }
 
 /*
- * The lower end rests while something is kept, which comes first, while the user has paused
- * reading, and while the handshake is suspended; closing, it is read from whatever the user wishes.
+ * The lower end rests while something is kept, which comes first, and while the user has paused
+ * reading; closing, it is read from whatever the user wishes. So while the handshake is suspended,
+ * the first that comes is kept, and the end of a peer that has nothing to say is noticed.
  */
 void pco__ssl_update_reading(pco__ssl *ssl)
 {
     pco_transport *lower = ssl->lower;
-    bool pause = ssl->kept != NULL || (pco__ssl_is_open(ssl) && ssl->base.reading_paused) ||
-                 pco__ssl_is_suspended(ssl);
+    bool pause = ssl->kept != NULL || (pco__ssl_is_open(ssl) && ssl->base.reading_paused);
     if (ssl->delivering || lower == NULL || lower->reading_paused == pause) {
         return;
     }
