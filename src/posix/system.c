@@ -258,26 +258,6 @@ const char *pco__getenv(const char *name)
     return value != NULL && value[0] != '\0' ? value : NULL;
 }
 
-const char *const *pco__trust_files(void)
-{
-#if defined(__APPLE__)
-    return NULL;
-#else
-    static const char *const files[] = {
-        "/etc/ssl/certs/ca-certificates.crt",                /* Debian, Arch, Gentoo, NixOS */
-        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", /* Fedora, RHEL */
-        "/etc/pki/tls/certs/ca-bundle.crt",                  /* those of before */
-        "/etc/ssl/ca-bundle.pem",                            /* SUSE */
-        "/var/lib/ca-certificates/ca-bundle.pem",
-        "/etc/ssl/cert.pem", /* Alpine, OpenBSD, FreeBSD */
-        "/usr/local/share/certs/ca-root-nss.crt",
-        "/etc/openssl/certs/ca-certificates.crt", /* NetBSD */
-        NULL,
-    };
-    return files;
-#endif
-}
-
 void pco__print(const char *sentence)
 {
     fprintf(stderr, "portico: %s\n", sentence);

@@ -40,12 +40,6 @@ int pco__thread_start(void (*run)(void *context), void *context, pco_error *erro
 const char *pco__getenv(const char *name);
 
 /*
- * Files in PEM of whom the system trusts, as the distributions call them, any of which may be there
- * and each of which is enough; the last is NULL. NULL: this system has no such files, but judges.
- */
-const char *const *pco__trust_files(void);
-
-/*
  * The whole of a file, of at most `limit` bytes; *data comes from pco__malloc and is the caller's.
  * PCO_ENOENT, PCO_EACCES, PCO_EIO, PCO_EINVAL (larger, or a directory), PCO_ENOMEM.
  */

@@ -3,7 +3,7 @@
  * trust.h: the system's verdict on a server's certificate. Windows and macOS have one: they know
  * whom their user and their administrator trust and distrust, fetch what is missing, and hear what
  * was revoked, none of which a list of certificates can tell. win32/trust.c and posix/trust_macos.c
- * ask them. Where the system has nothing but a list, posix/trust.c, the verdict is OpenSSL's.
+ * ask them. Where the system has nothing but files, posix/trust.c, the verdict is OpenSSL's.
  */
 #ifndef PCO_TRUST_H
 #define PCO_TRUST_H
@@ -48,9 +48,16 @@ typedef struct pco__trust_verdict {
     size_t chain_count;
 } pco__trust_verdict;
 
+/* A system has one of the two; the other is NULL. */
 typedef struct pco__trust {
-    /* Blocks, and may use the network. Any thread. NULL: this system passes no verdict. */
+    /* Blocks, and may use the network. Any thread. */
     void (*judge)(const pco__trust_question *question, pco__trust_verdict *verdict);
+
+    /*
+     * Files in PEM of whom the system trusts, as the distributions call them, any of which may be
+     * there and each of which is enough; the last is NULL.
+     */
+    const char *const *files;
 } pco__trust;
 
 extern const pco__trust pco__system_trust;

@@ -135,7 +135,7 @@ static int trust_system(SSL_CTX *ctx, pco_error *error)
                                     .folders_said = pco__getenv(X509_get_default_cert_dir_env()),
                                     .file = X509_get_default_cert_file(),
                                     .folders = X509_get_default_cert_dir(),
-                                    .bundles = pco__trust_files()};
+                                    .bundles = pco__system_trust.files};
     return places.bundles != NULL ? pco__ssl_trust_places(ctx, &places, error) : 0;
 }
 
@@ -303,7 +303,7 @@ static int demand_of_client(SSL_CTX *ctx, const pco_ssl_context_options *options
 {
     int code = check_demand(options, given, error);
     if (code == 0 && options->trust == PCO_SSL_TRUST_SYSTEM) {
-        code = pco__trust_files() != NULL
+        code = pco__system_trust.files != NULL
                    ? trust_system(ctx, error)
                    : pco__error_set(error, PCO_ENOTSUP, 0,
                                     "trust is PCO_SSL_TRUST_SYSTEM: this system judges servers "

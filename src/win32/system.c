@@ -367,11 +367,6 @@ const char *pco__getenv(const char *name)
     return value != NULL && *value != '\0' ? value : NULL;
 }
 
-const char *const *pco__trust_files(void)
-{
-    return NULL;
-}
-
 int pco__widen(const char *text, WCHAR **wide)
 {
     int count = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, text, -1, NULL, 0);
