@@ -65,6 +65,33 @@ static void a_client_that_does_not_verify_says_so_in_full(void **state)
     assert_refused(&options, PCO_EINVAL, "dangerously_accept_any_certificate is 3");
 }
 
+static void a_client_that_accepts_any_certificate_says_nothing_of_whom_it_believes(void **state)
+{
+    const pco_ssl_context_options any = {.size = sizeof any,
+                                         .dangerously_accept_any_certificate = PCO_ON};
+    pco_ssl_context_options options = trusting();
+    (void)state;
+    options.dangerously_accept_any_certificate = PCO_ON;
+    assert_refused(&options, PCO_EINVAL,
+                   "a ca is given, and dangerously_accept_any_certificate is PCO_ON");
+    options = any;
+    options.trust = PCO_SSL_TRUST_SYSTEM;
+    assert_refused(&options, PCO_EINVAL, "trust is given, and dangerously_accept_any");
+    options = any;
+    options.verify_depth = 3;
+    assert_refused(&options, PCO_EINVAL, "verify_depth is given, and dangerously_accept_any");
+    options = any;
+    options.verify_flags = X509_V_FLAG_PARTIAL_CHAIN;
+    assert_refused(&options, PCO_EINVAL, "verify_flags is given, and dangerously_accept_any");
+    char *crl = certificates_revoke(&certificates_get()->ca, NULL, &options.crl_pem_length);
+    options = (pco_ssl_context_options){.size = sizeof options,
+                                        .dangerously_accept_any_certificate = PCO_ON,
+                                        .crl_pem = crl,
+                                        .crl_pem_length = options.crl_pem_length};
+    assert_refused(&options, PCO_EINVAL, "a crl is given, and dangerously_accept_any");
+    free(crl);
+}
+
 static void a_server_has_no_option_to_accept_any_certificate(void **state)
 {
     pco_ssl_context_options options = tls_options(&certificates_get()->server);
@@ -166,6 +193,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_client_verifies_and_speaks_tls_1_2_at_least),
         cmocka_unit_test(a_client_that_does_not_verify_says_so_in_full),
+        cmocka_unit_test(a_client_that_accepts_any_certificate_says_nothing_of_whom_it_believes),
         cmocka_unit_test(a_server_has_no_option_to_accept_any_certificate),
         cmocka_unit_test(half_a_certificate_of_its_own_is_refused),
         cmocka_unit_test(reloading_keeps_the_end),

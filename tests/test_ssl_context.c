@@ -90,6 +90,43 @@ static void an_encrypted_key_is_opened_with_its_password(void **state)
     free(key);
 }
 
+/* OpenSSL's own word for it is that somebody has interrupted it. */
+static void a_password_that_openssl_was_not_given_is_told_in_our_words_alone(void **state)
+{
+    char password[2048];
+    pco_ssl_context_options options = good();
+    pco_ssl_context *context;
+    pco_error error;
+    char *key =
+        certificates_encrypt_key(&certificates_get()->server, "portico", &options.key_pem_length);
+    (void)state;
+    options.key_pem = key;
+    assert_int_equal(pco_ssl_context_new(&options, &context, &error), PCO_ECERT);
+    assert_string_equal(error.message, "key_pem: is encrypted, key_password is missing");
+    memset(password, 'p', sizeof password);
+    password[sizeof password - 1] = '\0';
+    options.key_password = password;
+    assert_int_equal(pco_ssl_context_new(&options, &context, &error), PCO_ECERT);
+    assert_string_equal(error.message, "key_pem: key_password is longer than OpenSSL takes");
+    free(key);
+}
+
+static void a_password_without_a_key_is_refused(void **state)
+{
+    const certificate *ca = &certificates_get()->ca;
+    pco_ssl_context_options options = {.size = sizeof options,
+                                       .ca_pem = ca->pem,
+                                       .ca_pem_length = ca->pem_length,
+                                       .key_password = "portico"};
+    (void)state;
+    tls_assert_refused(true, &options, PCO_EINVAL, "key_password is given without a key");
+    options = good();
+    options.key_pem = NULL;
+    options.key_pem_length = 0;
+    options.key_password = "portico";
+    assert_refused(&options, PCO_EINVAL, "key_file or key_pem is required");
+}
+
 static void a_shorter_struct_of_an_older_program_is_understood(void **state)
 {
     pco_ssl_context_options options = good();
@@ -429,6 +466,10 @@ static void versions_ciphers_and_switches_are_checked(void **state)
     options = good();
     options.ciphersuites = "NONSENSE";
     assert_refused(&options, PCO_EINVAL, "ciphersuites 'NONSENSE': ");
+    options.ciphersuites = "";
+    assert_refused(&options, PCO_EINVAL, "ciphersuites '': none that OpenSSL knows");
+    options.ciphersuites = ":";
+    assert_refused(&options, PCO_EINVAL, "ciphersuites ':': ");
     options = good();
     options.session_resumption = 3;
     assert_refused(&options, PCO_EINVAL, "session_resumption is 3");
@@ -815,6 +856,8 @@ int main(void)
         cmocka_unit_test(a_context_is_made_of_memory),
         cmocka_unit_test(a_context_is_made_of_a_file_that_holds_both_certificate_and_key),
         cmocka_unit_test(an_encrypted_key_is_opened_with_its_password),
+        cmocka_unit_test(a_password_that_openssl_was_not_given_is_told_in_our_words_alone),
+        cmocka_unit_test(a_password_without_a_key_is_refused),
         cmocka_unit_test(a_shorter_struct_of_an_older_program_is_understood),
         cmocka_unit_test(a_chain_is_sent_as_it_is_given),
         cmocka_unit_test(by_default_there_is_forward_secrecy_and_authenticated_encryption_alone),

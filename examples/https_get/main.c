@@ -198,7 +198,9 @@ static int make_context(settings *set)
 {
     pco_error error;
 
-    if (set->ssl.ca_file == NULL && set->ssl.dangerously_accept_any_certificate != PCO_ON) {
+    if (set->ssl.dangerously_accept_any_certificate == PCO_ON) {
+        set->ssl.ca_file = NULL; /* as curl has it */
+    } else if (set->ssl.ca_file == NULL) {
         return FINE;
     }
     if (pco_ssl_context_new_client(&set->ssl, &set->fetch.ssl, &error) != 0) {

@@ -126,7 +126,8 @@ typedef struct pco_ssl_context_options {
 
     /*
      * The certificate chain and its private key. Required of servers: one without serves nobody.
-     * A client shows it if the server demands one.
+     * A client shows it if the server demands one. PCO_EINVAL: one without the other, or a password
+     * alone.
      */
     const char *certificate_file;
     const void *certificate_pem;
@@ -165,7 +166,7 @@ typedef struct pco_ssl_context_options {
      * forward secrecy and authenticated encryption alone, which is ECDHE with AES-GCM or
      * ChaCha20-Poly1305. Keys and signatures below OpenSSL's security level 2 (RSA of 2048 bits)
      * are refused, however OpenSSL was built and configured; "@SECLEVEL=1" in ciphers lowers that.
-     * With a psk, ECDHE-PSK-CHACHA20-POLY1305 is among them.
+     * With a psk, ECDHE-PSK-CHACHA20-POLY1305 is among them. PCO_EINVAL: a list of none.
      */
     const char *ciphers;
     const char *ciphersuites;
@@ -192,7 +193,7 @@ typedef struct pco_ssl_context_options {
     /*
      * PCO_ON: a client takes whatever certificate it is shown, of whoever shows it: anybody on the
      * way can be the server, read everything and change it. For tests. PCO_EINVAL for servers, and
-     * with verify.
+     * with anything that says whom to believe, or how that is checked.
      */
     int dangerously_accept_any_certificate;
 
@@ -354,9 +355,10 @@ typedef struct pco_ssl_context_options {
 /*
  * Makes a context for servers. It belongs to the caller, who gives it up with
  * pco_ssl_context_release; servers and connections keep what they need.
- * PCO_EINVAL: an option is missing, doubled, out of range, or for the other end. PCO_ENOENT,
- * PCO_EACCES, PCO_EIO: a file cannot be read. PCO_ECERT: a certificate or key is garbled, does not
- * match, or the password is wrong. PCO_ENOMEM. PCO_ENOTSUP: this library was built without TLS.
+ * PCO_EINVAL: an option is missing, doubled, out of range, or for the other end; a file is a
+ * folder, or too long. PCO_ENOENT, PCO_EACCES, PCO_EIO: a file cannot be read. PCO_ECERT: a
+ * certificate or key is garbled, does not match, or the password is wrong. PCO_ENOMEM.
+ * PCO_ENOTSUP: this library was built without TLS.
  */
 PCO_API int pco_ssl_context_new(const pco_ssl_context_options *options, pco_ssl_context **context,
                                 pco_error *error);

@@ -91,7 +91,7 @@ static int diagnose_key(const pco__material *thing, pco_error *error)
 
 static int read_key(const pco__material *thing, EVP_PKEY **key, pco_error *error)
 {
-    pco__password secret = {thing->password, false};
+    pco__password secret = {thing->password, false, false};
     if (thing->uri != NULL) {
         return pco__uri_read_key(thing, key, error);
     }
@@ -106,9 +106,7 @@ static int read_key(const pco__material *thing, EVP_PKEY **key, pco_error *error
         return 0;
     }
     if (secret.asked) {
-        const char *what =
-            secret.text == NULL ? "is encrypted, key_password is missing" : "key_password is wrong";
-        return pco__ssl_error(error, PCO_ECERT, "%s: %s", thing->name, what);
+        return pco__password_refused(&secret, thing->name, error);
     }
     return diagnose_key(thing, error);
 }
@@ -170,6 +168,10 @@ static int load_one(pco__ssl_setup *setup, const pco_ssl_certificate *given, con
         const char *missing = has_certificate ? "key" : "certificate";
         code = pco__error_set(error, PCO_EINVAL, 0, "%s%s_file or %s%s_pem is required", prefix,
                               missing, prefix, missing);
+    }
+    if (code == 0 && !has_key && given->key_password != NULL) {
+        code =
+            pco__error_set(error, PCO_EINVAL, 0, "%skey_password is given without a key", prefix);
     }
     if (code == 0 && has_certificate) {
         code = use_chain(setup->ctx, &certificate, error);

@@ -16,12 +16,27 @@ int pco__password_give(char *buffer, int size, int writing, void *context)
     pco__password *secret = context;
     (void)writing;
     secret->asked = true;
-    size_t length = secret->text != NULL ? strlen(secret->text) : 0;
-    if (length == 0 || length > (size_t)size) {
+    if (secret->text == NULL || strlen(secret->text) > (size_t)size) {
         return -1;
     }
+    size_t length = strlen(secret->text);
     memcpy(buffer, secret->text, length);
+    secret->given = true;
     return (int)length;
+}
+
+/* Where none was given, OpenSSL says that it was interrupted. */
+int pco__password_refused(const pco__password *secret, const char *name, pco_error *error)
+{
+    if (secret->given) {
+        return pco__ssl_error(error, PCO_ECERT, "%s: key_password is wrong", name);
+    }
+    if (pco__ssl_take_reason().code == PCO_ENOMEM) {
+        return pco__error_describe(error, PCO_ENOMEM, 0, "%s", name);
+    }
+    return pco__error_set(error, PCO_ECERT, 0, "%s: %s", name,
+                          secret->text == NULL ? "is encrypted, key_password is missing"
+                                               : "key_password is longer than OpenSSL takes");
 }
 
 /*
@@ -47,8 +62,9 @@ static int read_file(pco__material *thing, const char *path, size_t most, pco_er
     pco_error why;
     int code = pco__read_file(path, most, &thing->owned, &thing->owned_length, &why);
     if (code == PCO_EINVAL) {
-        return pco__error_set(error, code, why.system_code, "%s: not a file of at most %zu bytes",
-                              thing->name, most);
+        return pco__error_set(error, code, why.system_code,
+                              "%s: a folder, or not a file of at most %zu bytes", thing->name,
+                              most);
     }
     if (code != 0) {
         return pco__error_describe(error, code, why.system_code, "%s", thing->name);
@@ -147,7 +163,7 @@ static int finish(const pco__material *thing, const char *kind, size_t count, pc
 int pco__material_each_certificate(const pco__material *thing, bool (*take)(X509 *, size_t, void *),
                                    void *context, pco_error *error)
 {
-    pco__password none = {NULL, false};
+    pco__password none = {NULL, false, false};
     size_t count = 0;
     if (thing->uri != NULL) {
         return pco__uri_each_certificate(thing, take, context, error);
@@ -174,7 +190,7 @@ int pco__material_each_certificate(const pco__material *thing, bool (*take)(X509
 int pco__material_each_crl(const pco__material *thing, bool (*take)(X509_CRL *, size_t, void *),
                            void *context, pco_error *error)
 {
-    pco__password none = {NULL, false};
+    pco__password none = {NULL, false, false};
     size_t count = 0;
     BIO *bio = BIO_new_mem_buf(thing->data, (int)thing->length);
     if (bio == NULL) {

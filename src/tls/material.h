@@ -81,10 +81,14 @@ int pco__uri_read_key(const pco__material *thing, EVP_PKEY **key, pco_error *err
 typedef struct pco__password {
     const char *text; /* or NULL */
     bool asked;
+    bool given;
 } pco__password;
 
 /* OpenSSL's pem_password_cb, whose context is a pco__password. */
 int pco__password_give(char *buffer, int size, int writing, void *context);
+
+/* OpenSSL has asked for it, and could not read the thing. PCO_ECERT, PCO_ENOMEM. */
+int pco__password_refused(const pco__password *secret, const char *name, pco_error *error);
 
 /* Whether OpenSSL's last error says that there is no more PEM. */
 bool pco__is_end_of_pem(void);

@@ -66,6 +66,18 @@ static int set_versions(SSL_CTX *ctx, const pco_ssl_context_options *options, pc
     return 0;
 }
 
+/* OpenSSL takes an empty list, and passes over names that it does not know. */
+static bool has_suites(const SSL_CTX *ctx)
+{
+    const STACK_OF(SSL_CIPHER) *all = SSL_CTX_get_ciphers(ctx);
+    for (int i = 0; i < sk_SSL_CIPHER_num(all); i++) {
+        if (SSL_CIPHER_get_kx_nid(sk_SSL_CIPHER_value(all, i)) == NID_kx_any) {
+            return true; /* those of TLS 1.3 go with any exchange of keys */
+        }
+    }
+    return false;
+}
+
 /*
  * All is said here, and nothing left to how OpenSSL was built and configured, which differs from
  * one distribution to the next. The level comes first: an "@SECLEVEL" in the list sets it anew.
@@ -83,6 +95,13 @@ static int set_ciphers(SSL_CTX *ctx, const pco_ssl_context_options *options, pco
     }
     if (SSL_CTX_set_ciphersuites(ctx, suites) != 1) {
         return pco__ssl_error(error, PCO_EINVAL, "ciphersuites '%.80s'", suites);
+    }
+    if (!has_suites(ctx)) {
+        ERR_clear_error();
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "ciphersuites '%.80s': none that OpenSSL knows; it is "
+                              "maximum_version that rules TLS 1.3 out",
+                              suites);
     }
     return 0;
 }

@@ -234,6 +234,30 @@ static int set_checks(SSL_CTX *ctx, const pco_ssl_context_options *options, pco_
 
 /* ---- What is demanded ---- */
 
+/* The first of the options that say how the peer is checked; NULL: nothing is said. */
+static const char *said_of_checks(const pco_ssl_context_options *options, bool given)
+{
+    bool has_crls = options->crl_file != NULL || options->crl_pem != NULL;
+    return given                                     ? "a ca"
+           : options->trust != PCO_SSL_TRUST_DEFAULT ? "trust"
+           : has_crls                                ? "a crl"
+           : options->verify_depth != 0              ? "verify_depth"
+           : options->verify_flags != 0              ? "verify_flags"
+                                                     : NULL;
+}
+
+/* A client that checks nobody must not look as if it did. */
+static int check_any(const pco_ssl_context_options *options, bool given, pco_error *error)
+{
+    bool demands = options->verify == PCO_SSL_VERIFY_REQUIRED;
+    const char *said = demands ? "verify" : said_of_checks(options, given);
+    return said == NULL ? 0
+                        : pco__error_set(error, PCO_EINVAL, 0,
+                                         "%s is %s, and dangerously_accept_any_certificate is "
+                                         "PCO_ON",
+                                         said, demands ? "PCO_SSL_VERIFY_REQUIRED" : "given");
+}
+
 /* A client demands a certificate, unless it says in full what it does. */
 static int demand_of_server(pco__ssl_setup *setup, const pco_ssl_context_options *options,
                             bool given, pco_error *error)
@@ -248,10 +272,8 @@ static int demand_of_server(pco__ssl_setup *setup, const pco_ssl_context_options
                               "certificate has dangerously_accept_any_certificate",
                               never);
     }
-    if (any && options->verify == PCO_SSL_VERIFY_REQUIRED) {
-        return pco__error_set(error, PCO_EINVAL, 0,
-                              "verify is PCO_SSL_VERIFY_REQUIRED, and "
-                              "dangerously_accept_any_certificate is PCO_ON");
+    if (any && check_any(options, given, error) != 0) {
+        return PCO_EINVAL;
     }
     if (options->trust == PCO_SSL_TRUST_GIVEN && !given) {
         return pco__error_set(error, PCO_EINVAL, 0,
@@ -274,13 +296,7 @@ static int demand_of_server(pco__ssl_setup *setup, const pco_ssl_context_options
 static int check_demand(const pco_ssl_context_options *options, bool given, pco_error *error)
 {
     bool demands = options->verify >= PCO_SSL_VERIFY_OPTIONAL;
-    bool has_crls = options->crl_file != NULL || options->crl_pem != NULL;
-    const char *said = given                                     ? "a ca"
-                       : options->trust != PCO_SSL_TRUST_DEFAULT ? "trust"
-                       : has_crls                                ? "a crl"
-                       : options->verify_depth != 0              ? "verify_depth"
-                       : options->verify_flags != 0              ? "verify_flags"
-                                                                 : NULL;
+    const char *said = said_of_checks(options, given);
     if (options->dangerously_accept_any_certificate != PCO_DEFAULT) {
         return pco__error_set(error, PCO_EINVAL, 0,
                               "dangerously_accept_any_certificate is for clients: a server says "

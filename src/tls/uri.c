@@ -22,7 +22,7 @@ typedef struct store {
 
 static bool open_store(store *self)
 {
-    self->secret = (pco__password){self->thing->password, false};
+    self->secret = (pco__password){self->thing->password, false, false};
     self->method = UI_UTIL_wrap_read_pem_callback(pco__password_give, 0);
     if (self->method == NULL) {
         return false;
@@ -59,14 +59,12 @@ static int diagnose(const store *self, pco_error *error)
     const char *name = self->thing->name;
     unsigned long last = ERR_peek_last_error();
     const char *sentence = ERR_reason_error_string(last);
+    if (self->secret.asked) {
+        return pco__password_refused(&self->secret, name, error);
+    }
     bool no_memory = pco__ssl_take_reason().code == PCO_ENOMEM;
     if (no_memory) {
         return pco__error_describe(error, PCO_ENOMEM, 0, "%s", name);
-    }
-    if (self->secret.asked) {
-        return pco__error_set(error, PCO_ECERT, 0, "%s: %s", name,
-                              self->secret.text == NULL ? "is encrypted, key_password is missing"
-                                                        : "key_password is wrong");
     }
     if (ERR_SYSTEM_ERROR(last)) {
         int code = pco__error_from_system(ERR_GET_REASON(last));

@@ -450,6 +450,7 @@ class TlsTest(GetTest):
                 self.assertEqual(site.requests, [])
                 for flag in ("-k", "--insecure"):
                     self.assert_gets(b"page", flag, site.url(host="localhost"))
+                    self.assert_gets(b"page", *self.trusting, flag, site.url(host="localhost"))
 
     def test_a_certificate_file_that_cannot_be_read(self):
         for name in ("/no/such/file", self.authority.key):
