@@ -15,11 +15,12 @@ build_strictly() {
     return 1
 }
 
-# run_ctest NAME FOLDER [ctest arguments]
+# run_ctest NAME FOLDER [ctest arguments]: more tests at once than there are processors, since most
+# of them wait most of the time.
 run_ctest() {
     local name=$1 folder=$2
     shift 2
-    without_randomization ctest --test-dir "$builds/$folder" --parallel "$jobs" \
+    without_randomization ctest --test-dir "$builds/$folder" --parallel "$((jobs * 2))" \
         --no-tests=error --output-on-failure --output-junit "$results/$name.xml" \
         --test-output-size-passed 4000000 --test-output-size-failed 4000000 "$@"
 }
