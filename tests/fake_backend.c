@@ -10,6 +10,8 @@
  */
 #include "fake_backend.h"
 
+#include "fake_changes.h"
+
 #include "system/complete.h"
 #include "support/error.h"
 #include "loop/loop.h"
@@ -1067,6 +1069,7 @@ static int counters(pco__backend *backend, pco_socket number, pco_transport_coun
 }
 
 static const pco__network fake_network = {
+    .changes = &fake_changes_class,
     .reuse_port_supported = reuse_port_supported,
     .socket_options_supported = socket_options_supported,
     .resolve = resolve,

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* interfaces.h: the machine's network interfaces. */
+/*
+ * interfaces.h: the machine's network interfaces, and when they, its routes, or the time that it
+ * was awake have changed.
+ */
 #ifndef PORTICO_INTERFACES_H
 #define PORTICO_INTERFACES_H
 
@@ -9,6 +12,8 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* ---- Interfaces ---- */
 
 typedef struct pco_interface_address {
     pco_address address; /* IPv4 or IPv6, port 0; a link-local one of IPv6 has its scope */
@@ -51,6 +56,43 @@ PCO_API int pco_interfaces(pco_interface **interfaces, size_t *count, pco_error 
 
 /* Any thread. NULL is allowed. */
 PCO_API void pco_interfaces_free(pco_interface *interfaces);
+
+/* ---- Changes ---- */
+
+/* What has happened. More may be added: look at the bits that you know. */
+enum {
+    PCO_NETWORK_ADDRESSES = 1, /* an address or an interface came, went, or has changed */
+    PCO_NETWORK_ROUTES = 2,    /* the same of a route, such as the one to the internet */
+    PCO_NETWORK_SLEPT = 4      /* the machine has slept, and is awake again */
+};
+
+/* `what`: one or more of PCO_NETWORK_*. */
+typedef void (*pco_network_changed)(pco_loop *loop, unsigned what, void *context);
+
+/*
+ * Calls `callback` when the network of this machine has changed, or the machine has slept: what is
+ * connected may be dead without knowing it, and what could not be reached may be reachable now. It
+ * says to look again, not what has changed nor that it concerns you; now and then all is as before.
+ *
+ * Changes come in swarms, so they are told together: once nothing has come for a quarter of a
+ * second, or two seconds after the first of them. The callback runs on the loop's thread, as a
+ * callback of its own; it may call whatever callbacks may, this function too. Called again it
+ * replaces callback and context, also for what was not told yet; NULL ends it, and what was not
+ * told is dropped. A loop has one. When it is freed, that ends.
+ *
+ * Sleep counts from a tenth of a second on; a wall clock that is set is no sleep. Linux and Windows
+ * tell at once of all (servers of Windows without a power manager not of sleep). macOS and the BSDs
+ * tell of sleep up to ten seconds after it, and sooner where the network has changed with it;
+ * NetBSD, and FreeBSD before 15, never, since their clocks do not show it. In a network namespace,
+ * or a jail, it is its own network that counts.
+ *
+ * The loop's thread. PCO_ENOTSUP, PCO_EACCES: the system does not tell, as in some sandboxes.
+ * PCO_ENOMEM; PCO_EMFILE, PCO_ENOBUFS: a limit of the process or of the system. PCO_ECLOSED: the
+ * loop is being freed. On failure what there was before goes on. Ending it cannot fail. (asyncio
+ * has no such thing.)
+ */
+PCO_API int pco_loop_set_network_changed(pco_loop *loop, pco_network_changed callback,
+                                         void *context, pco_error *error);
 
 #ifdef __cplusplus
 }

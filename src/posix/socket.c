@@ -543,6 +543,7 @@ static int sockname(pco__backend *backend, pco_socket sock, pco_address *address
 }
 
 const pco__network pco__system_network = {
+    .changes = &pco__system_changes,
     .reuse_port_supported = reuse_port_supported,
     .socket_options_supported = pco__tcp_supported,
     .resolve = pco__resolve,

@@ -15,6 +15,7 @@
 #include <portico/transport.h>
 
 #include "system/backend.h"
+#include "system/changes.h"
 
 /* What a program may wish of each connection's socket, with the public options' meaning. */
 typedef struct pco__socket_options {
@@ -56,6 +57,9 @@ typedef struct pco__listener_options {
 } pco__listener_options;
 
 struct pco__network {
+    /* How the system tells that it has changed. */
+    const pco__changes_class *changes;
+
     /* ---- Names. Any thread; they may outlive the backend. ---- */
 
     /* Whether reuse_port exists here; if not, `error` says so. 0 or PCO_ENOTSUP. */

@@ -373,6 +373,7 @@ static void close_socket(pco__backend *backend, pco_socket sock, bool reset)
 }
 
 const pco__network pco__system_network = {
+    .changes = &pco__system_changes,
     .reuse_port_supported = reuse_port_supported,
     .socket_options_supported = pco__tcp_supported,
     .resolve = pco__resolve,
