@@ -42,7 +42,8 @@
  * What this system's backends keep inside each operation and each socket: pco__op_private and
  * pco__io_private, unions with a member for each backend. src/posix and src/win32 have one of each;
  * the build's include path chooses. Only the backend itself looks inside. attach() makes the
- * socket's part, submit() the operation's, whatever was in them before.
+ * socket's part, submit() the operation's, whatever was in them before; but the part of a FOREIGN
+ * socket is zeroed before it is attached for the first time.
  */
 #include "backend_private.h"
 #include "support/compiler.h"

@@ -15,14 +15,18 @@
 
 struct pco__accept_state;
 struct pco__accept_pool;
+struct pco__polls;
 
 /* Three pointers and a 64-bit offset. */
 #define PCO__OVERLAPPED_WORDS ((3 * sizeof(uintptr_t) + sizeof(uint64_t)) / sizeof(uintptr_t))
 
 typedef struct pco__iocp_io {
-    uint32_t in_flight;               /* how many operations, for the rule Drained */
-    int family;                       /* AF_*, of a listener and of a socket that is to connect */
-    struct pco__accept_pool *accepts; /* of a listener */
+    uint32_t in_flight; /* how many operations, for the rule Drained */
+    int family;         /* AF_*, of a listener and of a socket that is to connect */
+    union {
+        struct pco__accept_pool *accepts; /* of a listener */
+        struct pco__polls *polls;         /* of a FOREIGN socket: see poll.c */
+    };
 } pco__iocp_io;
 
 typedef struct pco__iocp_op {

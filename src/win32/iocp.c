@@ -74,6 +74,62 @@ static void move_all(pco__link *from, pco__link *to)
     }
 }
 
+/* ---- Whose a socket is ---- */
+
+/* Numbers are multiples of 4, the lowest first; what is beyond this is not noted. */
+#define OWN_WORDS ((size_t)1 << 20)
+
+static size_t own_word(pco_socket sock)
+{
+    return (size_t)sock / 4 / 32;
+}
+
+static uint32_t own_bit(pco_socket sock)
+{
+    return (uint32_t)1 << ((size_t)sock / 4 % 32);
+}
+
+/* Where there is no memory to note it, nobody is told that a socket is not theirs to watch. */
+static void own(pco__iocp *self, pco_socket sock)
+{
+    size_t words = self->own_words != 0 ? self->own_words : 64;
+    while (words <= own_word(sock) && words < OWN_WORDS) {
+        words *= 2;
+    }
+    uint32_t *larger = self->own;
+    if (words != self->own_words) {
+        larger = pco__realloc(self->own, words * sizeof *larger);
+        if (larger == NULL) {
+            return;
+        }
+        memset(larger + self->own_words, 0, (words - self->own_words) * sizeof *larger);
+        self->own = larger;
+        self->own_words = words;
+    }
+    if (own_word(sock) < words) {
+        larger[own_word(sock)] |= own_bit(sock);
+    }
+}
+
+static void disown(pco__iocp *self, pco_socket sock)
+{
+    if (own_word(sock) < self->own_words) {
+        self->own[own_word(sock)] &= ~own_bit(sock);
+    }
+}
+
+bool pco__iocp_owns(const pco__iocp *self, pco_socket sock)
+{
+    return own_word(sock) < self->own_words && (self->own[own_word(sock)] & own_bit(sock)) != 0;
+}
+
+static void close_own(pco__iocp *self, pco__io *io, bool reset)
+{
+    disown(self, io->socket);
+    pco__winsock_close(pco__io_socket(io), reset);
+    io->socket = PCO_NO_SOCKET;
+}
+
 /* ---- Completing ---- */
 
 static void iocp_submit(pco__backend *backend, pco__op *op);
@@ -144,7 +200,7 @@ static int start(pco__iocp *self, pco__op *op, int *system_code)
         return pco__iocp_start_receive(op, system_code);
     case PCO__OP_READABLE:
     case PCO__OP_WRITABLE:
-        return PCO_ENOTSUP;
+        return pco__iocp_start_poll(self, op, system_code);
     }
     assert(false && "a kind of operation");
     return PCO_ENOTSUP;
@@ -193,6 +249,10 @@ static void on_packet(pco__iocp *self, pco__op *op)
         return;
     }
     assert(op->in_flight && op->private_.iocp.state == PCO__STATE_STARTED);
+    if (pco__op_is_poll(op)) {
+        pco__iocp_on_poll(self, op);
+        return;
+    }
     pco__list_remove(&op->private_.iocp.link); /* if it was canceled */
     int system_code;
     int error = packet_error(op, &system_code);
@@ -255,8 +315,7 @@ static void close_overdue(pco__iocp *self)
         pco__op *op = op_of_link(self->overdue.next);
         pco__list_remove(&op->private_.iocp.link);
         if (!pco__io_is_closed(op->io)) {
-            pco__winsock_close(pco__io_socket(op->io), true);
-            op->io->socket = PCO_NO_SOCKET;
+            close_own(self, op->io, true);
         }
     }
     move_all(&self->canceled, &self->overdue);
@@ -327,6 +386,8 @@ static void iocp_poll(pco__backend *backend, uint64_t timeout, bool *stop)
         pco__list_remove(&op->private_.iocp.link);
         if (op->kind == PCO__OP_ACCEPT) {
             pco__iocp_on_known_accept(self, op);
+        } else if (pco__op_is_poll(op)) {
+            pco__iocp_finish_poll(self, op, op->private_.iocp.error, op->private_.iocp.system_code);
         } else {
             pco__iocp_finish(self, op, op->private_.iocp.error, op->private_.iocp.system_code);
         }
@@ -422,7 +483,7 @@ static int iocp_attach(pco__backend *backend, pco__io *io, pco__io_role role, pc
 {
     pco__iocp *self = pco__iocp_of(backend);
     if (role == PCO__IO_FOREIGN) {
-        return pco__error_describe(error, PCO_ENOTSUP, 0, "watch a foreign socket");
+        return pco__iocp_attach_foreign(self, io, error);
     }
     io->private_.iocp = (pco__iocp_io){.family = AF_UNSPEC};
     if (role == PCO__IO_LISTENER || role == PCO__IO_UNCONNECTED) {
@@ -444,6 +505,7 @@ static int iocp_attach(pco__backend *backend, pco__io *io, pco__io_role role, pc
         io->private_.iocp.accepts = NULL;
         return err;
     }
+    own(self, io->socket);
     self->base.attached++;
     return 0;
 }
@@ -467,9 +529,15 @@ static void leave_port(HANDLE handle)
 
 static void iocp_detach(pco__backend *backend, pco__io *io)
 {
+    pco__iocp *self = pco__iocp_of(backend);
     assert(io->private_.iocp.in_flight == 0 && !pco__io_is_closed(io));
+    if (io->private_.iocp.family == PCO__FAMILY_FOREIGN) {
+        pco__iocp_detach_foreign(self, io);
+        return;
+    }
     leave_port((HANDLE)io->socket);
-    forget(pco__iocp_of(backend), io);
+    disown(self, io->socket);
+    forget(self, io);
 }
 
 static void iocp_submit(pco__backend *backend, pco__op *op)
@@ -498,7 +566,9 @@ void pco__iocp_cancel(pco__backend *backend, pco__op *op)
         return;
     }
     op->canceled = true;
-    if (op->private_.iocp.state == PCO__STATE_STARTED && !pco__io_is_closed(op->io)) {
+    if (op->private_.iocp.state == PCO__STATE_STARTED && pco__op_is_poll(op)) {
+        pco__iocp_cancel_poll(pco__iocp_of(backend), op);
+    } else if (op->private_.iocp.state == PCO__STATE_STARTED && !pco__io_is_closed(op->io)) {
         /* ERROR_NOT_FOUND: it has ended already. Its packet comes in either case. */
         CancelIoEx((HANDLE)op->io->socket, pco__op_overlapped(op));
         if (op->kind != PCO__OP_ACCEPT) { /* a listener is nothing that may be closed so */
@@ -518,16 +588,16 @@ static int iocp_shutdown_send(pco__backend *backend, pco__io *io)
 
 static void iocp_close(pco__backend *backend, pco__io *io, bool reset)
 {
+    pco__iocp *self = pco__iocp_of(backend);
     assert(io->private_.iocp.in_flight == 0 || io->private_.iocp.accepts != NULL);
     if (io->private_.iocp.accepts != NULL) {
         pco__iocp_cancel_accepts(backend, io->private_.iocp.accepts);
     }
     if (!pco__io_is_closed(io)) {
-        pco__winsock_close(pco__io_socket(io), reset);
-        io->socket = PCO_NO_SOCKET;
+        close_own(self, io, reset);
     }
     if (io->private_.iocp.in_flight == 0) {
-        forget(pco__iocp_of(backend), io);
+        forget(self, io);
     }
 }
 
@@ -551,6 +621,7 @@ static int iocp_init(const pco__backend_class *self, const pco__backend_options 
     pco__list_init(&made->canceled);
     pco__list_init(&made->overdue);
     made->syn_retransmissions = pco__winsock_syn_retransmissions(pco__windows_build());
+    made->asker = INVALID_SOCKET;
     made->buffer_size = options->receive_buffer_size;
     made->buffer = pco__malloc_pages(made->buffer_size);
     if (made->buffer == NULL || pco__winsock_has_file_handles(&made->has_file_handles) != 0) {
@@ -577,7 +648,11 @@ static void iocp_fini(pco__backend *backend)
 {
     pco__iocp *self = pco__iocp_of(backend);
     assert(self->base.attached == 0 && pco__list_is_empty(&self->known));
+    if (self->asker != INVALID_SOCKET) {
+        closesocket(self->asker);
+    }
     CloseHandle(self->port);
+    pco__free(self->own);
     pco__free_pages(self->buffer);
     pco__free(self);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * iocp.h: what the files of the completion port share. iocp.c has the port itself, its packets and
- * its sockets; accept.c, connect.c, receive.c and send.c have each kind of operation: start_X
- * begins it, on_X judges the packet that tells of its end.
+ * its sockets; accept.c, connect.c, poll.c, receive.c and send.c have each kind of operation:
+ * start_X begins it, on_X judges the packet that tells of its end.
  */
 #ifndef PCO_WIN32_IOCP_H
 #define PCO_WIN32_IOCP_H
@@ -21,8 +21,11 @@ enum {
     PCO__STATE_STARTED,
     PCO__STATE_KNOWN,
     PCO__STATE_DELIVERING, /* get_buffer() is running */
-    PCO__STATE_HELD        /* a WATCH that can hear nothing more, until it is canceled */
+    PCO__STATE_HELD        /* it can hear nothing more, until it is canceled: a WATCH, a poll */
 };
+
+/* What stands in the place of the family of a FOREIGN socket, which has polls. */
+#define PCO__FAMILY_FOREIGN (-1)
 
 /* Functions that each provider must be asked for. */
 typedef struct pco__extensions {
@@ -44,6 +47,10 @@ typedef struct pco__iocp {
     bool has_file_handles;
     size_t buffer_size;
     unsigned char *buffer; /* what a RECV lends */
+    SOCKET asker;          /* of which polls are asked; INVALID_SOCKET: there is none yet */
+    HANDLE asker_base;     /* what the driver knows it as */
+    uint32_t *own;         /* a bit for each socket that is attached and not FOREIGN: see own() */
+    size_t own_words;
 } pco__iocp;
 
 static inline pco__iocp *pco__iocp_of(pco__backend *backend)
@@ -101,6 +108,9 @@ void pco__iocp_start_again(pco__iocp *self, pco__op *op);
 
 void pco__iocp_cancel(pco__backend *backend, pco__op *op);
 
+/* Whether the socket is attached, and not as a FOREIGN one. */
+bool pco__iocp_owns(const pco__iocp *self, pco_socket sock);
+
 /* ---- The operations. start_X returns 0 if a packet will come, or else what went wrong. ---- */
 
 /* accept.c: what a listener's ACCEPTs need, from the beginning, so that none lacks memory later. */
@@ -128,6 +138,16 @@ void pco__iocp_on_watch(pco__iocp *self, pco__op *op, int error, int system_code
 
 int pco__iocp_start_send(pco__op *op, int *system_code);
 void pco__iocp_on_send(pco__iocp *self, pco__op *op, int error, int system_code);
+
+/* poll.c: READABLE and WRITABLE, and the sockets that have no other operations. */
+typedef struct pco__polls pco__polls;
+bool pco__op_is_poll(const pco__op *op);
+int pco__iocp_attach_foreign(pco__iocp *self, pco__io *io, pco_error *error);
+void pco__iocp_detach_foreign(pco__iocp *self, pco__io *io);
+int pco__iocp_start_poll(pco__iocp *self, pco__op *op, int *system_code);
+void pco__iocp_on_poll(pco__iocp *self, pco__op *op);
+void pco__iocp_finish_poll(pco__iocp *self, pco__op *op, int error, int system_code);
+void pco__iocp_cancel_poll(pco__iocp *self, pco__op *op);
 
 /* send.c: as in pco__backend_class. */
 pco__sent pco__iocp_try_send(pco__backend *backend, pco__io *io, const pco_buffer *buffers,
