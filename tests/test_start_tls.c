@@ -494,12 +494,14 @@ static void the_old_transport_is_as_a_closed_one(void **state)
     run();
     assert_stands(&server);
     assert_shut(server.plain.transport, protocol); /* it is retained */
+    assert_int_equal(begin(&server, server.plain.transport), PCO_EBUSY);
     says(&client, "hello");
     assert_shut(server.plain.transport, protocol);
     pco_transport_close(client.transport);
     run();
     assert_null(pco_transport_get_protocol(server.plain.transport));
     assert_int_equal(pco_transport_write(server.plain.transport, "x", 1), PCO_ECLOSED);
+    assert_int_equal(begin(&server, server.plain.transport), PCO_ECLOSED);
 }
 
 static void check_ending(void (*end)(pco_transport *transport), bool at_once)

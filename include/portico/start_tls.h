@@ -93,7 +93,8 @@ typedef void (*pco_tls_started)(pco_transport *transport, const pco_error *error
  * The transport is valid until the completion has returned; if TLS stands it is gone then
  * (pco_transport_retain keeps the shell). From this call on it is as one that is closed, and what
  * can fail answers PCO_ECLOSED, with these exceptions: closing and aborting it end the connection,
- * the completion hears PCO_ECANCELED; its protocol is still told.
+ * the completion hears PCO_ECANCELED; its protocol is still told; to start TLS on it once more is
+ * PCO_EBUSY.
  *
  * The new transport takes over: its place with the server (limits, counters, close_clients, ...;
  * `handshaking` and handshake_failed are about connections that begin with TLS), the water marks,

@@ -5,8 +5,9 @@
  * The library makes transports and frees them. A transport is valid from connection_made until
  * connection_lost returns, or until pco_loop_start_tls has put another in its place;
  * pco_transport_retain keeps the shell longer, on which every call that can fail then answers
- * PCO_ECLOSED; the others say below what they answer. Everything here may be
- * called from every callback, on the loop's thread.
+ * PCO_ECLOSED; the others say below what they answer, and to start TLS where it has been started is
+ * PCO_EBUSY as long as the connection lives. Everything here may be called from every callback, on
+ * the loop's thread.
  * (asyncio: transports.py.)
  */
 #ifndef PORTICO_TRANSPORT_H
