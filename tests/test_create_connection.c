@@ -1167,8 +1167,8 @@ static void tls_is_what_the_library_was_built_with(void **state)
     options.tls = PCO_ON;
     int code = begin(&error);
     if (has_tls && code == PCO_ENOENT) {
-        print_message("this system trusts nobody\n");
-        return;
+        print_message("skipped: this system has no certificates of whom it trusts\n");
+        skip();
     }
     assert_int_equal(code, has_tls ? 0 : PCO_ENOTSUP);
     assert_true(has_tls || strstr(error.message, "built without TLS") != NULL);

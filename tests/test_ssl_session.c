@@ -376,9 +376,9 @@ static void the_contexts_of_those_who_say_only_tls_are_one(void **state)
         unsigned char id[PCO__SSL_SESSION_ID_SIZE];
         int code = pco__ssl_context_of_loop(loops[i], &context, NULL);
         if (code == PCO_ENOENT) {
-            print_message("this system trusts nobody\n");
+            print_message("skipped: this system has no certificates of whom it trusts\n");
             pco_loop_free(other);
-            return;
+            skip();
         }
         assert_int_equal(code, 0);
         pco__ssl_setup *setup = pco__ssl_context_take(context);
