@@ -5,6 +5,7 @@
  * harms nobody but itself.
  * Method: the fake backend, OpenSSL with memory BIOs as the peer; and both ends of the library.
  */
+#include "openssl_memory.h"
 #include "ssl_world.h"
 
 #include <openssl/err.h>
@@ -14,11 +15,6 @@ static pco_loop *loop;
 static tls_end server;
 static tls_end client;
 static tls_peer peer;
-
-/* Memory that OpenSSL has in use. */
-static size_t openssl_bytes;
-static size_t openssl_requests;
-static size_t openssl_fails_at; /* 0: never */
 
 static int begin(void **state)
 {
@@ -874,23 +870,23 @@ static void an_idle_connection_gives_its_buffers_back(void **state)
 {
     (void)state;
     open_to_peer(0);
-    size_t fresh = openssl_bytes;
+    size_t fresh = openssl_memory_bytes();
     server.protocol.at[DATA] = echo;
     peer_writes("hello");
     tls_run(&peer, &server);
-    size_t busy = openssl_bytes;
+    size_t busy = openssl_memory_bytes();
     assert_true(fresh + 30000 < busy);
     for (unsigned i = 0; i < 10; i++) {
         fake_advance(loop, 0.5);
         peer_writes("x");
         tls_run(&peer, &server);
-        assert_in_range(openssl_bytes, busy - 1000, busy + 1000);
+        assert_in_range(openssl_memory_bytes(), busy - 1000, busy + 1000);
     }
     for (unsigned i = 0; i < 6; i++) {
         fake_advance(loop, 0.5);
         run_turns(loop, 2);
     }
-    assert_true(openssl_bytes + 30000 < busy);
+    assert_true(openssl_memory_bytes() + 30000 < busy);
 
     /* The clock ticks no more, and the connection works as before. */
     assert_null(loop->timers.first);
@@ -1287,44 +1283,6 @@ static void one_connection_may_close_another_from_its_callback(void **state)
 
 /* ---- Out of memory ---- */
 
-static void *openssl_malloc(size_t size, const char *file, int line)
-{
-    size_t *memory = NULL;
-    (void)file;
-    (void)line;
-    if (++openssl_requests != openssl_fails_at) {
-        memory = malloc(2 * sizeof(long double) + size);
-    }
-    if (memory == NULL) {
-        return NULL;
-    }
-    *memory = size;
-    openssl_bytes += size;
-    return (char *)memory + 2 * sizeof(long double);
-}
-
-static void openssl_free(void *memory, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    if (memory != NULL) {
-        size_t *begins = (void *)((char *)memory - 2 * sizeof(long double));
-        openssl_bytes -= *begins;
-        free(begins);
-    }
-}
-
-static void *openssl_realloc(void *memory, size_t size, const char *file, int line)
-{
-    void *moved = openssl_malloc(size, file, line);
-    if (moved != NULL && memory != NULL) {
-        size_t old = *(size_t *)(void *)((char *)memory - 2 * sizeof(long double));
-        memcpy(moved, memory, old < size ? old : size);
-        openssl_free(memory, file, line);
-    }
-    return moved;
-}
-
 /* A whole life between two ends of the library; false if something was missing in the end. */
 static bool live(pco_ssl_context *context, pco_ssl_context *client_context)
 {
@@ -1416,16 +1374,15 @@ static void openssl_may_run_out_of_memory_anywhere(void **state)
     (void)state;
     assert_true(live(context, client_context));
     assert_settled();
-    openssl_requests = 0;
+    openssl_memory_fail(SIZE_MAX);
     assert_true(live(context, client_context));
     assert_settled();
-    size_t last = openssl_requests;
+    size_t last = openssl_memory_requests();
     size_t pieces = memory_pieces();
     for (size_t nth = 1; nth <= last; nth += 1 + last / OPENSSL_FAILURES) {
-        openssl_requests = 0;
-        openssl_fails_at = nth;
+        openssl_memory_fail(nth);
         failures += !live(context, client_context);
-        openssl_fails_at = 0;
+        openssl_memory_fail(0);
         assert_settled();
         assert_int_equal(memory_pieces(), pieces);
     }
@@ -1506,7 +1463,7 @@ int main(void)
         TEST(every_allocation_of_ours_may_fail),
         TEST(openssl_may_run_out_of_memory_anywhere),
     };
-    if (CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free) != 1) {
+    if (!openssl_memory_watch()) {
         return 1;
     }
     return cmocka_run_group_tests(tests, NULL, end_all);

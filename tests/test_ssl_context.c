@@ -4,6 +4,7 @@
  * sentence, and nothing is leaked, not even when memory runs out at any point.
  * Method: certificates made on the spot; each bad input is one change to options that are good.
  */
+#include "openssl_memory.h"
 #include "ssl_world.h"
 #include "tls/contexts.h"
 
@@ -675,36 +676,6 @@ static void two_contexts_may_name_each_other(void **state)
 
 /* ---- Out of memory ---- */
 
-/* Memory of OpenSSL's, which refuses one request. */
-static size_t openssl_requests;
-static size_t openssl_fails_at; /* 0: never */
-
-static bool openssl_may_allocate(void)
-{
-    return ++openssl_requests != openssl_fails_at;
-}
-
-static void *openssl_malloc(size_t size, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return openssl_may_allocate() ? malloc(size) : NULL;
-}
-
-static void *openssl_realloc(void *memory, size_t size, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return openssl_may_allocate() ? realloc(memory, size) : NULL;
-}
-
-static void openssl_free(void *memory, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    free(memory);
-}
-
 static char *crl; /* of the test's authority */
 static size_t crl_length;
 static char *staple; /* of `chained` */
@@ -807,16 +778,15 @@ static void openssl_may_run_out_of_memory_anywhere(void **state)
     (void)state;
     tls_write_file(FILE_NAME, chained->key_pem, chained->key_pem_length);
     assert_int_equal(make_all(false, &error), 0);
-    openssl_requests = 0;
+    openssl_memory_fail(SIZE_MAX);
     assert_int_equal(make_all(false, &error), 0);
-    size_t last = openssl_requests;
+    size_t last = openssl_memory_requests();
     assert_true(last > 100);
     for (size_t nth = 1; nth <= last; nth += 1 + last / OPENSSL_FAILURES) {
         error = (pco_error){.code = 0};
-        openssl_requests = 0;
-        openssl_fails_at = nth;
+        openssl_memory_fail(nth);
         int code = make_all(false, &error);
-        openssl_fails_at = 0;
+        openssl_memory_fail(0);
         if (code != 0) {
             failures++;
             assert_int_equal(error.code, code);
@@ -883,7 +853,7 @@ int main(void)
         cmocka_unit_test(every_allocation_of_ours_may_fail),
         cmocka_unit_test(openssl_may_run_out_of_memory_anywhere),
     };
-    if (CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free) != 1) {
+    if (!openssl_memory_watch()) {
         return 1;
     }
     memory_watch();

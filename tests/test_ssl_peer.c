@@ -4,6 +4,7 @@
  * tells with whom it is; and both ends compute the same secrets.
  * Method: certificates made for the test, parsed as such; and connections on the fake backend.
  */
+#include "openssl_memory.h"
 #include "ssl_world.h"
 
 #include "tls/parsed.h"
@@ -16,10 +17,6 @@ static tls_end client;
 static tls_peer peer;
 static X509 *made;
 static pco__ssl_parsed *parsed;
-
-/* OpenSSL's memory. */
-static size_t openssl_requests;
-static size_t openssl_fails_at; /* 0: never */
 
 static int begin(void **state)
 {
@@ -318,16 +315,16 @@ static void memory_may_fail_while_a_certificate_is_parsed(void **state)
     pco__ssl_parsed *again = NULL;
     for (size_t nth = 1; again == NULL; nth++) {
         assert_true(nth < 1000);
-        openssl_requests = 0;
-        openssl_fails_at = nth;
+        openssl_memory_fail(nth);
         again = pco__ssl_parse(made);
-        openssl_fails_at = 0;
+        openssl_memory_fail(0);
 
         /* Either nothing, or all as it is. */
         assert_true(again == NULL || strcmp(again->info.subject, parsed->info.subject) == 0);
         assert_true(again == NULL || strcmp(again->info.common_name, "a\\FF") == 0);
         assert_true(again == NULL || again->info.names_count == 2);
-        if (again != NULL && openssl_requests >= nth) { /* one that OpenSSL could do without */
+        if (again != NULL &&
+            openssl_memory_requests() >= nth) { /* one that OpenSSL could do without */
             pco__free(again);
             again = NULL;
         }
@@ -796,25 +793,6 @@ static void the_group_has_a_name(void **state)
 
 /* ---- All of them ---- */
 
-static void *openssl_realloc(void *memory, size_t size, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return ++openssl_requests == openssl_fails_at ? NULL : realloc(memory, size);
-}
-
-static void *openssl_malloc(size_t size, const char *file, int line)
-{
-    return openssl_realloc(NULL, size, file, line);
-}
-
-static void openssl_free(void *memory, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    free(memory);
-}
-
 static int end_all(void **state)
 {
     (void)state;
@@ -860,7 +838,7 @@ int main(void)
         TEST(what_cannot_be_exported_is_refused),
         TEST(the_group_has_a_name),
     };
-    if (CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free) != 1) {
+    if (!openssl_memory_watch()) {
         return 1;
     }
     return cmocka_run_group_tests(tests, NULL, end_all);

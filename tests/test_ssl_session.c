@@ -6,6 +6,7 @@
  * Method: both ends of the library on the fake backend; sessions out of date are made by changing
  * one as OpenSSL has it.
  */
+#include "openssl_memory.h"
 #include "ssl_world.h"
 
 #include "tls/contexts.h"
@@ -24,10 +25,6 @@ static pco_ssl_session *session;
 static int code_when_made;
 static int code_when_lost;
 static pco_ssl_session *of_the_end;
-
-/* OpenSSL's memory. */
-static size_t openssl_requests;
-static size_t openssl_fails_at; /* 0: never */
 
 static const int versions[] = {PCO_TLS_1_2, PCO_TLS_1_3};
 #define VERSIONS (sizeof versions / sizeof versions[0])
@@ -726,11 +723,10 @@ static void assert_memory_may_fail(int (*it)(void))
     bool over = false;
     for (size_t nth = 1; !over; nth++) {
         assert_true(nth < 10000);
-        openssl_requests = 0;
-        openssl_fails_at = nth;
+        openssl_memory_fail(nth);
         code = it();
-        over = openssl_requests < nth;
-        openssl_fails_at = 0;
+        over = openssl_memory_requests() < nth;
+        openssl_memory_fail(0);
         assert_true(code == 0 || (!over && (code == PCO_ENOMEM || code == PCO_EINVAL)));
     }
     assert_int_equal(code, 0);
@@ -795,35 +791,15 @@ static void memory_may_fail_while_a_session_is_offered(void **state)
     int code = PCO_ENOMEM;
     for (size_t nth = 1; code != 0; nth++) {
         assert_true(nth < 1000);
-        openssl_requests = 0;
-        openssl_fails_at = nth;
+        openssl_memory_fail(nth);
         code = offer_one();
-        if (code == 0 && openssl_requests >= nth) {
+        if (code == 0 && openssl_memory_requests() >= nth) {
             code = 1; /* one that OpenSSL could do without; go on */
         }
-        openssl_fails_at = 0;
+        openssl_memory_fail(0);
         assert_int_equal(memory_pieces(), pieces);
     }
     assert_true(resumes(session));
-}
-
-static void *openssl_realloc(void *memory, size_t size, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return ++openssl_requests == openssl_fails_at ? NULL : realloc(memory, size);
-}
-
-static void *openssl_malloc(size_t size, const char *file, int line)
-{
-    return openssl_realloc(NULL, size, file, line);
-}
-
-static void openssl_free(void *memory, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    free(memory);
 }
 
 static int end_all(void **state)
@@ -863,7 +839,7 @@ int main(void)
         TEST(memory_may_fail_while_a_session_is_taken_or_read),
         TEST(memory_may_fail_while_a_session_is_offered),
     };
-    if (CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free) != 1) {
+    if (!openssl_memory_watch()) {
         return 1;
     }
     return cmocka_run_group_tests(tests, NULL, end_all);
