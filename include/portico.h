@@ -12,6 +12,7 @@
 #include <portico/error.h>
 #include <portico/address.h>
 #include <portico/loop.h>
+#include <portico/host.h>
 #include <portico/signal.h>
 #include <portico/descriptor.h>
 #include <portico/interfaces.h>

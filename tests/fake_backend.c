@@ -442,6 +442,7 @@ static bool finish_possible(fake_backend *fake, unsigned long after, unsigned lo
             fake_flight *flight = nth_flight(sock, i);
             if (flight->op != NULL && !flight->decided && !flight->op->canceled &&
                 flight->order > after && flight->order <= until && can_end(sock, flight) &&
+                fake->base.reported < fake->base.most &&
                 (fake->batch == 0 || fake->base.reported < fake->batch)) {
                 any = true;
                 fake->base.reported++;
@@ -494,11 +495,19 @@ static bool take_wake(fake_backend *fake, bool *stop)
     return woken;
 }
 
+static void add_time(fake_backend *fake, uint64_t nanoseconds)
+{
+    pco__mutex_lock(fake->mutex);
+    fake->now += nanoseconds;
+    pco__condition_wake(fake->condition);
+    pco__mutex_unlock(fake->mutex);
+}
+
 /* Nothing has happened, so time passes. */
 static void pass_time(fake_backend *fake, uint64_t timeout)
 {
     if (timeout != PCO__FOREVER) {
-        fake->now += timeout;
+        add_time(fake, timeout);
         return;
     }
     for (fake_socket *sock = fake->sockets; sock != NULL; sock = sock->next) {
@@ -538,6 +547,51 @@ static void poll_fake(pco__backend *backend, uint64_t timeout, bool *stop)
     if (!worked) {
         pass_time(fake, timeout);
     }
+}
+
+static bool can_end_now(const fake_backend *fake, const fake_socket *sock,
+                        const fake_flight *flight)
+{
+    if (flight->op == NULL) {
+        return false;
+    }
+    if (flight->decided) {
+        return true;
+    }
+    return flight->op->canceled ? !fake->hold_cancels : !fake->manual && can_end(sock, flight);
+}
+
+static uint64_t due_in(const pco__backend *backend)
+{
+    const fake_backend *fake = (const fake_backend *)backend;
+
+    for (const fake_socket *sock = fake->sockets; sock != NULL; sock = sock->next) {
+        for (size_t i = 0; i <= FAKE_ACCEPTS; i++) {
+            const fake_flight *flight = i < FAKE_ACCEPTS ? &sock->in[i] : &sock->out;
+            if (can_end_now(fake, sock, flight)) {
+                return 0;
+            }
+        }
+    }
+    return PCO__FOREVER;
+}
+
+static bool await(pco__backend *backend, uint64_t until)
+{
+    fake_backend *fake = of(backend);
+
+    pco__mutex_lock(fake->mutex);
+    while (!fake->woken && fake->now < until) {
+        pco__condition_wait(fake->condition, fake->mutex);
+    }
+    pco__mutex_unlock(fake->mutex);
+    return true;
+}
+
+static int descriptor(const pco__backend *backend)
+{
+    (void)backend;
+    return -1;
 }
 
 /* ---- The rest of the backend ---- */
@@ -593,7 +647,13 @@ static int init(const pco__backend_class *self, const pco__backend_options *opti
         free(fake);
         return pco__error_describe(error, PCO_ENOMEM, 0, "the fake backend");
     }
+    if (pco__condition_new(&fake->condition) != 0) {
+        pco__mutex_free(fake->mutex);
+        free(fake);
+        return pco__error_describe(error, PCO_ENOMEM, 0, "the fake backend");
+    }
     fake->base.class_ = self;
+    fake->base.most = INT_MAX;
     fake->next_socket = FAKE_FIRST_SOCKET;
     fake->next_port = FIRST_PORT;
     fake->now = (uint64_t)(FAKE_START * 1e9);
@@ -628,13 +688,16 @@ static void fini(pco__backend *backend)
         }
         free_socket(sock);
     }
+    pco__condition_free(fake->condition);
     pco__mutex_free(fake->mutex);
     free(fake);
 }
 
 static uint64_t now(pco__backend *backend)
 {
-    of(backend)->now += of(backend)->tick;
+    if (of(backend)->tick != 0) {
+        add_time(of(backend), of(backend)->tick);
+    }
     return of(backend)->now;
 }
 
@@ -646,6 +709,7 @@ static void wake(pco__backend *backend, bool stop)
     fake->wakes++;
     fake->woken = true;
     fake->stop |= stop;
+    pco__condition_wake(fake->condition);
     pco__mutex_unlock(fake->mutex);
 }
 
@@ -747,6 +811,7 @@ static void submit(pco__backend *backend, pco__op *op)
     if (op->kind == PCO__OP_CONNECT && fake_connecting != NULL) {
         fake_connecting(sock, op);
     }
+    pco__backend_news(backend);
 }
 
 static void cancel(pco__backend *backend, pco__op *op)
@@ -760,6 +825,7 @@ static void cancel(pco__backend *backend, pco__op *op)
     if (!op->canceled) {
         op->canceled = true;
         flight->canceled = ++of(backend)->order;
+        pco__backend_news(backend);
     }
 }
 
@@ -1093,7 +1159,8 @@ static const pco__network fake_network = {
 #define FAKE_CLASS(name_, accepts_)                                                                \
     {                                                                                              \
         .name = (name_), .network = &fake_network, .accepts = (accepts_), .batch = 1,              \
-        .init = init, .fini = fini, .now = now, .poll = poll_fake, .wake = wake, .attach = attach, \
+        .init = init, .fini = fini, .now = now, .poll = poll_fake, .wake = wake,                   \
+        .descriptor = descriptor, .due_in = due_in, .await = await, .attach = attach,              \
         .detach = detach, .submit = submit, .cancel = cancel, .try_send = try_send,                \
         .try_send_one = try_send_one, .unsent = unsent, .shutdown_send = shutdown_send,            \
         .close = close_socket                                                                      \
@@ -1118,7 +1185,7 @@ fake_backend *fake_of(const pco_loop *loop)
 
 void fake_advance(pco_loop *loop, double seconds)
 {
-    fake_of(loop)->now += (uint64_t)(seconds * 1e9 + 0.5);
+    add_time(fake_of(loop), (uint64_t)(seconds * 1e9 + 0.5));
 }
 
 unsigned long fake_wakes(const pco_loop *loop)
@@ -1152,17 +1219,20 @@ fake_socket *fake_socket_of(const pco_loop *loop, pco_socket sock)
 void fake_feed(fake_socket *sock, const void *data, size_t length)
 {
     append(&sock->input, &sock->input_length, data, length);
+    pco__backend_news(&sock->backend->base);
 }
 
 void fake_feed_eof(fake_socket *sock)
 {
     sock->input_eof = true;
+    pco__backend_news(&sock->backend->base);
 }
 
 void fake_feed_error(fake_socket *sock, int error, int system_code)
 {
     sock->input_error = error;
     sock->input_system_code = system_code;
+    pco__backend_news(&sock->backend->base);
 }
 
 static fake_client *add_client(pco_loop *loop, pco_socket listener)
@@ -1175,6 +1245,7 @@ static fake_client *add_client(pco_loop *loop, pco_socket listener)
         last = &(*last)->next;
     }
     *last = client;
+    pco__backend_news(loop->backend);
     return client;
 }
 
@@ -1235,6 +1306,7 @@ bool fake_decide(fake_socket *sock, pco__op_kind kind, int error, size_t limit)
         flight->error = error;
         flight->limit = limit;
         flight->order = ++sock->backend->order;
+        pco__backend_news(&sock->backend->base);
     }
     return possible;
 }

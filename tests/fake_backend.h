@@ -22,7 +22,7 @@
  * By default canceled operations come back as on epoll, before poll() returns; with `cancels_wait`
  * as on completion ports. Servers work on it as well: the fake's own network invents their
  * listeners, and fake_connect clients. Only names are looked up by the system. All of this is for
- * the loop's thread; only the backend's wake is for any.
+ * the loop's thread; only the backend's wake and await are for any. There is no descriptor.
  */
 #ifndef FAKE_BACKEND_H
 #define FAKE_BACKEND_H
@@ -125,7 +125,8 @@ typedef struct fake_backend {
     unsigned long turns; /* and how often to begin a turn, not to catch up within one */
     uint64_t timeout;    /* of the last poll() */
 
-    pco__mutex *mutex; /* guards the next three */
+    pco__mutex *mutex;         /* guards the next three, and `now` while somebody awaits */
+    pco__condition *condition; /* one of them has changed */
     unsigned long wakes;
     bool woken;
     bool stop;

@@ -131,6 +131,10 @@ static size_t low;
     X(run_once, pco_loop_run_once, (loop, 0))                                                      \
     X(run_until, pco_loop_run_until, (loop, is_so, NULL, 0))                                       \
     X(is_running, pco_loop_is_running, (loop))                                                     \
+    X(host, pco_loop_host, (loop, do_nothing, NULL, NULL))                                         \
+    X(get_descriptor, pco_loop_get_descriptor, (loop))                                             \
+    X(next_timeout, pco_loop_next_timeout, (loop))                                                 \
+    X(set_turn_budget, pco_loop_set_turn_budget, (loop, 0))                                        \
     X(time, pco_loop_time, (loop))                                                                 \
     X(backend, pco_loop_backend, (loop))                                                           \
     X(call_soon, pco_loop_call_soon, (loop, do_nothing, NULL, NULL))                               \

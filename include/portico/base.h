@@ -15,7 +15,8 @@
  *             silently ignored.
  *   Time      is a double in seconds.
  *   Threads   A loop and all that belongs to it live on one thread. Only pco_loop_stop and
- *             pco_loop_call_soon_threadsafe may be called from others. What outlives its loop
+ *             pco_loop_call_soon_threadsafe may be called from others, and what makes another
+ *             thread the loop's while it does not run (portico/loop.h). What outlives its loop
  *             (a server, a handle, a retained transport) may then be used on any thread, on one
  *             at a time. pco_ssl_context objects may be shared between loops of several threads.
  *   Callbacks may call everything, except freeing or running the loop that they run on.

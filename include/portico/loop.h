@@ -47,12 +47,12 @@ typedef struct pco_loop_options {
 
 /*
  * Makes a loop. It belongs to the caller, who ends it with pco_loop_free; the thread that ran it
- * last is its thread (until then, the one that made it). So pco_loop_run_* and pco_loop_free are
- * for any thread while the loop does not run. A process made by fork() must not touch the loops of
- * its parent, not even to free them; what its signal handlers ask for, pco_loop_stop above all, is
- * ignored on POSIX, and they hear of none of its signals (portico/signal.h). It holds duplicates of
- * their sockets until it ends or calls exec: a connection that is closed here ends for the peer
- * only then. `options` may be NULL.
+ * last is its thread (until then, the one that made it). So pco_loop_run_*, pco_loop_host and
+ * pco_loop_free are for any thread while the loop does not run and is not hosted. A process made by
+ * fork() must not touch the loops of its parent, not even to free them; what its signal handlers
+ * ask for, pco_loop_stop above all, is ignored on POSIX, and they hear of none of its signals
+ * (portico/signal.h). It holds duplicates of their sockets until it ends or calls exec: a
+ * connection that is closed here ends for the peer only then. `options` may be NULL.
  * PCO_EINVAL: an option out of range, or a backend that does not exist here. PCO_ENOTSUP: the
  * backend that was asked for exists but the system refuses it. PCO_ENOMEM, PCO_EMFILE.
  */
@@ -63,16 +63,22 @@ PCO_API int pco_loop_new(const pco_loop_options *options, pco_loop **loop, pco_e
  * its connection_lost is called; callbacks that have not run are dropped. Nothing new can be made
  * on it meanwhile: such calls answer PCO_ECLOSED. Objects of the loop that you still own (servers,
  * handles, retained transports) stay valid, answer PCO_ECLOSED, and are freed by you as usual. NULL
- * is allowed. PCO_EBUSY while the loop runs, and nothing is done.
+ * is allowed. What hosts it does so no more. PCO_EBUSY while the loop runs, or where another thread
+ * hosts it, and nothing is done.
  */
 PCO_API int pco_loop_free(pco_loop *loop);
 
-/* Runs until pco_loop_stop. PCO_EBUSY if the loop runs already; otherwise 0. */
+/*
+ * Runs until pco_loop_stop. PCO_EBUSY, of this and the next two: the loop runs already, on this
+ * thread or another, or is being freed; or it is hosted (portico/host.h), where pco_loop_run_once
+ * with a timeout of 0 alone is for its host. Otherwise 0.
+ */
 PCO_API int pco_loop_run_forever(pco_loop *loop);
 
 /*
  * Runs one turn, and waits in it for at most `timeout` seconds: 0 does not wait, INFINITY waits
- * until something happens. PCO_EINVAL: NaN or negative. PCO_EBUSY: the loop runs already.
+ * until something happens. With a budget (pco_loop_set_turn_budget) it runs a part of a turn, and
+ * the next one goes on from there. PCO_EINVAL: NaN or negative. PCO_EBUSY as above.
  */
 PCO_API int pco_loop_run_once(pco_loop *loop, double timeout);
 

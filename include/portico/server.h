@@ -225,7 +225,7 @@ PCO_API int pco_server_start_serving(pco_server *server, pco_error *error);
  * start_serving, then runs the loop until the server is closed and its last connection has ended,
  * or until pco_loop_stop; the server is then as it was, so close or shut it down. 0 in both cases.
  * As pco_loop_run_*, it makes the loop this thread's.
- * PCO_EBUSY: the loop runs already. Errors of start_serving.
+ * PCO_EBUSY: the loop runs already, or is hosted. Errors of start_serving.
  */
 PCO_API int pco_server_serve_forever(pco_server *server, pco_error *error);
 
@@ -239,7 +239,7 @@ PCO_API int pco_server_serve_forever(pco_server *server, pco_error *error);
  *
  * 0, as serve_forever, also where the server was closed or pco_loop_stop came without a signal.
  * pco_loop_stop does not wait for the grace. PCO_EINVAL: grace is NaN or negative. PCO_EBUSY: the
- * loop runs already. PCO_ECLOSED, PCO_ENOMEM; errors of start_serving.
+ * loop runs already, or is hosted. PCO_ECLOSED, PCO_ENOMEM; errors of start_serving.
  */
 PCO_API int pco_server_serve_until_signal(pco_server *server, double grace, pco_error *error);
 

@@ -143,7 +143,7 @@ int pco_loop_call_at(pco_loop *loop, double when, pco_callback callback, void *c
         if (loop->timers.first == NULL) {
             pco__timers_pass(&loop->timers, loop->backend->class_->now(loop->backend));
         }
-        pco__timer_start(&loop->timers, &made->timer, due_time(when));
+        pco__loop_start_timer_at(loop, &made->timer, due_time(when));
     }
     return code;
 }

@@ -95,11 +95,16 @@ const char *pco_loop_backend(const pco_loop *loop)
     return loop->backend->class_->name;
 }
 
+void pco__loop_wrong_thread(void)
+{
+    pco__panic("a loop or an object of it was used on a thread that is not the loop's "
+               "(only pco_loop_stop and pco_loop_call_soon_threadsafe may be)");
+}
+
 void pco__loop_check_thread_now(const pco_loop *loop)
 {
     if (loop->thread != pco__thread_id()) {
-        pco__panic("a loop or an object of it was used on a thread that is not the loop's "
-                   "(only pco_loop_stop and pco_loop_call_soon_threadsafe may be)");
+        pco__loop_wrong_thread();
     }
 }
 
@@ -298,10 +303,12 @@ int pco_loop_free(pco_loop *loop)
     if (loop == NULL) {
         return 0;
     }
-    int code = pco__loop_take_over(loop);
+    int code = pco__loop_claim(loop);
     if (code != 0) {
         return code;
     }
+    pco__host_leave(loop);
+    pco__loop_drop_phase(loop);
     loop->freeing = true;
     end_residents(loop);
     do { /* who hears that a timer is dropped may free a server, whose end is a task */

@@ -4,6 +4,7 @@
  *
  *   loop.c      making and freeing, residents, and where trouble is reported
  *   turn.c      a turn of the loop, and running it
+ *   host.c      living in somebody else's loop
  *   handle.c    callbacks of the user's: call_soon, call_later
  */
 #ifndef PCO_LOOP_INTERNAL_H
@@ -21,12 +22,31 @@
 #include "system/backend.h"
 #include "system/platform.h"
 
+/* Where a turn is. With a budget, it may stop anywhere, and the next one goes on from there. */
+typedef enum pco__phase {
+    PCO__PHASE_NONE, /* at its beginning */
+    PCO__PHASE_POLLS,
+    PCO__PHASE_TIMERS,
+    PCO__PHASE_TASKS
+} pco__phase;
+
+typedef struct pco__host pco__host;
+
 struct pco_loop {
     pco__backend *backend;
     pco__link ready;   /* pco__task.link, first to last */
     pco__link running; /* those that run in this turn */
     pco__timers timers;
     uint64_t now; /* of this turn; 0: not read yet */
+
+    pco__shared runner; /* the number of the thread that runs or frees it; NULL: none does */
+    pco__shared keeper; /* that of the thread whose loop hosts it; NULL: none does */
+    pco__host *host;
+    bool is_watched; /* its descriptor was asked for */
+
+    uint64_t budget; /* of pco_loop_run_once, in nanoseconds; 0: the default; PCO__FOREVER: none */
+    pco__phase phase;
+    size_t polls; /* in the phase of that name: how many are still to come, at most */
 
     bool is_running; /* inside pco_loop_run_* */
     bool stopped;    /* poll() was told by wake() */
@@ -75,7 +95,14 @@ void pco__loop_post(pco_loop *loop, pco__task *task);
 
 /* Starts `timer` to fire `seconds` (not NaN, not negative) from now; INFINITY does not start it. */
 void pco__loop_start_timer(pco_loop *loop, pco__timer *timer, double seconds);
+void pco__loop_start_timer_at(pco_loop *loop, pco__timer *timer, uint64_t when); /* nanoseconds */
 void pco__loop_stop_timer(pco_loop *loop, pco__timer *timer);
+
+/* In how many nanoseconds a turn is due by itself: 0 at once, PCO__FOREVER never. */
+uint64_t pco__loop_due_in(const pco_loop *loop);
+
+/* A turn that has stopped halfway is not gone on with: what it has left comes first in the next. */
+void pco__loop_drop_phase(pco_loop *loop);
 
 /* One turn while the loop is freed; and the timers that are left, which are the users', dropped. */
 void pco__loop_turn_of_freeing(pco_loop *loop);
@@ -111,8 +138,31 @@ static inline void pco__loop_update_careful(pco_loop *loop)
     loop->careful = loop->debug || !loop->is_running;
 }
 
-/* Makes the loop this thread's. PCO_EBUSY: it runs. */
+/*
+ * Makes the loop this thread's, to be run or freed, until it is released. PCO_EBUSY: it runs, is
+ * being freed, or is hosted on another thread.
+ */
+int pco__loop_claim(pco_loop *loop);
+void pco__loop_release(pco_loop *loop);
+
+/* Makes the loop this thread's, if it can be run in the usual way. PCO_EBUSY: not so. */
 int pco__loop_take_over(pco_loop *loop);
+
+/* host.c: where there is somebody who is told of turns that are due. */
+static inline bool pco__loop_has_host(const pco_loop *loop)
+{
+    return loop->host != NULL || loop->is_watched;
+}
+
+/* host.c: between them nothing is told; at the end, what became due meanwhile. */
+void pco__host_turn_begins(pco_loop *loop);
+void pco__host_turn_ends(pco_loop *loop);
+
+/* host.c: the loop is being freed: nobody hosts it any more. */
+void pco__host_leave(pco_loop *loop);
+
+/* Ends the program: a call on a thread that is not the loop's, in debug mode. */
+void pco__loop_wrong_thread(void);
 
 /* In debug mode, ends the program if this is not the loop's thread. */
 void pco__loop_check_thread_now(const pco_loop *loop);

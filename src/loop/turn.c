@@ -16,6 +16,12 @@
 
 #define NANOSECONDS 1e9
 
+/* What pco_loop_run_once may take by default where the loop has a host, in nanoseconds. */
+#define HOSTED_BUDGET ((uint64_t)4 * 1000000)
+
+/* With a budget, so many news are taken over before the clock is looked at. */
+#define NEWS_AT_ONCE 8
+
 /* ---- Time ---- */
 
 uint64_t pco__loop_now(pco_loop *loop)
@@ -50,7 +56,15 @@ void pco__loop_start_timer(pco_loop *loop, pco__timer *timer, double seconds)
     if (!isinf(seconds)) {
         uint64_t now = loop->backend->class_->now(loop->backend);
         pco__timers_pass(&loop->timers, now);
-        pco__timer_start(&loop->timers, timer, now + pco__nanoseconds(seconds));
+        pco__loop_start_timer_at(loop, timer, now + pco__nanoseconds(seconds));
+    }
+}
+
+void pco__loop_start_timer_at(pco_loop *loop, pco__timer *timer, uint64_t when)
+{
+    pco__timer_start(&loop->timers, timer, when);
+    if (loop->timers.first == timer) {
+        pco__backend_news(loop->backend);
     }
 }
 
@@ -79,6 +93,7 @@ void pco__loop_schedule(pco_loop *loop, pco__task *task)
     let_posted_in(loop);
     if (!pco__task_is_queued(task)) {
         pco__list_append(&loop->ready, &task->link);
+        pco__backend_news(loop->backend);
     }
 }
 
@@ -87,6 +102,7 @@ void pco__loop_schedule_last(pco_loop *loop, pco__task *task)
     let_posted_in(loop);
     pco__list_remove(&task->link);
     pco__list_append(&loop->ready, &task->link);
+    pco__backend_news(loop->backend);
 }
 
 void pco__loop_unschedule(pco_loop *loop, pco__task *task)
@@ -152,6 +168,13 @@ static void catch_up(pco_loop *loop)
     let_posted_in(loop);
 }
 
+static void fire(pco_loop *loop, pco__timer *timer)
+{
+    uint64_t began = debug_begin(loop);
+    timer->fire(timer);
+    callback_ended(loop, began);
+}
+
 /* There is a timer. */
 static PCO__COLD void run_due_timers(pco_loop *loop)
 {
@@ -161,9 +184,7 @@ static PCO__COLD void run_due_timers(pco_loop *loop)
         catch_up(loop);
     }
     while ((timer = pco__timers_take_due(&loop->timers, now)) != NULL) {
-        uint64_t began = debug_begin(loop);
-        timer->fire(timer);
-        callback_ended(loop, began);
+        fire(loop, timer);
     }
 }
 
@@ -174,18 +195,24 @@ static PCO__COLD void run_watched(pco_loop *loop, pco__task *task)
     callback_ended(loop, began);
 }
 
+/* There is one. */
+static inline void run_first_task(pco_loop *loop)
+{
+    pco__task *task = PCO__CONTAINER(loop->running.next, pco__task, link);
+    pco__list_remove(&task->link);
+    if (loop->debug) {
+        run_watched(loop, task);
+    } else {
+        task->run(task);
+        pco__loop_after_callback(loop);
+    }
+}
+
 static PCO__NOINLINE void run_tasks(pco_loop *loop)
 {
     pco__list_move(&loop->ready, &loop->running);
     while (!pco__list_is_empty(&loop->running)) {
-        pco__task *task = PCO__CONTAINER(loop->running.next, pco__task, link);
-        pco__list_remove(&task->link);
-        if (loop->debug) {
-            run_watched(loop, task);
-        } else {
-            task->run(task);
-            pco__loop_after_callback(loop);
-        }
+        run_first_task(loop);
     }
 }
 
@@ -245,6 +272,134 @@ static PCO__NOINLINE bool one_turn(pco_loop *loop, uint64_t limit, bool first)
     return turn(loop, poll_timeout(loop, limit), first, &idle);
 }
 
+/* ---- A turn with a budget ---- */
+
+/*
+ * How many polls a turn has: those in which all sockets have their turn, once; and one for what
+ * came meanwhile, where a timer is due: see catch_up().
+ */
+static size_t polls_of_turn(const pco_loop *loop)
+{
+    return (loop->backend->attached + NEWS_AT_ONCE - 1) / NEWS_AT_ONCE + 1;
+}
+
+static bool needs_another_poll(pco_loop *loop)
+{
+    pco__backend *backend = loop->backend;
+    if (loop->polls > 1 &&
+        (backend->reported >= NEWS_AT_ONCE || backend->class_->due_in(backend) == 0)) {
+        return true;
+    }
+    return loop->polls != 0 && backend->reported > 0 && loop->timers.first != NULL &&
+           loop->timers.first->when <= backend->class_->now(backend);
+}
+
+static void poll_once_more(pco_loop *loop, uint64_t timeout)
+{
+    pco__backend *backend = loop->backend;
+    int usual = backend->most;
+    backend->most = NEWS_AT_ONCE;
+    backend->class_->poll(backend, timeout, &loop->stopped);
+    backend->most = usual;
+    let_posted_in(loop);
+    loop->polls--;
+    if (!needs_another_poll(loop)) {
+        loop->phase = PCO__PHASE_TIMERS;
+    }
+}
+
+static void fire_one(pco_loop *loop)
+{
+    pco__timer *timer = pco__timers_take_due(&loop->timers, pco__loop_now(loop));
+    if (timer != NULL) {
+        fire(loop, timer);
+    } else {
+        pco__list_move(&loop->ready, &loop->running);
+        loop->phase = PCO__PHASE_TASKS;
+    }
+}
+
+static void run_one_task(pco_loop *loop)
+{
+    if (!pco__list_is_empty(&loop->running)) {
+        run_first_task(loop);
+    }
+    if (pco__list_is_empty(&loop->running)) {
+        loop->phase = PCO__PHASE_NONE;
+    }
+}
+
+/* As little of a turn as can be done at a time. */
+static void step(pco_loop *loop, uint64_t timeout)
+{
+    switch (loop->phase) {
+    case PCO__PHASE_NONE:
+        loop->polls = polls_of_turn(loop);
+        loop->phase = PCO__PHASE_POLLS;
+        poll_once_more(loop, timeout);
+        return;
+    case PCO__PHASE_POLLS:
+        poll_once_more(loop, 0);
+        return;
+    case PCO__PHASE_TIMERS:
+        fire_one(loop);
+        return;
+    case PCO__PHASE_TASKS:
+        run_one_task(loop);
+        return;
+    }
+}
+
+/* Goes on with a turn, or begins one, until it has ended or the budget is used up. */
+static PCO__COLD void part_of_turn(pco_loop *loop, uint64_t limit, uint64_t budget)
+{
+    pco__backend *backend = loop->backend;
+    uint64_t timeout = loop->phase == PCO__PHASE_NONE ? poll_timeout(loop, limit) : 0;
+    if (timeout != 0) {
+        step(loop, timeout);
+    }
+    uint64_t end = backend->class_->now(backend) + budget;
+    do {
+        step(loop, 0);
+    } while (loop->phase != PCO__PHASE_NONE && backend->class_->now(backend) < end);
+    loop->now = 0;
+    loop->stopped = false;
+}
+
+void pco__loop_drop_phase(pco_loop *loop)
+{
+    pco__list_move(&loop->ready, &loop->running);
+    pco__list_move(&loop->running, &loop->ready);
+    loop->phase = PCO__PHASE_NONE;
+}
+
+static uint64_t budget_of(const pco_loop *loop)
+{
+    if (loop->budget != 0) {
+        return loop->budget;
+    }
+    return pco__loop_has_host(loop) ? HOSTED_BUDGET : PCO__FOREVER;
+}
+
+/* ---- Between turns ---- */
+
+uint64_t pco__loop_due_in(const pco_loop *loop)
+{
+    pco__backend *backend = loop->backend;
+    if (loop->phase != PCO__PHASE_NONE || !pco__list_is_empty(&loop->ready) ||
+        !pco__inbox_is_empty(&loop->posted)) {
+        return 0;
+    }
+    uint64_t due = backend->class_->due_in(backend);
+    if (loop->timers.first == NULL || due == 0) {
+        return due;
+    }
+    uint64_t now = backend->class_->now(backend);
+    uint64_t when = loop->timers.first->when;
+    uint64_t wait = when > now ? when - now : 0;
+    return wait < due ? wait : due;
+}
+
 /* Before a turn, the user's code has run outside of callbacks, or as a condition. */
 static void before_turn(pco_loop *loop)
 {
@@ -269,19 +424,57 @@ void pco__loop_drop_timers(pco_loop *loop)
 
 /* ---- Running ---- */
 
-int pco__loop_take_over(pco_loop *loop)
+/* On another thread than this. */
+static bool is_hosted_elsewhere(const pco_loop *loop)
 {
-    if (loop->is_running || loop->freeing) {
-        pco__loop_check_thread(loop);
+    void *keeper = pco__shared_get(&loop->keeper);
+    return keeper != NULL && keeper != (void *)pco__thread_id();
+}
+
+int pco__loop_claim(pco_loop *loop)
+{
+    uintptr_t thread = pco__thread_id();
+    if (is_hosted_elsewhere(loop)) {
         return PCO_EBUSY;
     }
-    loop->thread = pco__thread_id();
+    if (!pco__shared_replace(&loop->runner, NULL, (void *)thread)) {
+        void *runner = pco__shared_get(&loop->runner);
+        if (loop->debug && runner != NULL && runner != (void *)thread) {
+            pco__loop_wrong_thread();
+        }
+        return PCO_EBUSY;
+    }
+    if (is_hosted_elsewhere(loop)) { /* since a moment ago */
+        pco__shared_exchange(&loop->runner, NULL);
+        return PCO_EBUSY;
+    }
+    loop->thread = thread;
+    if (pco__loop_has_host(loop)) {
+        pco__host_turn_begins(loop);
+    }
     return 0;
+}
+
+void pco__loop_release(pco_loop *loop)
+{
+    if (pco__loop_has_host(loop)) {
+        pco__host_turn_ends(loop);
+    }
+    pco__shared_exchange(&loop->runner, NULL);
+}
+
+int pco__loop_take_over(pco_loop *loop)
+{
+    int code = pco__shared_get(&loop->keeper) == NULL ? pco__loop_claim(loop) : PCO_EBUSY;
+    if (code == 0) {
+        pco__loop_release(loop);
+    }
+    return code;
 }
 
 static int begin_run(pco_loop *loop)
 {
-    int code = pco__loop_take_over(loop);
+    int code = pco__loop_claim(loop);
     if (code == 0) {
         loop->is_running = true;
         pco__loop_update_careful(loop);
@@ -290,15 +483,26 @@ static int begin_run(pco_loop *loop)
     return code;
 }
 
+/* The same for who waits, which is its host's part where the loop is hosted. */
+static int begin_long_run(pco_loop *loop)
+{
+    int code = pco__shared_get(&loop->keeper) == NULL ? begin_run(loop) : PCO_EBUSY;
+    if (code == 0) {
+        pco__loop_drop_phase(loop);
+    }
+    return code;
+}
+
 static void end_run(pco_loop *loop)
 {
     loop->is_running = false;
     pco__loop_update_careful(loop);
+    pco__loop_release(loop);
 }
 
 int pco_loop_run_forever(pco_loop *loop)
 {
-    int code = begin_run(loop);
+    int code = begin_long_run(loop);
     if (code != 0) {
         return code;
     }
@@ -317,11 +521,18 @@ int pco_loop_run_once(pco_loop *loop, double timeout)
     if (pco__check_seconds(timeout, true, "timeout", NULL) != 0) {
         return PCO_EINVAL;
     }
-    int code = begin_run(loop);
+    int code = timeout == 0 ? begin_run(loop) : begin_long_run(loop);
     if (code != 0) {
         return code;
     }
-    one_turn(loop, isinf(timeout) ? PCO__FOREVER : pco__nanoseconds(timeout), true);
+    uint64_t limit = isinf(timeout) ? PCO__FOREVER : pco__nanoseconds(timeout);
+    uint64_t budget = budget_of(loop);
+    if (budget != PCO__FOREVER) {
+        part_of_turn(loop, limit, budget);
+    } else {
+        pco__loop_drop_phase(loop);
+        one_turn(loop, limit, true);
+    }
     end_run(loop);
     return 0;
 }
@@ -331,7 +542,7 @@ int pco_loop_run_until(pco_loop *loop, pco_condition condition, void *context, d
     if (condition == NULL || pco__check_seconds(timeout, true, "timeout", NULL) != 0) {
         return PCO_EINVAL;
     }
-    int code = begin_run(loop);
+    int code = begin_long_run(loop);
     if (code != 0) {
         return code;
     }

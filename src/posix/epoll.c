@@ -28,6 +28,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -69,6 +70,7 @@ static int open_epoll(pco__reactor *reactor, pco_error *error)
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = WAKE_KEY};
     int code;
 
+    reactor->base.most = BATCH;
     self->wake = self->foreign = -1;
     self->set = pco__descriptor_raise(epoll_create1(EPOLL_CLOEXEC));
     if (self->set < 0) {
@@ -218,7 +220,7 @@ static unsigned translate_foreign(uint32_t events)
 static PCO__COLD void take_foreign(epoll *self)
 {
     struct epoll_event events[BATCH];
-    int count = epoll_wait(self->foreign, events, BATCH, 0);
+    int count = epoll_wait(self->foreign, events, self->reactor.base.most, 0);
     bool is_haunted = false;
 
     for (int i = 0; i < count; i++) {
@@ -278,7 +280,7 @@ static void poll_epoll(pco__backend *backend, uint64_t timeout, bool *stop)
     epoll *self = epoll_of(reactor);
     struct epoll_event events[BATCH];
     int limit = milliseconds(pco__reactor_begin(reactor, timeout));
-    int count = epoll_wait(self->set, events, BATCH, limit);
+    int count = epoll_wait(self->set, events, reactor->base.most, limit);
 
     reactor->base.reported = count;
     self->stop = stop;
@@ -311,8 +313,22 @@ static void wake(pco__backend *backend, bool stop)
     errno = saved;
 }
 
+static int descriptor(const pco__backend *backend)
+{
+    return ((const epoll *)backend)->set;
+}
+
+/* A set is readable while it has something to report (epoll(7), Questions and answers, 3). */
+static bool await(pco__backend *backend, uint64_t until)
+{
+    struct pollfd set = {.fd = descriptor(backend), .events = POLLIN};
+
+    return poll(&set, 1, milliseconds(pco__reactor_time_until(backend, until))) > 0 ||
+           pco__reactor_time_until(backend, until) == 0;
+}
+
 const pco__poller pco__epoll = {
-    .class_ = PCO__REACTOR_CLASS("epoll", poll_epoll, wake, BATCH),
+    .class_ = PCO__REACTOR_CLASS("epoll", poll_epoll, wake, descriptor, await, BATCH),
     .size = sizeof(epoll),
     .tells_failures = true,
     .open = open_epoll,

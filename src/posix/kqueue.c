@@ -23,9 +23,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/types.h>
 /* in this order: some systems' event.h needs types.h */
 #include <sys/event.h>
+#include <sys/select.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -47,6 +49,9 @@
 
 /* The longest wait, in seconds: systems refuse what is too long for them. */
 #define LONGEST_WAIT (24 * 60 * 60)
+
+/* The same of poll(), in nanoseconds. */
+#define LONGEST_POLL ((uint64_t)30 * 60 * 1000000000)
 
 /* The two user events, by number: registered with EV_CLEAR, so that each is reported once. */
 enum { EVENT_WAKE, EVENT_STOP };
@@ -237,6 +242,7 @@ static int open_kqueue(pco__reactor *reactor, pco_error *error)
     kqueue_poller *self = poller_of(reactor);
     int code;
 
+    reactor->base.most = BATCH;
     self->pipe[0] = self->pipe[1] = self->foreign = -1;
     self->queue = open_queue();
     if (self->queue < 0) {
@@ -430,7 +436,7 @@ static void take_foreign(kqueue_poller *self)
 {
     const struct timespec at_once = {0};
     struct kevent events[BATCH];
-    int count = kevent(self->foreign, NULL, 0, events, BATCH, &at_once);
+    int count = kevent(self->foreign, NULL, 0, events, self->reactor.base.most, &at_once);
 
     for (int i = 0; i < count; i++) {
         tell_foreign(self, &events[i]);
@@ -473,7 +479,8 @@ static void poll_kqueue(pco__backend *backend, uint64_t timeout, bool *stop)
     struct timespec limit;
 
     timeout = pco__reactor_begin(reactor, timeout);
-    int count = kevent(self->queue, NULL, 0, events, BATCH, timespec_of(timeout, &limit));
+    int count =
+        kevent(self->queue, NULL, 0, events, reactor->base.most, timespec_of(timeout, &limit));
 
     reactor->base.reported = count;
     for (int i = 0; i < count; i++) {
@@ -488,8 +495,46 @@ static void poll_kqueue(pco__backend *backend, uint64_t timeout, bool *stop)
     pco__reactor_end(reactor);
 }
 
+static int descriptor(const pco__backend *backend)
+{
+    return ((const kqueue_poller *)backend)->queue;
+}
+
+/* For descriptors that are too high for select(). */
+static bool is_readable_by_poll(int queue, uint64_t timeout)
+{
+    struct pollfd event = {.fd = queue, .events = POLLIN};
+    uint64_t limit = timeout < LONGEST_POLL ? timeout : LONGEST_POLL;
+
+    return poll(&event, 1, (int)((limit + 999999) / 1000000)) > 0;
+}
+
+/*
+ * A kqueue is readable while it has something to report. By select(): on macOS poll() is made of a
+ * kqueue, and there one inside of another was reported as readable without end (libuv, issue 883).
+ */
+static bool is_readable(int queue, uint64_t timeout)
+{
+    struct timespec limit;
+    fd_set readable;
+
+    if (queue >= FD_SETSIZE) {
+        return is_readable_by_poll(queue, timeout);
+    }
+    FD_ZERO(&readable);
+    FD_SET(queue, &readable);
+    return pselect(queue + 1, &readable, NULL, NULL, timespec_of(timeout, &limit), NULL) > 0;
+}
+
+static bool await(pco__backend *backend, uint64_t until)
+{
+    return is_readable(descriptor(backend), pco__reactor_time_until(backend, until)) ||
+           pco__reactor_time_until(backend, until) == 0;
+}
+
 const pco__poller pco__kqueue = {
-    .class_ = PCO__REACTOR_CLASS("kqueue", poll_kqueue, wake, BATCH / 2) /* of two events each */,
+    .class_ = PCO__REACTOR_CLASS("kqueue", poll_kqueue, wake, descriptor, await,
+                                 BATCH / 2) /* of two events each */,
     .size = sizeof(kqueue_poller),
     .open = open_kqueue,
     .close = close_kqueue,

@@ -115,16 +115,34 @@ static void end_canceled(pco__reactor *reactor)
     }
 }
 
+uint64_t pco__reactor_due_in(const pco__backend *backend)
+{
+    const pco__reactor *reactor = (const pco__reactor *)backend;
+
+    if (!pco__list_is_empty(&reactor->ready) || !pco__list_is_empty(&reactor->canceled)) {
+        return 0;
+    }
+    return pco__list_is_empty(&reactor->starved) ? PCO__FOREVER : STARVED_WAIT;
+}
+
+/* The first of those that are ready, as many as one poll() may take over. */
+static void fill_batch(pco__reactor *reactor)
+{
+    for (int i = 0; i < reactor->base.most && !pco__list_is_empty(&reactor->ready); i++) {
+        pco__link *link = reactor->ready.next;
+
+        pco__list_remove(link);
+        pco__list_append(&reactor->batch, link);
+    }
+}
+
 PCO__COLD uint64_t pco__reactor_begin_batch(pco__reactor *reactor, uint64_t timeout)
 {
-    if (!pco__list_is_empty(&reactor->ready) || !pco__list_is_empty(&reactor->canceled)) {
-        timeout = 0;
-    } else if (!pco__list_is_empty(&reactor->starved) && timeout > STARVED_WAIT) {
-        timeout = STARVED_WAIT;
-    }
-    pco__list_move(&reactor->ready, &reactor->batch);
+    uint64_t due = pco__reactor_due_in(&reactor->base);
+
+    fill_batch(reactor);
     pco__reactor_feed_all(reactor);
-    return timeout;
+    return timeout < due ? timeout : due;
 }
 
 static void try_batch(pco__reactor *reactor)
@@ -398,6 +416,7 @@ void pco__reactor_cancel(pco__backend *backend, pco__op *op)
     pco__list_remove(&io->private_.reactor.link);
     reactor->queued = true;
     pco__list_append(&reactor->canceled, &io->private_.reactor.link);
+    pco__backend_news(backend);
 }
 
 int64_t pco__reactor_unsent(pco__backend *backend, const pco__io *io)

@@ -70,16 +70,16 @@ typedef struct pco__reactor {
 } pco__reactor;
 
 /*
- * A poller: the backend's class, of which it supplies `name`, `poll` and `wake` itself and the rest
- * by PCO__REACTOR_CLASS, and the calls that the reactor makes. All but wake run on the loop's
- * thread.
+ * A poller: the backend's class, of which it supplies `name`, `poll` and how to end and to await
+ * one itself and the rest by PCO__REACTOR_CLASS, and the calls that the reactor makes. All but wake
+ * and await run on the loop's thread.
  *
  * poll() waits between pco__reactor_begin and pco__reactor_end, for at most `timeout` nanoseconds,
  * never less where nothing happens (round up; 0: does not wait; PCO__FOREVER), and calls
- * pco__reactor_ready for what the system reports, up to a fixed number of events. That runs
- * callbacks, which may close and free any socket: an event must find its socket by
- * pco__reactor_find, each time. May return early, on a signal for instance. Sets base.reported, and
- * *stop if wake(stop) was called since the last poll().
+ * pco__reactor_ready for what the system reports, up to base.most events. That runs callbacks,
+ * which may close and free any socket: an event must find its socket by pco__reactor_find, each
+ * time. May return early, on a signal for instance. Sets base.reported, and *stop if wake(stop) was
+ * called since the last poll().
  */
 typedef struct pco__poller {
     pco__backend_class class_;
@@ -95,8 +95,9 @@ typedef struct pco__poller {
     bool tells_failures;
 
     /*
-     * Opens the system's queue and the means to wake it. The structure is zeroed but for the
-     * reactor's part. On failure nothing stays open; PCO_ENOTSUP: not on this system.
+     * Opens the system's queue and the means to wake it, and sets base.most. The structure is
+     * zeroed but for the reactor's part. On failure nothing stays open; PCO_ENOTSUP: not on this
+     * system.
      */
     int (*open)(pco__reactor *reactor, pco_error *error);
     void (*close)(pco__reactor *reactor);
@@ -129,14 +130,15 @@ typedef struct pco__poller {
 } pco__poller;
 
 /*
- * The class of a poller. `wake_`: as pco__backend_class.wake, async-signal-safe, keeps errno;
- * `batch_`: as pco__backend_class.batch.
+ * The class of a poller. `wake_`, `descriptor_`, `await_`, `batch_`: as in pco__backend_class;
+ * wake() is async-signal-safe and keeps errno.
  */
-#define PCO__REACTOR_CLASS(name_, poll_, wake_, batch_)                                            \
+#define PCO__REACTOR_CLASS(name_, poll_, wake_, descriptor_, await_, batch_)                       \
     {                                                                                              \
         .name = (name_), .network = &pco__system_network, .accepts = 1, .batch = (batch_),         \
         .init = pco__reactor_init, .fini = pco__reactor_fini, .now = pco__reactor_now,             \
-        .poll = (poll_), .wake = (wake_), .attach = pco__reactor_attach,                           \
+        .poll = (poll_), .wake = (wake_), .descriptor = (descriptor_),                             \
+        .due_in = pco__reactor_due_in, .await = (await_), .attach = pco__reactor_attach,           \
         .detach = pco__reactor_detach, .submit = pco__reactor_submit,                              \
         .cancel = pco__reactor_cancel, .try_send = pco__reactor_try_send,                          \
         .try_send_one = pco__reactor_try_send_one, .unsent = pco__reactor_unsent,                  \
@@ -148,6 +150,7 @@ int pco__reactor_init(const pco__backend_class *self, const pco__backend_options
                       pco__backend **backend, pco_error *error);
 void pco__reactor_fini(pco__backend *backend);
 uint64_t pco__reactor_now(pco__backend *backend);
+uint64_t pco__reactor_due_in(const pco__backend *backend);
 int pco__reactor_attach(pco__backend *backend, pco__io *io, pco__io_role role, pco_error *error);
 void pco__reactor_detach(pco__backend *backend, pco__io *io);
 void pco__reactor_submit(pco__backend *backend, pco__op *op);
@@ -166,6 +169,7 @@ static inline void pco__reactor_enqueue(pco__reactor *reactor, pco__io *io)
     if (io->private_.reactor.link.next == NULL) {
         reactor->queued = true;
         pco__list_append(&reactor->ready, &io->private_.reactor.link);
+        pco__backend_news(&reactor->base);
     }
 }
 
@@ -287,6 +291,16 @@ static inline void pco__reactor_end(pco__reactor *reactor)
 static inline bool pco__reactor_is_foreign(const pco__reactor *reactor)
 {
     return getpid() != reactor->process;
+}
+
+/* For await(). */
+static inline uint64_t pco__reactor_time_until(pco__backend *backend, uint64_t until)
+{
+    if (until == PCO__FOREVER) {
+        return PCO__FOREVER;
+    }
+    uint64_t now = pco__reactor_now(backend);
+    return until > now ? until - now : 0;
 }
 
 extern const pco__poller pco__epoll;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* system.c (POSIX): the table of errors, the clock, threads, and files. */
+/* system.c (POSIX): the table of errors, the clock, the environment, and files. */
 #define _GNU_SOURCE 1
 
 #include "support/error.h"
@@ -8,8 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,101 +148,6 @@ uint64_t pco__monotonic(void)
 
     clock_gettime(CLOCK_AWAKE, &now);
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-uintptr_t pco__thread_id(void)
-{
-    return (uintptr_t)pthread_self();
-}
-
-struct pco__mutex {
-    pthread_mutex_t mutex;
-};
-
-int pco__mutex_new(pco__mutex **mutex)
-{
-    pco__mutex *made = pco__malloc(sizeof *made);
-
-    if (made == NULL) {
-        return PCO_ENOMEM;
-    }
-    int code = pthread_mutex_init(&made->mutex, NULL);
-    if (code != 0) {
-        pco__free(made);
-        return pco__error_from_system(code);
-    }
-    *mutex = made;
-    return 0;
-}
-
-void pco__mutex_free(pco__mutex *mutex)
-{
-    if (mutex != NULL) {
-        pthread_mutex_destroy(&mutex->mutex);
-        pco__free(mutex);
-    }
-}
-
-void pco__mutex_lock(pco__mutex *mutex)
-{
-    pthread_mutex_lock(&mutex->mutex);
-}
-
-void pco__mutex_unlock(pco__mutex *mutex)
-{
-    pthread_mutex_unlock(&mutex->mutex);
-}
-
-typedef struct thread_start {
-    void (*run)(void *context);
-    void *context;
-} thread_start;
-
-static void *thread_main(void *argument)
-{
-    thread_start start = *(thread_start *)argument;
-
-    pco__free(argument);
-    start.run(start.context);
-    return NULL;
-}
-
-/* The thread is born with all signals blocked: the program's handlers run on its own threads. */
-static int start_detached(thread_start *start)
-{
-    pthread_attr_t attributes;
-    pthread_t thread;
-    sigset_t all;
-    sigset_t before;
-    int code = pthread_attr_init(&attributes);
-
-    if (code != 0) {
-        return code;
-    }
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    code = pthread_create(&thread, &attributes, thread_main, start);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    return code;
-}
-
-int pco__thread_start(void (*run)(void *context), void *context, pco_error *error)
-{
-    thread_start *start = pco__malloc(sizeof *start);
-
-    if (start == NULL) {
-        return pco__error_describe(error, PCO_ENOMEM, 0, "start a thread");
-    }
-    start->run = run;
-    start->context = context;
-    int code = start_detached(start);
-    if (code != 0) {
-        pco__free(start);
-        return pco__error_describe(error, pco__error_from_system(code), code, "start a thread");
-    }
-    return 0;
 }
 
 const char *pco__getenv(const char *name)

@@ -12,13 +12,18 @@
 /* How many signals a system may have that ask a program to end. */
 #define ENDING_SIGNALS_MOST 4
 
+static int is_busy(pco_error *error)
+{
+    return pco__error_set(error, PCO_EBUSY, 0, "the loop is running already, or is hosted");
+}
+
 static int take_over(pco_server *server, pco_error *error)
 {
     if (server->loop == NULL) {
         return pco__error_set(error, PCO_ECLOSED, 0, "the server is closed");
     }
     if (pco__loop_take_over(server->loop) != 0) {
-        return pco__error_set(error, PCO_EBUSY, 0, "the loop is running already");
+        return is_busy(error);
     }
     return 0;
 }
@@ -35,12 +40,12 @@ static int serve(pco_server *server, pco_error *error)
         return code;
     }
     server->holds++;
-    pco_loop_run_until(server->loop, is_over, server, INFINITY);
+    code = pco_loop_run_until(server->loop, is_over, server, INFINITY);
     server->holds--;
     if (server->freed) {
         pco__loop_schedule(server->loop, &server->task);
     }
-    return 0;
+    return code == PCO_EBUSY ? is_busy(error) : 0;
 }
 
 int pco_server_serve_forever(pco_server *server, pco_error *error)

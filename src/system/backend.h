@@ -196,7 +196,10 @@ typedef struct pco__backend_class {
     /* How many ACCEPT operations a listener should have in flight. */
     size_t accepts;
 
-    /* Of so many sockets at least one poll() takes over the news that wait in the system. */
+    /*
+     * Of so many sockets at least one poll() takes over the news that wait in the system, unless
+     * `most` of the backend says less.
+     */
     size_t batch;
 
     /*
@@ -224,6 +227,22 @@ typedef struct pco__backend_class {
      * system. With `stop`, poll() reports that.
      */
     void (*wake)(pco__backend *backend, bool stop);
+
+    /* A descriptor that is readable when the system has news for poll(), or wake(); -1: none. */
+    int (*descriptor)(const pco__backend *backend);
+
+    /*
+     * In how many nanoseconds poll() has something to do by itself, which the descriptor does not
+     * tell: 0 at once, PCO__FOREVER never.
+     */
+    uint64_t (*due_in)(const pco__backend *backend);
+
+    /*
+     * Waits on another thread than the loop's, which stays out of poll() meanwhile: until the
+     * system has news for poll(), wake() is called, or it is `until` by now() (PCO__FOREVER).
+     * Returns whether one of them has come about; may return early, with false.
+     */
+    bool (*await)(pco__backend *backend, uint64_t until);
 
     /*
      * Takes io->socket, which is non-blocking, into the backend's care. On failure the socket is
@@ -303,6 +322,8 @@ struct pco__backend {
     pco_loop *loop;  /* NULL in tests of backends alone */
     size_t attached; /* how many sockets are */
     int reported;    /* what the last poll() took over: 0 or less: there was no news */
+    int most;        /* how many news a poll() may take over; init() says how many it can */
+    bool is_awaited; /* somebody waits for something to do: pco__backend_news ends that */
 
     /* Two hooks of pco__complete. The loop's, in debug mode: calls done() in its place. */
     void (*complete)(pco__backend *backend, pco__op *op, const pco__result *result,
@@ -311,6 +332,18 @@ struct pco__backend {
     /* Set by whoever has something to do when the running callback returns; NULL otherwise. */
     pco__hook *after_callback;
 };
+
+/*
+ * Whatever gives the loop something to do between its turns calls this, and so does a backend of
+ * which due_in() gets smaller between two calls of poll(). The first time, it wakes who waits.
+ */
+static inline void pco__backend_news(pco__backend *backend)
+{
+    if (backend->is_awaited) {
+        backend->is_awaited = false;
+        backend->class_->wake(backend, false);
+    }
+}
 
 /* This system's backends, best first, ended by NULL. */
 extern const pco__backend_class *const pco__backends[];

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * platform.h: what each system supplies besides its backends and its network (network.h): a clock,
- * and a few primitives of threads and files. posix/system.c and win32/system.c implement it.
+ * and a few primitives of threads and files. system.c and threads.c of posix/ and win32/ implement
+ * it.
  *
  * Functions with a pco_error fill in a full sentence ("read cert.pem: no such file") and return its
  * code. Strings are UTF-8.
@@ -25,13 +26,29 @@ uint64_t pco__monotonic(void); /* nanoseconds */
 /* A number for the calling thread, never 0. */
 uintptr_t pco__thread_id(void);
 
-/* A mutex, and a thread that nobody waits for. PCO_ENOMEM, PCO_EAGAIN. */
+/* A mutex. PCO_ENOMEM, PCO_EAGAIN. */
 typedef struct pco__mutex pco__mutex;
 int pco__mutex_new(pco__mutex **mutex);
 void pco__mutex_free(pco__mutex *mutex);
 void pco__mutex_lock(pco__mutex *mutex);
 void pco__mutex_unlock(pco__mutex *mutex);
+
+/*
+ * What threads wait for who hold a mutex, which they do not while they wait. Waking wakes all;
+ * wait() may also return without. PCO_ENOMEM, PCO_EAGAIN.
+ */
+typedef struct pco__condition pco__condition;
+int pco__condition_new(pco__condition **condition);
+void pco__condition_free(pco__condition *condition);
+void pco__condition_wait(pco__condition *condition, pco__mutex *mutex);
+void pco__condition_wake(pco__condition *condition);
+
+/* A thread that nobody waits for, and one that must be joined, once. PCO_ENOMEM, PCO_EAGAIN. */
+typedef struct pco__thread pco__thread;
 int pco__thread_start(void (*run)(void *context), void *context, pco_error *error);
+int pco__thread_begin(void (*run)(void *context), void *context, pco__thread **thread,
+                      pco_error *error);
+void pco__thread_join(pco__thread *thread);
 
 /*
  * An environment variable, NULL if it is not set or empty. NULL, too, in a program with rights that

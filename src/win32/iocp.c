@@ -30,9 +30,6 @@
 #include "system/network.h"
 #include "system/platform.h"
 
-/* Packets dequeued at once. */
-#define BATCH 128
-
 /* How long a canceled operation may take to end, in nanoseconds; and twice that at the most. */
 #define CANCEL_PATIENCE ((uint64_t)2000000000)
 
@@ -41,6 +38,13 @@
 
 /* How often wake() tries to post its packet, a millisecond apart. */
 #define WAKE_ATTEMPTS 10
+
+/*
+ * How many threads that have taken packets off the port may be at work before the next one has to
+ * wait for them, though there are packets: never as many. Who takes them takes turns anyway, and a
+ * host that is painting must not hold the thread up that awaits its next turn.
+ */
+#define THREADS_AT_WORK 64
 
 /* Bits of iocp.wanted. */
 #define WANT_WAKE 1
@@ -167,6 +171,7 @@ static void know(pco__iocp *self, pco__op *op, int error, int system_code)
     op->private_.iocp.error = error;
     op->private_.iocp.system_code = system_code;
     pco__list_append(&self->known, &op->private_.iocp.link);
+    pco__backend_news(&self->base);
 }
 
 /* ---- Starting ---- */
@@ -281,24 +286,19 @@ static void on_packet(pco__iocp *self, pco__op *op)
 
 /* ---- What was canceled and does not end ---- */
 
+static bool is_looking(const pco__iocp *self)
+{
+    return !pco__list_is_empty(&self->canceled) || !pco__list_is_empty(&self->overdue);
+}
+
 /* An operation that was canceled, and whose packet is still to come. */
 static void expect_end(pco__iocp *self, pco__op *op)
 {
-    if (pco__list_is_empty(&self->canceled) && pco__list_is_empty(&self->overdue)) {
+    if (!is_looking(self)) {
         self->look_at = pco__monotonic() + CANCEL_PATIENCE;
+        pco__backend_news(&self->base);
     }
     pco__list_append(&self->canceled, &op->private_.iocp.link);
-}
-
-/* How long poll() may wait, so as to look at what was canceled in time. */
-static uint64_t limit_wait(const pco__iocp *self, uint64_t timeout)
-{
-    if (pco__list_is_empty(&self->canceled) && pco__list_is_empty(&self->overdue)) {
-        return timeout;
-    }
-    uint64_t now = pco__monotonic();
-    uint64_t left = now < self->look_at ? self->look_at - now : 0;
-    return left < timeout ? left : timeout;
 }
 
 /*
@@ -307,8 +307,7 @@ static uint64_t limit_wait(const pco__iocp *self, uint64_t timeout)
  */
 static void close_overdue(pco__iocp *self)
 {
-    bool is_idle = pco__list_is_empty(&self->canceled) && pco__list_is_empty(&self->overdue);
-    if (is_idle || pco__monotonic() < self->look_at) {
+    if (!is_looking(self) || pco__monotonic() < self->look_at) {
         return;
     }
     while (!pco__list_is_empty(&self->overdue)) {
@@ -335,19 +334,21 @@ static DWORD milliseconds_of(uint64_t nanoseconds)
 }
 
 /*
- * Takes packets off the port, and returns how many. If the port fails, which it must not, timers
- * and callbacks go on, and the loop does not spin.
+ * Takes packets off the port, after all those of before were told of. If the port fails, which it
+ * must not, timers and callbacks go on, and the loop does not spin.
  */
-static ULONG take_packets(pco__iocp *self, OVERLAPPED_ENTRY *entries, DWORD milliseconds)
+static void take_packets(pco__iocp *self, ULONG most, DWORD milliseconds)
 {
     ULONG count = 0;
-    if (GetQueuedCompletionStatusEx(self->port, entries, BATCH, &count, milliseconds, FALSE)) {
-        return count;
+    self->told = 0;
+    if (!GetQueuedCompletionStatusEx(self->port, self->packets, most, &count, milliseconds,
+                                     FALSE)) {
+        count = 0;
+        if (GetLastError() != WAIT_TIMEOUT) {
+            Sleep(milliseconds < FAILED_WAIT ? milliseconds : FAILED_WAIT);
+        }
     }
-    if (GetLastError() != WAIT_TIMEOUT) {
-        Sleep(milliseconds < FAILED_WAIT ? milliseconds : FAILED_WAIT);
-    }
-    return 0;
+    self->taken = count;
 }
 
 /* Takes what wake() has asked for, and returns whether that was a stop. */
@@ -356,33 +357,24 @@ static bool take_wanted(pco__iocp *self)
     return (InterlockedExchange(&self->wanted, 0) & WANT_STOP) != 0;
 }
 
-/*
- * No operation of the batch can be freed by another's done(): they are all in flight. It may return
- * with fewer packets than there are, or early and with none; both are allowed.
- */
-static void iocp_poll(pco__backend *backend, uint64_t timeout, bool *stop)
+static uint64_t iocp_due_in(const pco__backend *backend)
 {
-    pco__iocp *self = pco__iocp_of(backend);
-    OVERLAPPED_ENTRY entries[BATCH];
-    pco__link known;
-    move_all(&self->known, &known);
-    if ((self->wanted & WANT_LOOK) != 0) {
-        *stop |= take_wanted(self);
-        timeout = 0;
+    const pco__iocp *self = (const pco__iocp *)backend;
+    if (!pco__list_is_empty(&self->known) || self->told < self->taken ||
+        (self->wanted & WANT_LOOK) != 0) {
+        return 0;
     }
-    timeout = pco__list_is_empty(&known) ? limit_wait(self, timeout) : 0;
+    if (!is_looking(self)) {
+        return PCO__FOREVER;
+    }
+    uint64_t now = pco__monotonic();
+    return now < self->look_at ? self->look_at - now : 0;
+}
 
-    ULONG count = take_packets(self, entries, milliseconds_of(timeout));
-    self->base.reported = (int)count;
-    for (ULONG i = 0; i < count; ++i) {
-        if (entries[i].lpOverlapped != NULL) {
-            on_packet(self, op_of(entries[i].lpOverlapped));
-        } else {
-            *stop |= take_wanted(self);
-        }
-    }
-    while (!pco__list_is_empty(&known)) {
-        pco__op *op = op_of_link(known.next);
+static void tell_known(pco__iocp *self, pco__link *known)
+{
+    while (!pco__list_is_empty(known)) {
+        pco__op *op = op_of_link(known->next);
         pco__list_remove(&op->private_.iocp.link);
         if (op->kind == PCO__OP_ACCEPT) {
             pco__iocp_on_known_accept(self, op);
@@ -392,9 +384,65 @@ static void iocp_poll(pco__backend *backend, uint64_t timeout, bool *stop)
             pco__iocp_finish(self, op, op->private_.iocp.error, op->private_.iocp.system_code);
         }
     }
-    if (count < BATCH) {
+}
+
+/*
+ * No operation of the batch can be freed by another's done(): they are all in flight. So await()
+ * may leave a batch, and a poll() the rest of one, to the next poll(). It may return with fewer
+ * packets than there are, or early and with none; both are allowed.
+ */
+static void iocp_poll(pco__backend *backend, uint64_t timeout, bool *stop)
+{
+    pco__iocp *self = pco__iocp_of(backend);
+    ULONG most = (ULONG)self->base.most;
+    uint64_t due = iocp_due_in(backend);
+    pco__link known;
+    move_all(&self->known, &known);
+    if ((self->wanted & WANT_LOOK) != 0) {
+        *stop |= take_wanted(self);
+    }
+    if (self->told == self->taken) {
+        take_packets(self, most, milliseconds_of(due < timeout ? due : timeout));
+    }
+    ULONG end = self->taken - self->told < most ? self->taken : self->told + most;
+    self->base.reported = (int)(end - self->told);
+    while (self->told < end) {
+        OVERLAPPED *overlapped = self->packets[self->told++].lpOverlapped;
+        if (overlapped != NULL) {
+            on_packet(self, op_of(overlapped));
+        } else {
+            *stop |= take_wanted(self);
+        }
+    }
+    tell_known(self, &known);
+    if (end == self->taken && (ULONG)self->base.reported < most) {
         close_overdue(self);
     }
+}
+
+/*
+ * The batch that it takes waits for poll(), so that nothing is put back, and nothing is put out of
+ * order. That a port is a handle which can be waited for is nowhere promised.
+ */
+static bool iocp_await(pco__backend *backend, uint64_t until)
+{
+    pco__iocp *self = pco__iocp_of(backend);
+    if (self->told < self->taken || (self->wanted & WANT_LOOK) != 0) {
+        return true;
+    }
+    uint64_t left = until;
+    if (until != PCO__FOREVER) {
+        uint64_t now = pco__monotonic();
+        left = until > now ? until - now : 0;
+    }
+    take_packets(self, PCO__IOCP_BATCH, milliseconds_of(left));
+    return self->taken != 0 || (until != PCO__FOREVER && pco__monotonic() >= until);
+}
+
+static int iocp_descriptor(const pco__backend *backend)
+{
+    (void)backend;
+    return -1;
 }
 
 /*
@@ -617,6 +665,7 @@ static int iocp_init(const pco__backend_class *self, const pco__backend_options 
     }
     int err;
     made->base.class_ = self;
+    made->base.most = PCO__IOCP_BATCH;
     pco__list_init(&made->known);
     pco__list_init(&made->canceled);
     pco__list_init(&made->overdue);
@@ -628,7 +677,7 @@ static int iocp_init(const pco__backend_class *self, const pco__backend_options 
         err = pco__error_describe(error, PCO_ENOMEM, 0, "make a completion port");
         goto fail;
     }
-    made->port = CreateIoCompletionPort(INVALID_HANDLE_VALUE, NULL, 0, 1);
+    made->port = CreateIoCompletionPort(INVALID_HANDLE_VALUE, NULL, 0, THREADS_AT_WORK);
     if (made->port == NULL) {
         system_code = (int)GetLastError();
         err = pco__error_describe(error, pco__error_from_system(system_code), system_code,
@@ -667,12 +716,15 @@ static const pco__backend_class iocp_class = {
     .name = "iocp",
     .network = &pco__system_network,
     .accepts = PCO__IOCP_ACCEPTS,
-    .batch = BATCH / 2, /* of two operations each */
+    .batch = PCO__IOCP_BATCH / 2, /* of two operations each */
     .init = iocp_init,
     .fini = iocp_fini,
     .now = iocp_now,
     .poll = iocp_poll,
     .wake = iocp_wake,
+    .descriptor = iocp_descriptor,
+    .due_in = iocp_due_in,
+    .await = iocp_await,
     .attach = iocp_attach,
     .detach = iocp_detach,
     .submit = iocp_submit,

@@ -15,6 +15,9 @@
 /* How many ACCEPTs a listener has: enough that a burst of clients does not wait for the loop. */
 #define PCO__IOCP_ACCEPTS 32
 
+/* Packets dequeued at once. */
+#define PCO__IOCP_BATCH 128
+
 /* Who holds an operation. */
 enum {
     PCO__STATE_IDLE,
@@ -44,6 +47,9 @@ typedef struct pco__iocp {
     uint64_t look_at;              /* when those overdue lose their sockets */
     pco__extensions extensions[2]; /* for IPv4 and IPv6; loaded when first needed */
     UCHAR syn_retransmissions;
+    OVERLAPPED_ENTRY packets[PCO__IOCP_BATCH]; /* taken off the port: by poll(), or by await() */
+    ULONG taken;                               /* how many of them there are... */
+    ULONG told;                                /* ...and of how many poll() has told */
     bool has_file_handles;
     size_t buffer_size;
     unsigned char *buffer; /* what a RECV lends */

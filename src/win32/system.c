@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * system.c (Windows): the system's error codes, the clock, threads and files.
+ * system.c (Windows): the system's error codes, the clock, the environment and files.
  *
  * The hard part is the errors: the same failure is told as a Winsock code by a call that fails at
  * once, as a Win32 code by others, and as an NTSTATUS by an operation that fails later. The three
@@ -267,96 +267,6 @@ DWORD pco__windows_build(void)
         return 0;
     }
     return version.dwBuildNumber;
-}
-
-/* ---- Threads ---- */
-
-uintptr_t pco__thread_id(void)
-{
-    return GetCurrentThreadId();
-}
-
-struct pco__mutex {
-    SRWLOCK lock;
-};
-
-int pco__mutex_new(pco__mutex **mutex)
-{
-    pco__mutex *made = pco__malloc(sizeof *made);
-    if (made == NULL) {
-        return PCO_ENOMEM;
-    }
-    InitializeSRWLock(&made->lock);
-    *mutex = made;
-    return 0;
-}
-
-void pco__mutex_free(pco__mutex *mutex)
-{
-    pco__free(mutex); /* an SRWLOCK needs no end of its own */
-}
-
-void pco__mutex_lock(pco__mutex *mutex)
-{
-    AcquireSRWLockExclusive(&mutex->lock);
-}
-
-void pco__mutex_unlock(pco__mutex *mutex)
-{
-    ReleaseSRWLockExclusive(&mutex->lock);
-}
-
-typedef struct thread_start {
-    void (*run)(void *context);
-    void *context;
-    HMODULE module;
-} thread_start;
-
-/*
- * A thread may outlive its loop (the system's resolver cannot be interrupted), and the program may
- * unload the library meanwhile: so each holds the module that its code is in, the DLL or the
- * program, and gives it up with its last step.
- */
-static DWORD WINAPI thread_main(void *argument)
-{
-    thread_start start = *(thread_start *)argument;
-    pco__free(argument);
-    start.run(start.context);
-    FreeLibraryAndExitThread(start.module, 0);
-}
-
-static int start_failed(pco_error *error, int code)
-{
-    return pco__error_describe(error, code, (int)GetLastError(), "start a thread");
-}
-
-int pco__thread_start(void (*run)(void *context), void *context, pco_error *error)
-{
-    thread_start *start = pco__malloc(sizeof *start);
-    if (start == NULL) {
-        return pco__error_describe(error, PCO_ENOMEM, 0, "start a thread");
-    }
-    start->run = run;
-    start->context = context;
-    if (!GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS,
-                            (LPCWSTR)(const void *)error_table, &start->module)) {
-        int code = start_failed(error, PCO_EAGAIN);
-        pco__free(start);
-        return code;
-    }
-    /*
-     * Not _beginthreadex: with some C libraries its threads hold the module themselves, and only
-     * its own way to end a thread gives that up. A thread of the system's may use the C library.
-     */
-    HANDLE thread = CreateThread(NULL, 0, thread_main, start, 0, NULL);
-    if (thread == NULL) {
-        int code = start_failed(error, PCO_EAGAIN);
-        FreeLibrary(start->module);
-        pco__free(start);
-        return code;
-    }
-    CloseHandle(thread);
-    return 0;
 }
 
 /* ---- The environment and files ---- */
