@@ -204,6 +204,41 @@ class Worker(ProgramTest):
         self.assertEqual(self.server.wait(), 0, self.server.errors())
 
 
+class Descriptors(ProgramTest):
+    def start(self, stdin):
+        try:
+            command = support.program("descriptors_a_program")
+        except FileNotFoundError:
+            self.skipTest("descriptors_a_program is not for this system")
+        process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, text=True,
+                                   stderr=subprocess.PIPE)
+        self.addCleanup(process.stderr.close)
+        lines = support.Lines(process.stdout)
+        self.addCleanup(lines.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process, lines
+
+    def test_it_answers_what_is_typed_until_the_end(self):
+        process, lines = self.start(subprocess.PIPE)
+        self.assertEqual(lines.next(), "still here")
+        for word in ("hello", "again"):
+            process.stdin.write(f"{word}\n")
+            process.stdin.flush()
+            self.assertEqual(lines.next(), f"you said: {word}")
+        process.stdin.close()
+        self.assertEqual(process.wait(PATIENCE), 0)
+        self.assertIsNone(lines.next())
+
+    @support.linux_only
+    def test_it_says_that_a_file_is_not_watched(self):
+        with open(os.environ["PORTICO_GUIDE"], "rb") as file:
+            process, lines = self.start(file)
+        self.assertEqual(process.wait(PATIENCE), 1)
+        self.assertIsNone(lines.next())
+        self.assertRegex(process.stderr.read(), "^descriptor 0 is of a kind .* regular files")
+
+
 class Cpp(ProgramTest):
     def setUp(self):
         super().setUp()
