@@ -16,6 +16,8 @@
 #define QUESTIONS_MOST 64
 #define GATES 64 /* so many look-ups on threads */
 
+#define SESSIONS_MOST 8
+
 /* No more attempts are under way at once. */
 #define ATTEMPTS_MOST 8
 
@@ -109,13 +111,14 @@ struct conn {
     bool recalled;    /* it goes on, and its completion is still to come */
 
     /* How it may end. */
-    bool closed;     /* by us */
-    bool doomed;     /* its server shuts down, and it was to hear of it */
-    bool told;       /* it has */
-    bool cut;        /* by us, at once: what was written may be lost */
-    int lost;        /* what connection_lost was told */
-    uint64_t causes; /* a bit for each error that somebody has caused: cause() */
-    void *tls;       /* the peer's OpenSSL; NULL: plain, or given up */
+    bool closed;                     /* by us */
+    bool doomed;                     /* its server shuts down, and it was to hear of it */
+    bool told;                       /* it has */
+    bool cut;                        /* by us, at once: what was written may be lost */
+    int lost;                        /* what connection_lost was told */
+    uint64_t causes;                 /* a bit for each error that somebody has caused: cause() */
+    pco_ssl_context *client_context; /* of TLS, whose client it is; NULL: none */
+    void *tls;                       /* the peer's OpenSSL; NULL: plain, or given up */
     bool is_tls;
     bool notified; /* the TLS peer has sent its close_notify */
 };
@@ -201,7 +204,8 @@ struct opening {
     bool has_local;
     gate *gate; /* of its service; NULL: none */
     pco__socket_options wanted;
-    int refusal; /* with which the call must fail; 0: none */
+    pco_ssl_context *context; /* of a client of TLS */
+    uint64_t refusals;        /* with one of these the call must fail, a bit each */
     target targets[TARGETS_MOST];
     size_t count;
     size_t order[TARGETS_MOST]; /* in which they are tried */
@@ -243,6 +247,12 @@ struct upgrade {
     bool canceled;
     bool told;
 };
+
+/* A session that was kept. */
+typedef struct session {
+    pco_ssl_session *session;
+    pco_ssl_context *context;
+} session;
 
 /* A name that a loop's resolver was asked for. */
 typedef struct question {
@@ -355,6 +365,8 @@ struct world {
     pco_ssl_context *context; /* NULL: not made yet */
     pco_ssl_context *other;   /* for names of SNI; NULL: not made yet */
     pco_ssl_context *clients[4];
+    session sessions[SESSIONS_MOST];
+    unsigned sessions_count;
     bool names_failed;    /* they could not all be added */
     served *serving;      /* until a signal */
     bool is_asked_to_end; /* that came, and the loop may not have told it yet */

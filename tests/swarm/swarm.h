@@ -246,6 +246,16 @@ void free_leavings(world *at);
 
 void free_upgrades(world *at);
 
+/* ---- Sessions (verbs_session.c) ---- */
+
+/*
+ * May give one to a client of TLS with that context and name. A bit for what the call must then be
+ * refused with, or 0.
+ */
+uint64_t choose_session(world *at, const pco_ssl_context *context, const char *name,
+                        pco_ssl_session **given);
+void free_sessions(world *at);
+
 /* ---- Pairs (pairs.c) ---- */
 
 /* Whether such a server takes clients. */
@@ -369,6 +379,7 @@ extern const verb verbs_trouble[];
 extern const verb verbs_signal[];
 extern const verb verbs_tls[];
 extern const verb verbs_start_tls[];
+extern const verb verbs_session[];
 
 unsigned verbs_total(void);
 const verb *verb_at(unsigned index);

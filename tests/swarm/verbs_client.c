@@ -202,6 +202,8 @@ void choose_client_tls(world *at, opening *of, pco_connection_options *options, 
     snprintf(with->server_hostname, sizeof with->server_hostname, "%s",
              of->must_fail ? "stranger.example" : "own");
     options->server_hostname = with->server_hostname;
+    of->context = options->ssl;
+    of->refusals |= choose_session(at, options->ssl, with->server_hostname, &options->ssl_session);
     options->ssl_handshake_timeout = times[pick(at, sizeof times / sizeof times[0])];
     options->ssl_shutdown_timeout = times[pick(at, sizeof times / sizeof times[0])];
 }
@@ -213,7 +215,7 @@ void choose_rest(world *at, opening *of, pco_connection_options *options)
     wish wished = choose_wish(at);
     GIVE_WISH(options, wished);
     of->wanted = wished.options;
-    of->refusal = wished.refusal;
+    of->refusals |= wished.refusal != 0 ? cause_bit(wished.refusal) : 0;
     options->context = of;
     of->tells = pick(at, 4) != 1;
     options->progress = of->tells ? opening_progress : NULL;
@@ -241,7 +243,8 @@ static void check_refusal(world *at, const opening *of, int code, int attach_err
 {
     bool of_socket = of->shape == OF_SOCKET || of->shape == ACCEPTED;
     if (!(code == PCO_ENOMEM && memory_was_short(at)) && !(code == PCO_ECLOSED && at->freeing) &&
-        !(of_socket && attach_error != 0 && code == attach_error) && code != of->refusal &&
+        !(of_socket && attach_error != 0 && code == attach_error) &&
+        (of->refusals & cause_bit(code)) == 0 &&
         !(code == PCO_ENOTSUP && of_socket && pco__socket_options_are_tcps(&of->wanted))) {
         broken(at, "opening a connection returned %s", pco_error_name(code));
     }
@@ -251,15 +254,16 @@ static int call_for(world *at, opening *made, bool accepted, const pco_connectio
 {
     bool nameless = !made->is_tls && made->gate == NULL && pick(at, 4) == 1;
     pco_request **request = nameless ? NULL : &made->request;
+    pco_error error = {.code = 0};
     enter_library(at, NULL);
-    int code =
-        accepted
-            ? pco_loop_connect_accepted_socket(at->loop, options, opening_done, made, request, NULL)
-            : pco_loop_create_connection(at->loop, options, opening_done, made, request, NULL);
+    int code = accepted ? pco_loop_connect_accepted_socket(at->loop, options, opening_done, made,
+                                                           request, &error)
+                        : pco_loop_create_connection(at->loop, options, opening_done, made, request,
+                                                     &error);
     leave_library(at);
     say(at, "opening %u, shape %d, %zu addresses%s%s: %s", made->id, (int)made->shape, made->count,
         made->is_tls ? ", TLS" : "", made->must_fail ? " that must fail" : "",
-        code != 0 ? pco_error_name(code) : "0");
+        code != 0 ? error.message : "0");
     return code;
 }
 
@@ -274,8 +278,8 @@ bool begin_opening(world *at, opening *made, bool accepted, const pco_connection
         free(made);
         return false;
     }
-    if (made->refusal != 0) {
-        broken(at, "what must be refused with %s was not", pco_error_name(made->refusal));
+    if (made->refusals != 0) {
+        broken(at, "opening %u was to be refused, and was not", made->id);
     }
     made->next = at->openings;
     at->openings = made;

@@ -124,8 +124,10 @@ static void turn_peer(world *at, conn *of, const upgrade *made)
     }
 }
 
-static void choose_options(world *at, upgrade *made, pco_start_tls_options *options)
+/* Returns what must be refused of them, a bit for each error. */
+static uint64_t choose_options(world *at, upgrade *made, pco_start_tls_options *options)
 {
+    uint64_t refusals = 0;
     static const double times[] = {0, 0, 2, 70};
     bool verifies = pick(at, 2) == 1;
     if (made->serves) {
@@ -135,12 +137,15 @@ static void choose_options(world *at, upgrade *made, pco_start_tls_options *opti
         made->must_fail = verifies && pick(at, 3) == 1;
         options->ssl = tls_client_context_of(at, verifies, pick(at, 3) == 1);
         options->server_hostname = made->must_fail ? "stranger.example" : "own";
+        refusals =
+            choose_session(at, options->ssl, options->server_hostname, &options->ssl_session);
     }
     options->ssl_handshake_timeout = times[pick(at, sizeof times / sizeof times[0])];
     options->ssl_shutdown_timeout = times[pick(at, sizeof times / sizeof times[0])];
     options->keep_input = pick(at, 8) == 1 ? PCO_ON : PCO_DEFAULT;
     made->given = pick(at, 2) == 1 ? proto_new(at) : NULL;
     options->protocol = made->given != NULL ? &made->given->base : NULL;
+    return refusals;
 }
 
 static void forget(upgrade *made)
@@ -159,7 +164,7 @@ static bool start(world *at, conn *of, bool serves)
     made->at = at;
     made->of = of;
     made->serves = serves;
-    choose_options(at, made, &options);
+    refusals |= choose_options(at, made, &options);
     bool nameless = pick(at, 4) == 1;
     if (options.ssl == NULL) {
         forget(made);
@@ -185,6 +190,7 @@ static bool start(world *at, conn *of, bool serves)
         cause(of, PCO_ETLS);
     }
     of->is_tls = true;
+    of->client_context = serves ? NULL : options.ssl;
     of->upgrade = made;
     made->next = at->upgrades;
     at->upgrades = made;

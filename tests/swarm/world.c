@@ -433,6 +433,7 @@ static void end(world *at, unsigned how)
     free_openings(at);
     free_leavings(at);
     free_upgrades(at);
+    free_sessions(at);
     free_creations(at);
     free_calls(at);
     free_owned(at);
