@@ -53,6 +53,11 @@ bool has_own_peer(const conn *of)
     return of->socket != NULL && !of->socket->closed && of->linked == NULL;
 }
 
+bool has_halves(const conn *of)
+{
+    return !of->is_tls || (of->wants_halves && !of->old);
+}
+
 bool is_attached(const conn *of)
 {
     return of->socket != NULL && of->socket->io != NULL;

@@ -120,7 +120,9 @@ struct conn {
     pco_ssl_context *client_context; /* of TLS, whose client it is; NULL: none */
     void *tls;                       /* the peer's OpenSSL; NULL: plain, or given up */
     bool is_tls;
-    bool notified; /* the TLS peer has sent its close_notify */
+    bool wants_halves; /* the option ssl_half_close */
+    bool old;          /* one end knows TLS 1.2 at most */
+    bool notified;     /* the TLS peer has sent its close_notify */
 };
 
 struct served {
@@ -128,6 +130,7 @@ struct served {
     unsigned id;
     pco_server *server; /* NULL: freed */
     bool tls;
+    bool halves; /* the option ssl_half_close */
     bool serving;
     bool closed;
     bool freed; /* pco_server_free was called */
@@ -205,6 +208,8 @@ struct opening {
     gate *gate; /* of its service; NULL: none */
     pco__socket_options wanted;
     pco_ssl_context *context; /* of a client of TLS */
+    bool halves;              /* the option ssl_half_close */
+    bool old;                 /* that context knows TLS 1.2 at most */
     uint64_t refusals;        /* with one of these the call must fail, a bit each */
     target targets[TARGETS_MOST];
     size_t count;
@@ -242,6 +247,8 @@ struct upgrade {
     conn *of;
     bool serves;
     bool must_fail;
+    bool halves;          /* the option ssl_half_close */
+    bool old;             /* a client's context knows TLS 1.2 at most */
     proto *given;         /* who is to follow the protocol that is there; NULL: nobody */
     pco_request *request; /* NULL: none, or released */
     bool canceled;

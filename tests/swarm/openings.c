@@ -55,6 +55,8 @@ conn *opening_conn_new(world *at, opening *of, fake_socket *socket)
     conn *made = conn_new(at, socket, of->is_tls);
     made->opening = of;
     made->client_context = of->context;
+    made->wants_halves = of->halves;
+    made->old = of->old;
     made->port = pco_address_port(&socket->peer);
     of->conn = made;
     if (of->must_fail) {

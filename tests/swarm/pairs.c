@@ -10,6 +10,7 @@ void link_up(conn *client, conn *other)
 {
     client->linked = other;
     other->linked = client;
+    other->old = client->old;
     if (client->causes != 0) {
         cause(other, PCO_ECERT); /* it will hear of it */
         cause(other, PCO_ETLS);

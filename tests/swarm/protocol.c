@@ -161,7 +161,7 @@ static bool eof_received(pco_protocol *self, pco_transport *transport)
     world *at = ((proto *)self)->at;
     conn *of = enter_input(self, transport, "eof_received", 0);
     bool by_other = of->linked != NULL && of->is_tls;
-    bool ended = by_other ? of->linked->closed || of->linked->doomed
+    bool ended = by_other ? of->linked->closed || of->linked->doomed || of->linked->write_eof
                           : (of->is_tls ? of->notified : of->fed_eof);
     if (!ended) {
         broken(at, "eof_received, and the peer has not ended");
@@ -173,7 +173,7 @@ static bool eof_received(pco_protocol *self, pco_transport *transport)
     of->eof = true;
     bool keep_open = pick(at, 2) == 1;
     act_in_callback(at);
-    if (!keep_open || of->is_tls) {
+    if (!keep_open || !has_halves(of)) {
         mark_closed(of, false);
     }
     leave_callback(at, NULL);
@@ -194,6 +194,12 @@ bool is_justified(const world *at, const conn *of, int error)
     return (of->causes >> -error & 1) != 0 || is_by_other_end(of, error) ||
            (by_memory && memory_was_short(at)) ||
            (error == PCO_ETIMEDOUT && (of->closed || of->doomed));
+}
+
+/* Its half is kept open, and the TLS or the stream below, which may have no halves, has ended. */
+static bool is_ended_by_other(const conn *of)
+{
+    return of->is_tls && of->linked != NULL && of->eof && of->linked->closed;
 }
 
 /* The polite end: everything that was written has reached the peer. */
@@ -226,7 +232,7 @@ static void connection_lost(pco_protocol *self, pco_transport *transport, const 
     if (error != NULL && (code == 0 || error->message[0] == '\0')) {
         broken(at, "connection_lost with an empty error");
     }
-    if (code == 0 && !of->closed && !of->doomed && !of->detached) {
+    if (code == 0 && !of->closed && !of->doomed && !of->detached && !is_ended_by_other(of)) {
         broken(at, "connection_lost without an error, and nobody has closed the connection");
     }
     if (!pco_transport_is_closing(transport) || pco_transport_write(transport, "x", 1) == 0) {

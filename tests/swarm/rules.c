@@ -255,11 +255,15 @@ static void check_conn_at_rest(world *at, const conn *of)
     if (of->writing_paused) {
         broken(at, "writing is paused, and everything has left");
     }
-    if (of->is_tls ? of->notified : of->fed_eof && !of->eof) {
+    bool has_ended = of->is_tls ? of->notified : of->fed_eof;
+    if (has_ended && !(of->eof && has_halves(of))) {
         broken(at, "the peer has ended, and nobody was told");
     }
     if (!of->is_tls && of->write_eof && !of->socket->shut_down) {
         broken(at, "write_eof was called, and the write side is open");
+    }
+    if (of->is_tls && of->write_eof && !tls_has_heard_end(of)) {
+        broken(at, "write_eof was called, and the TLS peer was not told");
     }
 }
 

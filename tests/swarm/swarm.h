@@ -139,6 +139,9 @@ conn *conn_new(world *at, fake_socket *socket, bool is_tls);
 /* Whether its peer may still act, and is no connection of ours. */
 bool has_own_peer(const conn *of);
 
+/* Whether each direction ends for itself: without TLS, or of TLS 1.3 with the option. */
+bool has_halves(const conn *of);
+
 /* So much was sent to it: what it may receive. */
 uint64_t fed_to(const conn *of);
 
@@ -229,6 +232,7 @@ bool may_open(const world *at);
 
 /* One that verifies is content with "own" alone; and what is left, but for the place. */
 void choose_client_tls(world *at, opening *of, pco_connection_options *options, option_texts *with);
+void choose_halves(world *at, opening *of, pco_connection_options *options);
 void choose_rest(world *at, opening *of, pco_connection_options *options);
 
 /* The call. What holds the request, unless nobody wants it, is known by it. */
@@ -343,6 +347,9 @@ void tls_peer_drop(conn *of);
 /* Moves at most so many bytes each way. Returns whether anything moved. */
 bool tls_pump(world *at, conn *of, size_t most);
 void tls_send(world *at, conn *of, size_t length);
+
+/* Whether the peer has been told that no more comes. */
+bool tls_has_heard_end(const conn *of);
 
 /* The socket ended: before the close_notify, TLS is cut off. */
 void tls_cut_off(conn *of);

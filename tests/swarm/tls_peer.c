@@ -16,8 +16,9 @@ void tls_peer_begin(world *at, conn *of, bool serves)
 {
     tls_peer *made = calloc(1, sizeof *made);
     made->serves = serves;
-    made->ssl =
-        SSL_new((made->serves ? server_contexts : client_contexts)[pick(at, 3) == 1 ? 1 : 0]);
+    bool old = pick(at, 3) == 1;
+    of->old = of->old || old;
+    made->ssl = SSL_new((made->serves ? server_contexts : client_contexts)[old]);
     made->in = BIO_new(BIO_s_mem());
     made->out = BIO_new(BIO_s_mem());
     need(made->ssl != NULL && made->in != NULL && made->out != NULL);
@@ -198,6 +199,12 @@ void tls_send(world *at, conn *of, size_t length)
         broken(at, "the TLS peer cannot write");
     }
     free(data);
+}
+
+bool tls_has_heard_end(const conn *of)
+{
+    const tls_peer *peer = of->tls;
+    return peer == NULL || peer->failed || peer->ended;
 }
 
 void tls_cut_off(conn *of)

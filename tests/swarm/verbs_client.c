@@ -185,6 +185,12 @@ static void choose_place(world *at, opening *of, pco_connection_options *options
     options->prepare_socket = pick(at, 4) == 1 ? opening_prepare : NULL;
 }
 
+void choose_halves(world *at, opening *of, pco_connection_options *options)
+{
+    of->halves = pick(at, 2) == 1;
+    options->ssl_half_close = of->halves ? PCO_ON : PCO_DEFAULT;
+}
+
 void choose_client_tls(world *at, opening *of, pco_connection_options *options, option_texts *with)
 {
     static const double times[] = {0, 0, 2, 70};
@@ -193,7 +199,8 @@ void choose_client_tls(world *at, opening *of, pco_connection_options *options, 
     }
     bool verifies = pick(at, 2) == 1;
     of->must_fail = verifies && pick(at, 2) == 1;
-    options->ssl = tls_client_context_of(at, verifies, pick(at, 3) == 1);
+    of->old = pick(at, 3) == 1;
+    options->ssl = tls_client_context_of(at, verifies, of->old);
     of->is_tls = options->ssl != NULL;
     if (!of->is_tls) {
         of->must_fail = false;
@@ -204,6 +211,7 @@ void choose_client_tls(world *at, opening *of, pco_connection_options *options, 
     options->server_hostname = with->server_hostname;
     of->context = options->ssl;
     of->refusals |= choose_session(at, options->ssl, with->server_hostname, &options->ssl_session);
+    choose_halves(at, of, options);
     options->ssl_handshake_timeout = times[pick(at, sizeof times / sizeof times[0])];
     options->ssl_shutdown_timeout = times[pick(at, sizeof times / sizeof times[0])];
 }

@@ -151,11 +151,11 @@ static void write_eof(world *at)
     int code = pco_transport_write_eof(of->transport);
     leave_library(at);
     say(at, "write_eof of %u: %d", of->id, code);
-    if (pco_transport_can_write_eof(of->transport) == of->is_tls) {
+    if (pco_transport_can_write_eof(of->transport) != has_halves(of)) {
         broken(at, "can_write_eof is wrong");
     }
-    if (of->is_tls ? code != PCO_ENOTSUP && code != PCO_ECLOSED
-                   : code != (closing ? PCO_ECLOSED : 0)) {
+    if (has_halves(of) ? code != (closing ? PCO_ECLOSED : 0)
+                       : code != PCO_ENOTSUP && code != PCO_ECLOSED) {
         broken(at, "write_eof returned %s", pco_error_name(code));
     }
     of->write_eof = of->write_eof || code == 0;

@@ -120,6 +120,8 @@ static served *prepare(world *at, pco_server_options *options, bool may_adopt, i
         options->ssl = tls_context_of(at);
         options->handshake_failed = handshake_failed;
         made->tls = options->ssl != NULL;
+        made->halves = made->tls && pick(at, 2) == 1;
+        options->ssl_half_close = made->halves ? PCO_ON : PCO_DEFAULT;
     }
     return made;
 }

@@ -129,6 +129,7 @@ conn *connect_to(world *at, served *of)
     conn *made =
         conn_new(at, fake_socket_of(at->loop, fake_connect(at->loop, listener, &peer)), of->tls);
     made->server = of;
+    made->wants_halves = of->halves;
     made->port = port;
     of->connects++;
     return made;

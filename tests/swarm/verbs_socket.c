@@ -41,6 +41,9 @@ static void choose_tls(world *at, opening *made, pco_connection_options *options
     if (made->shape == ACCEPTED && made->is_tls) {
         options->ssl = tls_context_of(at);
         made->is_tls = options->ssl != NULL;
+        if (made->is_tls) {
+            choose_halves(at, made, options);
+        }
     } else {
         choose_client_tls(at, made, options, with);
     }

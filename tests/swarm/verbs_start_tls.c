@@ -135,13 +135,16 @@ static uint64_t choose_options(world *at, upgrade *made, pco_start_tls_options *
         options->server_side = PCO_ON;
     } else {
         made->must_fail = verifies && pick(at, 3) == 1;
-        options->ssl = tls_client_context_of(at, verifies, pick(at, 3) == 1);
+        made->old = pick(at, 3) == 1;
+        options->ssl = tls_client_context_of(at, verifies, made->old);
         options->server_hostname = made->must_fail ? "stranger.example" : "own";
         refusals =
             choose_session(at, options->ssl, options->server_hostname, &options->ssl_session);
     }
     options->ssl_handshake_timeout = times[pick(at, sizeof times / sizeof times[0])];
     options->ssl_shutdown_timeout = times[pick(at, sizeof times / sizeof times[0])];
+    made->halves = pick(at, 2) == 1;
+    options->ssl_half_close = made->halves ? PCO_ON : PCO_DEFAULT;
     options->keep_input = pick(at, 8) == 1 ? PCO_ON : PCO_DEFAULT;
     made->given = pick(at, 2) == 1 ? proto_new(at) : NULL;
     options->protocol = made->given != NULL ? &made->given->base : NULL;
@@ -184,6 +187,8 @@ static bool start(world *at, conn *of, bool serves)
     if (refusals != 0) {
         broken(at, "TLS begins on connection %u, where it cannot", of->id);
     }
+    of->wants_halves = made->halves;
+    of->old = made->old;
     turn_peer(at, of, made);
     if (made->must_fail) {
         cause(of, PCO_ECERT);
@@ -288,6 +293,8 @@ static void start_pair(world *at)
         return;
     }
     if (start(at, second, !serves)) {
+        first->old = first->old || second->old;
+        second->old = first->old;
         pass_causes(first, second);
         pass_causes(second, first);
         return;
