@@ -17,6 +17,7 @@
 #define GATES 64 /* so many look-ups on threads */
 
 #define SESSIONS_MOST 8
+#define CHOICES_MOST 16
 
 /* No more attempts are under way at once. */
 #define ATTEMPTS_MOST 8
@@ -122,6 +123,7 @@ struct conn {
     bool is_tls;
     bool wants_halves; /* the option ssl_half_close */
     bool old;          /* one end knows TLS 1.2 at most */
+    bool chosen;       /* a certificate was asked for */
     bool notified;     /* the TLS peer has sent its close_notify */
 };
 
@@ -261,6 +263,13 @@ typedef struct session {
     pco_ssl_context *context;
 } session;
 
+/* A certificate that a handshake asks for. */
+typedef struct choice {
+    pco_ssl_question *question;
+    const pco_ssl_hello *hello;
+    conn *of; /* NULL: unknown */
+} choice;
+
 /* A name that a loop's resolver was asked for. */
 typedef struct question {
     pco_lookup *lookup; /* NULL: answered */
@@ -374,6 +383,8 @@ struct world {
     pco_ssl_context *clients[4];
     session sessions[SESSIONS_MOST];
     unsigned sessions_count;
+    choice choices[CHOICES_MOST];
+    unsigned choices_count;
     bool names_failed;    /* they could not all be added */
     served *serving;      /* until a signal */
     bool is_asked_to_end; /* that came, and the loop may not have told it yet */

@@ -138,6 +138,7 @@ static void end_troubles(world *at)
     end_lookups(at);
     end_silence(at);
     answer_all(at);
+    answer_choices(at);
     for (fake_socket *each = fake->sockets; each != NULL; each = each->next) {
         each->room = SIZE_MAX;
         each->send_cut = 0;
@@ -156,6 +157,7 @@ static void end_troubles(world *at)
 static bool has_moved(world *at)
 {
     bool moved = end_lookups(at);
+    moved = answer_choices(at) || moved;
     meet_peers(at);
     for (unsigned i = 0; i < at->conns_count; i++) {
         conn *of = at->conns[i];

@@ -260,6 +260,11 @@ uint64_t choose_session(world *at, const pco_ssl_context *context, const char *n
                         pco_ssl_session **given);
 void free_sessions(world *at);
 
+/* ---- What handshakes ask (verbs_choice.c) ---- */
+
+/* Gives every question the plainest answer. Whether there were any. */
+bool answer_choices(world *at);
+
 /* ---- Pairs (pairs.c) ---- */
 
 /* Whether such a server takes clients. */
@@ -387,6 +392,7 @@ extern const verb verbs_signal[];
 extern const verb verbs_tls[];
 extern const verb verbs_start_tls[];
 extern const verb verbs_session[];
+extern const verb verbs_choice[];
 
 unsigned verbs_total(void);
 const verb *verb_at(unsigned index);

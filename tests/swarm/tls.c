@@ -183,19 +183,23 @@ void tls_world_end(world *at)
     }
 }
 
-pco_ssl_context_options tls_options_of(int certificate)
+pco_ssl_context_options tls_options_of(world *at, int certificate)
 {
     const identity *own = &identities[certificate];
-    return (pco_ssl_context_options){.size = sizeof(pco_ssl_context_options),
-                                     .certificate_pem = own->certificate,
-                                     .certificate_pem_length = own->certificate_length,
-                                     .key_pem = own->key,
-                                     .key_pem_length = own->key_length};
+    pco_ssl_context_options options = {.size = sizeof options,
+                                       .certificate_pem = own->certificate,
+                                       .certificate_pem_length = own->certificate_length,
+                                       .key_pem = own->key,
+                                       .key_pem_length = own->key_length};
+    if (certificate == OWN) {
+        choose_choices(at, &options);
+    }
+    return options;
 }
 
 pco_ssl_context *tls_new_context(world *at, int certificate)
 {
-    pco_ssl_context_options options = tls_options_of(certificate);
+    pco_ssl_context_options options = tls_options_of(at, certificate);
     pco_ssl_context *made = NULL;
     int code = pco_ssl_context_new(&options, &made, NULL);
     if (code != 0 && !memory_was_short(at)) {

@@ -28,8 +28,9 @@ typedef struct tls_peer {
     bool failed; /* understands nothing any more */
     unsigned updates;
     bool asks_for_other;
-    bool knows; /* which it must be shown: nothing changed since it came */
-    bool other; /* that */
+    bool knows;   /* which it must be shown: nothing changed since it came */
+    bool other;   /* that */
+    int protocol; /* which of those that it offers was chosen; -1: none */
 } tls_peer;
 
 /* Of the peers, each of TLS 1.3, and of 1.2 at most. */
@@ -43,7 +44,14 @@ void need(bool good);
 void say_goodbye(conn *of);
 
 /* Options of a server's context, with that certificate; and the context. NULL: no memory. */
-pco_ssl_context_options tls_options_of(int certificate);
+pco_ssl_context_options tls_options_of(world *at, int certificate);
 pco_ssl_context *tls_new_context(world *at, int certificate);
+
+/* What the context with the certificate OWN asks the program (verbs_choice.c). */
+void choose_choices(world *at, pco_ssl_context_options *options);
+
+/* A peer offers protocols, by which it is known; and is told the one that was chosen. */
+void offer_number(SSL *of, unsigned id);
+void check_protocol(world *at, const conn *of);
 
 #endif

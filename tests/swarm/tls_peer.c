@@ -16,6 +16,7 @@ void tls_peer_begin(world *at, conn *of, bool serves)
 {
     tls_peer *made = calloc(1, sizeof *made);
     made->serves = serves;
+    made->protocol = PCO_SSL_ALPN_NONE;
     bool old = pick(at, 3) == 1;
     of->old = of->old || old;
     made->ssl = SSL_new((made->serves ? server_contexts : client_contexts)[old]);
@@ -28,6 +29,7 @@ void tls_peer_begin(world *at, conn *of, bool serves)
         SSL_set_accept_state(made->ssl);
     } else {
         choose_name(at, made);
+        offer_number(made->ssl, of->id);
         SSL_set_connect_state(made->ssl);
     }
     of->tls = made;
@@ -107,6 +109,7 @@ static void check_certificate(world *at, const conn *of)
     if (peer->knows && strcmp(name, wanted) != 0) {
         broken(at, "connection %u was shown the certificate '%s', not '%s'", of->id, name, wanted);
     }
+    check_protocol(at, of);
 }
 
 static void work(world *at, conn *of)

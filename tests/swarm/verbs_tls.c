@@ -106,7 +106,7 @@ static bool has_context(const world *at)
 /* What fails changes nothing; new certificates would be told from the old by their names alone. */
 static void reload(world *at)
 {
-    pco_ssl_context_options options = tls_options_of(OWN);
+    pco_ssl_context_options options = tls_options_of(at, OWN);
     bool good = pick(at, 3) != 1;
     options.certificate_pem_length = good ? options.certificate_pem_length : 40;
     enter_library(at, NULL);

@@ -423,6 +423,7 @@ static void end(world *at, unsigned how)
     if (at->promised != NULL || at->owed != NULL || at->leaves != NULL) {
         broken(at, "the factory or connection_made was called, and what follows it never");
     }
+    answer_choices(at); /* after the end of all they were about */
     for (unsigned i = 0; i < at->servers_count; i++) {
         free_server(at, at->servers[i]);
     }
