@@ -40,6 +40,12 @@ extern SSL_CTX *server_contexts[2];
 /* What OpenSSL must be able to do, or there is no program. */
 void need(bool good);
 
+/*
+ * The peer, a client, is there before TLS begins: some of what it says first, of malloc's, which
+ * the protocol has been given; the rest will arrive.
+ */
+unsigned char *tls_begin_early(world *at, conn *of, size_t *length);
+
 /* The peer sends its close_notify. */
 void say_goodbye(conn *of);
 

@@ -164,6 +164,19 @@ static void take_clear(world *at, conn *of)
     of->clear -= length;
 }
 
+unsigned char *tls_begin_early(world *at, conn *of, size_t *length)
+{
+    char *data;
+    tls_peer_begin(at, of, false);
+    tls_peer *peer = of->tls;
+    work(at, of);
+    *length = least(pick_length(at), (size_t)BIO_get_mem_data(peer->out, &data));
+    unsigned char *early = malloc(*length);
+    memcpy(early, data, *length);
+    drop(peer->out, *length);
+    return early;
+}
+
 bool tls_pump(world *at, conn *of, size_t most)
 {
     tls_peer *peer = of->tls;

@@ -3,7 +3,7 @@
  * verbs_start_tls.c: TLS begins on connections that stand: at both ends of those whose peer is the
  * library's, too, and again where it is TLS already; canceled, and ended meanwhile.
  */
-#include "swarm.h"
+#include "tls_parts.h"
 
 /* ---- The completion ---- */
 
@@ -117,6 +117,8 @@ static void turn_peer(world *at, conn *of, const upgrade *made)
     }
     if (of->linked == NULL) {
         of->clear = of->written - of->arrived;
+    }
+    if (of->linked == NULL && of->tls == NULL) {
         tls_peer_begin(at, of, !made->serves);
     }
     if (of->fed_eof) {
@@ -151,6 +153,20 @@ static uint64_t choose_options(world *at, upgrade *made, pco_start_tls_options *
     return refusals;
 }
 
+/* The peer has begun already, and the protocol was given some of that. */
+static unsigned char *begin_early(world *at, upgrade *made, pco_start_tls_options *options)
+{
+    conn *of = made->of;
+    if (!made->serves || of->linked != NULL || of->is_tls || pick(at, 3) != 1) {
+        return NULL;
+    }
+    of->old = false;
+    unsigned char *early = tls_begin_early(at, of, &options->input_length);
+    made->old = of->old;
+    options->input = early;
+    return early;
+}
+
 static void forget(upgrade *made)
 {
     free(made->given);
@@ -173,13 +189,19 @@ static bool start(world *at, conn *of, bool serves)
         forget(made);
         return false;
     }
+    unsigned char *early = begin_early(at, made, &options);
     enter_library(at, NULL);
     int code = pco_loop_start_tls(at->loop, of->transport, &options, started, made,
                                   nameless ? NULL : &made->request, NULL);
     leave_library(at);
-    say(at, "start_tls on %u as a %s%s: %s", of->id, serves ? "server" : "client",
-        made->must_fail ? " that must fail" : "", code != 0 ? pco_error_name(code) : "0");
+    free(early);
+    say(at, "start_tls on %u as a %s%s, %zu bytes early: %s", of->id, serves ? "server" : "client",
+        made->must_fail ? " that must fail" : "", options.input_length,
+        code != 0 ? pco_error_name(code) : "0");
     if (code != 0) {
+        if (early != NULL) {
+            tls_peer_drop(of);
+        }
         check_refusal(at, of, code, refusals);
         forget(made);
         return false;
