@@ -26,6 +26,8 @@ static layer outer;
 static layer inner;
 static size_t decrypted; /* of outer.peer.received, what the inner one was given */
 static bool has_spoken;
+static bool writes; /* much, when it is spoken to */
+static bool keeps;  /* the inner one is kept open when its peer has ended */
 
 static void note_inner(pco_transport *transport, const pco_error *error, void *unused)
 {
@@ -39,6 +41,7 @@ static int begin(pco_transport *transport, pco_tls_started started)
 {
     pco_start_tls_options options = {
         .size = sizeof options, .ssl = context, .server_hostname = "localhost"};
+    options.ssl_half_close = keeps && started == note_inner ? PCO_ON : PCO_DEFAULT;
     return pco_loop_start_tls(loop, transport, &options, started, NULL, NULL, NULL);
 }
 
@@ -104,11 +107,25 @@ static void move(void)
     run_turns(loop, 2);
 }
 
+#define MUCH ((size_t)1024 * 1024)
+
+/* The system takes nothing for now. */
+static void write_much(recorder *self, pco_transport *transport)
+{
+    static const unsigned char data[MUCH];
+    wire->room = 0;
+    if (pco_transport_write(transport, data, sizeof data) != 0) {
+        self->violation = "a write was refused";
+    }
+}
+
 /* The conversation, as far as the layers let bytes through. */
 static void converse(size_t outer_most, size_t inner_most)
 {
     loop = fake_loop_new();
     connection_init(&client, false);
+    client.protocol.at[DATA] = writes ? write_much : NULL;
+    client.protocol.keep_open = keeps;
     connection_open(&client, loop);
     wire = client.socket;
     end = (tls_end){.loop = loop, .socket = wire};
@@ -214,12 +231,43 @@ static void the_inner_layer_may_be_cut_at_any_byte(void **state)
     }
 }
 
+/* The outer one knows no halves: whoever ends it has to wait for the inner one. */
+static void write_and_let_both_end(bool keep_open)
+{
+    writes = true;
+    keeps = keep_open;
+    converse(SIZE_MAX, SIZE_MAX);
+    writes = false;
+    keeps = false;
+    SSL_shutdown(outer.peer.ssl);
+    move();
+    assert_int_equal(client.protocol.counts[END], 1);
+    assert_int_equal(client.protocol.counts[LOST], 0);
+    wire->room = SIZE_MAX;
+    for (unsigned i = 0; i < 100 && client.protocol.counts[LOST] == 0; i++) {
+        move();
+    }
+    move();
+    assert_int_equal(inner.peer.length, MUCH);
+    let_it_end();
+    assert_int_equal(assert_ended(), 0);
+    clean_up();
+}
+
+static void what_waits_inside_leaves_though_the_peer_ends_both_layers(void **state)
+{
+    (void)state;
+    write_and_let_both_end(false);
+    write_and_let_both_end(true);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_layers_carry_the_whole_of_it),
         cmocka_unit_test(the_connection_may_be_cut_at_any_byte),
         cmocka_unit_test(the_inner_layer_may_be_cut_at_any_byte),
+        cmocka_unit_test(what_waits_inside_leaves_though_the_peer_ends_both_layers),
     };
     memory_watch();
     context = tls_client_context();

@@ -45,14 +45,18 @@ static bool has_more(const pco__ssl *ssl, const pco__ssl_input *input)
     return input->length != 0 || SSL_has_pending(ssl->engine) != 0;
 }
 
-/* The peer has sent close_notify, and everything before it has been delivered. */
+/*
+ * The peer has sent close_notify, and everything before it has been delivered. TLS above closes
+ * this end itself, when what waits there has left.
+ */
 static void peer_closed(pco__ssl *ssl)
 {
     pco_protocol *protocol = ssl->base.protocol;
     ssl->peer_closed = true;
     bool keep_open = protocol->methods->eof_received != NULL &&
                      protocol->methods->eof_received(protocol, &ssl->base);
-    if (ssl->state == PCO__SSL_OPEN && !(keep_open && ssl->half_close)) {
+    bool may_stay = ssl->half_close || ssl->base.covered;
+    if (ssl->state == PCO__SSL_OPEN && !(keep_open && may_stay)) {
         pco__ssl_close(ssl);
     }
 }
@@ -342,11 +346,13 @@ static void lower_connection_made(pco_protocol *self, pco_transport *lower)
     }
 }
 
-/* The peer has closed its side of the socket: with close_notify before, or as a truncation. */
+/*
+ * The peer has closed its side of the lower end: with close_notify before, or as a truncation. If
+ * that end knows no halves, the end of both is near, whatever the user wishes.
+ */
 static bool lower_eof_received(pco_protocol *self, pco_transport *lower)
 {
     pco__ssl *ssl = of_below(self);
-    (void)lower;
     switch (ssl->state) {
     case PCO__SSL_HANDSHAKING:
         pco__ssl_set_error(ssl, PCO_ECONNRESET, 0, "the peer closed the connection");
@@ -356,6 +362,8 @@ static bool lower_eof_received(pco_protocol *self, pco_transport *lower)
         if (!ssl->peer_closed) { /* or else it has said so before, and the user writes on */
             pco__ssl_set_error(ssl, PCO_ETRUNCATED, 0, NULL);
             pco__ssl_end(ssl);
+        } else if (!lower->class_->can_write_eof(lower)) {
+            pco__ssl_close(ssl);
         }
         break;
     case PCO__SSL_FLUSHING:
