@@ -339,6 +339,55 @@ static void two_loops_may_watch_one_socket(void **state)
     close_socket(pair[1]);
 }
 
+/* ---- In a host's loop ---- */
+
+/* The host: a loop that is told by call_soon_threadsafe, on a thread of the library's. */
+static pco_loop *host;
+static unsigned wakes;
+
+static void note_wake(void *context)
+{
+    (void)context;
+    wakes++;
+}
+
+static void wake_up(void *context)
+{
+    (void)context;
+    pco_loop_call_soon_threadsafe(host, note_wake, NULL, NULL);
+}
+
+static bool is_woken(unsigned goal)
+{
+    for (unsigned turn = 0; turn < 1000 && wakes < goal; turn++) {
+        assert_int_equal(pco_loop_run_once(host, PATIENCE), 0);
+    }
+    return wakes >= goal;
+}
+
+static void a_host_is_woken_for_what_is_watched(void **state)
+{
+    (void)state;
+    pco_socket pair[2];
+    make_pair(pair);
+    ear self = {.sock = pair[0]};
+    wakes = 0;
+    assert_int_equal(pco__loop_new(NULL, tested, &host, NULL), 0);
+    assert_int_equal(pco_loop_host(at.loop, wake_up, NULL, NULL), 0);
+    add_reader(&self); /* outside of a turn, as all that follows */
+    say(pair[1]);
+    for (unsigned turn = 1; turn < 1000 && self.calls < 3; turn++) {
+        assert_true(is_woken(wakes + 1));
+        assert_int_equal(pco_loop_run_once(at.loop, 0), 0);
+    }
+    assert_int_equal(self.calls, 3);
+    assert_true(pco_loop_remove_reader(at.loop, pair[0]));
+    assert_int_equal(pco_loop_unhost(at.loop), 0);
+    assert_int_equal(pco_loop_free(host), 0);
+    close_socket(pair[0]);
+    close_socket(pair[1]);
+}
+
 /* ---- Many ---- */
 
 #define MANY 200
@@ -645,6 +694,7 @@ static const struct CMUnitTest tests[] = {
     TEST(what_is_closed_under_its_watch_is_silent_and_its_number_can_be_used),
     TEST(a_number_that_was_removed_and_closed_is_used_again_at_once),
     TEST(two_loops_may_watch_one_socket),
+    TEST(a_host_is_woken_for_what_is_watched),
     TEST(many_are_watched_and_each_has_its_turn),
     TEST(what_is_no_descriptor_is_refused),
     TEST(without_a_callback_nothing_is_watched),

@@ -382,6 +382,9 @@ static int add_foreign(kqueue_poller *self, pco__io *io)
     for (int reads = 0; reads < 2; reads++) {
         unsigned bit = reads ? PCO__READY_IN : PCO__READY_OUT;
         unsigned flags = EV_ADD | ((state->wants & bit) != 0 ? EV_ENABLE : EV_DISABLE);
+        if (!IS_SYSTEM_CALL) { /* it may have what was closed, and takes that for the same */
+            set_foreign(self, io, reads, EV_DELETE);
+        }
         int failure = set_foreign(self, io, reads, flags);
         if (failure != 0) {
             lacks |= bit;

@@ -254,10 +254,6 @@ static void on_packet(pco__iocp *self, pco__op *op)
         return;
     }
     assert(op->in_flight && op->private_.iocp.state == PCO__STATE_STARTED);
-    if (pco__op_is_poll(op)) {
-        pco__iocp_on_poll(self, op);
-        return;
-    }
     pco__list_remove(&op->private_.iocp.link); /* if it was canceled */
     int system_code;
     int error = packet_error(op, &system_code);
@@ -279,7 +275,8 @@ static void on_packet(pco__iocp *self, pco__op *op)
         return;
     case PCO__OP_READABLE:
     case PCO__OP_WRITABLE:
-        break;
+        pco__iocp_on_poll(self, op);
+        return;
     }
     assert(false && "a kind of operation");
 }

@@ -9,6 +9,7 @@
 #include "behaviour.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -340,6 +341,35 @@ static void large_numbers_are_watched(void **state)
     close(ends[1]);
 }
 
+static bool is_ready(int descriptor, int milliseconds)
+{
+    struct pollfd one = {.fd = descriptor, .events = POLLIN};
+    return poll(&one, 1, milliseconds) == 1;
+}
+
+static void the_loops_own_descriptor_tells_of_them(void **state)
+{
+    (void)state;
+    int ends[2];
+    make_pipe(ends);
+    int own = pco_loop_get_descriptor(at.loop);
+    assert_true(own >= 0);
+    read_from(ends[0]);
+    let_pass(3);
+    assert_false(is_ready(own, 0));
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    for (unsigned turn = 1; turn <= 3; turn++) {
+        assert_true(is_ready(own, (int)(1000 * PATIENCE)));
+        assert_int_equal(pco_loop_run_once(at.loop, 0), 0);
+        assert_int_equal(calls, turn);
+    }
+    assert_true(pco_loop_remove_reader(at.loop, ends[0]));
+    let_pass(3);
+    assert_false(is_ready(own, 0));
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* Both ends of each; more than one poll() takes over. */
 #define PAIRS 350
 
@@ -380,6 +410,7 @@ static const struct CMUnitTest tests[] = {
     TEST(news_of_a_duplicate_are_not_told_of_what_has_the_number_now),
     TEST(the_number_of_a_closed_one_may_be_that_of_a_connection),
     TEST(large_numbers_are_watched),
+    TEST(the_loops_own_descriptor_tells_of_them),
     TEST(more_than_one_poll_takes_over_all_have_their_turn),
 };
 
