@@ -337,6 +337,34 @@ void tls_run_ends(tls_end *one, tls_end *other)
     }
 }
 
+int tls_ends_begin(pco_loop **loop, tls_end *server, tls_end *client)
+{
+    *loop = fake_loop_new();
+    tls_end_init(server, false);
+    tls_end_init(client, false);
+    return *loop != NULL ? 0 : -1;
+}
+
+int tls_ends_end(pco_loop *loop, tls_end *server, tls_end *client)
+{
+    pco_loop_free(loop);
+    tls_end_free(server);
+    tls_end_free(client);
+    return 0;
+}
+
+void tls_ends_shake(pco_loop *loop, tls_end *server, pco_ssl_context *of_server, tls_end *client,
+                    pco_ssl_context *of_client, const char *name)
+{
+    tls_end_free(server);
+    tls_end_free(client);
+    tls_end_init(server, false);
+    tls_end_init(client, false);
+    tls_end_start(server, loop, of_server);
+    tls_end_start_client(client, loop, of_client, name);
+    tls_run_ends(server, client);
+}
+
 /* ---- Records ---- */
 
 size_t tls_count_records(const fake_socket *sock, size_t from, int type)

@@ -113,6 +113,17 @@ void tls_run(tls_peer *self, tls_end *end);
 /* The same for two ends of the library. */
 void tls_run_ends(tls_end *one, tls_end *other);
 
+/* A loop and its two ends, and their end; both return what cmocka's set-up and tear-down do. */
+int tls_ends_begin(pco_loop **loop, tls_end *server, tls_end *client);
+int tls_ends_end(pco_loop *loop, tls_end *server, tls_end *client);
+
+/*
+ * New ends in the place of those of before, with these contexts, as far as they come. What the
+ * connections of before still have to say they hear, too.
+ */
+void tls_ends_shake(pco_loop *loop, tls_end *server, pco_ssl_context *of_server, tls_end *client,
+                    pco_ssl_context *of_client, const char *name);
+
 /* ---- Records ---- */
 
 /* How many records of a type are in what the end has sent from an offset on. */

@@ -21,19 +21,13 @@ static tls_end client;
 static int begin(void **state)
 {
     (void)state;
-    loop = fake_loop_new();
-    tls_end_init(&server, false);
-    tls_end_init(&client, false);
-    return loop != NULL ? 0 : -1;
+    return tls_ends_begin(&loop, &server, &client);
 }
 
 static int end(void **state)
 {
     (void)state;
-    pco_loop_free(loop);
-    tls_end_free(&server);
-    tls_end_free(&client);
-    return 0;
+    return tls_ends_end(loop, &server, &client);
 }
 
 static pco_ssl_context_options client_options(void)
@@ -54,13 +48,7 @@ static bool shake(const pco_ssl_context_options *of_server,
     if (pco_ssl_context_new_client(of_client, &two, &error) != 0) {
         fail_msg("%s", error.message);
     }
-    tls_end_free(&server);
-    tls_end_free(&client);
-    tls_end_init(&server, false);
-    tls_end_init(&client, false);
-    tls_end_start(&server, loop, one);
-    tls_end_start_client(&client, loop, two, "localhost");
-    tls_run_ends(&server, &client);
+    tls_ends_shake(loop, &server, one, &client, two, "localhost");
     pco_ssl_context_release(one);
     pco_ssl_context_release(two);
     return server.protocol.counts[MADE] == 1 && client.protocol.counts[MADE] == 1;

@@ -310,19 +310,13 @@ static tls_end client;
 static int begin(void **state)
 {
     (void)state;
-    loop = fake_loop_new();
-    tls_end_init(&server, false);
-    tls_end_init(&client, false);
-    return loop != NULL ? 0 : -1;
+    return tls_ends_begin(&loop, &server, &client);
 }
 
 static int end(void **state)
 {
     (void)state;
-    pco_loop_free(loop);
-    tls_end_free(&server);
-    tls_end_free(&client);
-    return 0;
+    return tls_ends_end(loop, &server, &client);
 }
 
 /* A handshake of a client that shows `own` with a server of this context. */
@@ -332,15 +326,9 @@ static void shake(pco_ssl_context *context, const certificate *own, const char *
     pco_ssl_context *of_client;
     options.ca_pem = them->ca.pem;
     options.ca_pem_length = them->ca.pem_length;
-    tls_end_free(&server);
-    tls_end_free(&client);
-    tls_end_init(&server, false);
-    tls_end_init(&client, false);
     assert_int_equal(pco_ssl_context_new_client(&options, &of_client, NULL), 0);
-    tls_end_start(&server, loop, context);
-    tls_end_start_client(&client, loop, of_client, name);
+    tls_ends_shake(loop, &server, context, &client, of_client, name);
     pco_ssl_context_release(of_client);
-    tls_run_ends(&server, &client);
 }
 
 static void a_reloaded_list_revokes_the_next_client(void **state)
