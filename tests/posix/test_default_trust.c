@@ -2,12 +2,12 @@
 /*
  * Goal: `tls = PCO_ON` and nothing else is a connection to a server that this system trusts, and to
  * no other. Method: real sockets; SSL_CERT_FILE, which stands for the system's certificates where
- * OpenSSL has the verdict, names a file of the test's.
+ * OpenSSL has the verdict, names a file of the test's. (Where the system judges: test_trust_macos.c
+ * and windows/test_trust.c.)
  */
 #define _GNU_SOURCE 1 /* mkstemp, setenv */
 
-#include "behaviour_create.h"
-#include "make_certificates.h"
+#include "behaviour_trust.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -15,12 +15,6 @@
 #define TRUST_TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 static char path[64];
-
-static struct {
-    unsigned calls;
-    pco_transport *transport;
-    pco_error error;
-} told;
 
 static void trust(const certificate *authority)
 {
@@ -32,7 +26,6 @@ static void trust(const certificate *authority)
 
 static int begin(void **state)
 {
-    memset(&told, 0, sizeof told);
     snprintf(path, sizeof path, "/tmp/portico-trust-XXXXXX");
     int file = mkstemp(path);
     if (file < 0 || close(file) != 0 || setenv("SSL_CERT_FILE", path, 1) != 0 ||
@@ -51,47 +44,16 @@ static int end(void **state)
     return world_end(state);
 }
 
-static void note_connected(pco_transport *transport, pco_protocol *protocol, const pco_error *error,
-                           void *its)
-{
-    (void)protocol;
-    (void)its;
-    told.calls++;
-    told.transport = transport;
-    if (error != NULL) {
-        told.error = *error;
-    }
-}
-
-/* Connects to at.server by its address. Returns how that ended. */
-static int connect_to(const char *server_hostname)
-{
-    pco_address address = address_of(at.server, 0);
-    pco_error error = {0};
-    pco_connection_options options = {.size = sizeof options,
-                                      .protocol_factory = make_record,
-                                      .host = "127.0.0.1",
-                                      .port = pco_address_port(&address),
-                                      .server_hostname = server_hostname,
-                                      .tls = PCO_ON};
-    memset(&told, 0, sizeof told);
-    if (pco_loop_create_connection(at.loop, &options, note_connected, NULL, NULL, &error) != 0) {
-        fail_msg("create_connection: %s", error.message);
-    }
-    assert_true(reaches(&told.calls, 1));
-    return told.error.code;
-}
-
 static void tls_on_is_a_connection_to_whom_the_system_trusts(void **state)
 {
     (void)state;
     pco_ssl_info info = {.size = sizeof info};
     trust(&certificates_get()->ca);
     serve();
-    assert_int_equal(connect_to(NULL), 0);
+    assert_int_equal(connect_by_tls(NULL), 0);
     assert_int_equal(pco_transport_get_ssl_info(told.transport, &info), 0);
     assert_null(info.server_name); /* no SNI for an address */
-    assert_int_equal(connect_to("localhost"), 0);
+    assert_int_equal(connect_by_tls("localhost"), 0);
     assert_int_equal(pco_transport_get_ssl_info(told.transport, &info), 0);
     assert_string_equal(info.server_name, "localhost");
 }
@@ -101,7 +63,7 @@ static void the_name_is_checked_before_the_factory_is_called(void **state)
     (void)state;
     trust(&certificates_get()->ca);
     serve();
-    assert_int_equal(connect_to("other.example"), PCO_ECERT);
+    assert_int_equal(connect_by_tls("other.example"), PCO_ECERT);
     assert_null(told.transport);
     assert_int_equal(at.factory_calls, 0);
     assert_true(all_are_lost());
@@ -112,7 +74,7 @@ static void whom_the_system_does_not_trust_is_refused(void **state)
     (void)state;
     trust(&certificates_get()->stranger);
     serve();
-    assert_int_equal(connect_to(NULL), PCO_ECERT);
+    assert_int_equal(connect_by_tls(NULL), PCO_ECERT);
     assert_null(told.transport);
     assert_int_equal(at.factory_calls, 0);
     assert_true(all_are_lost());
@@ -123,9 +85,9 @@ static void the_context_is_made_once_per_loop(void **state)
     (void)state;
     trust(&certificates_get()->ca);
     serve();
-    assert_int_equal(connect_to(NULL), 0);
+    assert_int_equal(connect_by_tls(NULL), 0);
     trust(&certificates_get()->stranger);
-    assert_int_equal(connect_to(NULL), 0);
+    assert_int_equal(connect_by_tls(NULL), 0);
 }
 
 int main(void)
