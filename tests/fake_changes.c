@@ -13,6 +13,7 @@ static struct {
     void (*notice)(void *context); /* NULL: nobody watches */
     void *context;
     pco__count came[KINDS]; /* how often each has changed and was not taken */
+    unsigned meanwhile;     /* comes when something is taken */
     unsigned begun;
 } watch;
 
@@ -26,6 +27,11 @@ void fake_change(unsigned what)
         }
     }
     watch.notice(watch.context);
+}
+
+void fake_change_meanwhile(unsigned what)
+{
+    watch.meanwhile = what;
 }
 
 bool fake_changes_are_watched(void)
@@ -54,6 +60,11 @@ static unsigned take(pco__changes *changes)
             pco__count_add(&watch.came[kind], -came);
             what |= 1u << kind;
         }
+    }
+    if (watch.meanwhile != 0) {
+        unsigned more = watch.meanwhile;
+        watch.meanwhile = 0;
+        fake_change(more);
     }
     return what;
 }
@@ -84,6 +95,7 @@ static size_t descriptors(const pco__changes *changes, pco_socket *list)
 
 static void end(pco__changes *changes)
 {
+    watch.meanwhile = 0;
     take(changes);
     watch.notice = NULL;
 }

@@ -17,6 +17,9 @@ extern int fake_changes_error;
 /* Something has changed: PCO_NETWORK_*. Any thread, while somebody watches. */
 void fake_change(unsigned what);
 
+/* The same, as from another thread, when the loop has just taken what came before. */
+void fake_change_meanwhile(unsigned what);
+
 /* Whether somebody watches, and how often somebody began to. */
 bool fake_changes_are_watched(void);
 unsigned fake_changes_begun(void);

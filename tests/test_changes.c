@@ -146,6 +146,17 @@ static void a_thousand_changes_are_one_notice_and_one_call(void **state)
     check_after(0.25, "a7 ");
 }
 
+static void what_comes_while_the_loop_takes_what_came_is_not_lost(void **state)
+{
+    (void)state;
+    watch_as("a");
+    fake_change_meanwhile(ROUTES);
+    change(ADDRESSES);
+    check_after(0.25, "a3 ");
+    change(SLEPT);
+    check_after(0.25, "a3 a4 ");
+}
+
 static void a_loop_with_nothing_else_to_do_waits_for_it(void **state)
 {
     (void)state;
@@ -431,6 +442,7 @@ int main(void)
         TEST(what_comes_after_it_was_told_is_told_again),
         TEST(a_notice_without_a_change_tells_nothing),
         TEST(a_thousand_changes_are_one_notice_and_one_call),
+        TEST(what_comes_while_the_loop_takes_what_came_is_not_lost),
         TEST(a_loop_with_nothing_else_to_do_waits_for_it),
         TEST(who_comes_later_replaces_who_was_there),
         TEST(ending_drops_what_was_not_told),

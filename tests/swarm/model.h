@@ -320,6 +320,23 @@ typedef struct handled {
     unsigned long since; /* in which turn it last came or was told */
 } handled;
 
+/* The network, and who hears of its changes: one of two. */
+#define NETWORK_KINDS 3
+
+typedef struct watcher {
+    world *at;
+} watcher;
+
+typedef struct changing {
+    watcher watchers[2];
+    const watcher *by;                       /* NULL: nobody */
+    unsigned may;                            /* what has changed, and may be told */
+    unsigned must;                           /* and what has to be */
+    unsigned long changed_in[NETWORK_KINDS]; /* in which turn each last did */
+    uint64_t since;                          /* when the loop knew; 0: it may not yet */
+    unsigned long late;                      /* the turn in which time was up; 0: it is not */
+} changing;
+
 typedef struct verb verb;
 
 struct world {
@@ -373,6 +390,7 @@ struct world {
     call *scheduled;
     unsigned scheduled_count;
     handled signals[SIGNALS];
+    changing network;
     owned *owned;
     unsigned owned_count;
 

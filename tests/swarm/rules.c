@@ -124,6 +124,7 @@ void check_between_turns(world *at)
     check_openings(at);
     check_calls(at);
     check_signals(at);
+    check_network(at);
 }
 
 /* ---- At rest ---- */

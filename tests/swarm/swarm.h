@@ -334,6 +334,11 @@ void free_calls(world *at);
 
 void check_signals(world *at);
 
+/* ---- Changes of the network (verbs_network.c) ---- */
+
+void check_network(world *at);
+void check_network_over(world *at);
+
 /* ---- TLS (tls.c, tls_peer.c; or no_tls.c) ---- */
 
 extern const bool swarm_has_tls;
@@ -389,6 +394,7 @@ extern const verb verbs_detach[];
 extern const verb verbs_peer[];
 extern const verb verbs_trouble[];
 extern const verb verbs_signal[];
+extern const verb verbs_network[];
 extern const verb verbs_tls[];
 extern const verb verbs_start_tls[];
 extern const verb verbs_session[];

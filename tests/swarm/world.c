@@ -401,6 +401,7 @@ void free_loop(world *at)
         broken(at, "a loop that does not run could not be freed");
     }
     at->freed = true;
+    check_network_over(at);
     for (unsigned i = 0; i < at->conns_count; i++) {
         at->conns[i]->socket = NULL;
     }
