@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * CoreFoundation.h: of the framework's header what posix/trust_macos.c needs, as its documentation
- * has it. For ci/macos, which has no SDK of Apple's; who has one uses that.
+ * CoreFoundation.h: of the framework's header what posix/trust_macos.c and hosts/portico_cf.c need,
+ * as its documentation has it. For ci/macos, which has no SDK of Apple's; who has one uses that.
  */
 #ifndef COREFOUNDATION_H
 #define COREFOUNDATION_H
@@ -42,5 +42,35 @@ CFDateRef CFDateCreate(CFAllocatorRef allocator, CFAbsoluteTime at);
 CFStringRef CFStringCreateWithCString(CFAllocatorRef allocator, const char *text,
                                       CFStringEncoding encoding);
 CFIndex CFErrorGetCode(CFErrorRef error);
+
+/* ---- Run loops ---- */
+
+typedef struct __CFRunLoop *CFRunLoopRef;
+typedef struct __CFRunLoopSource *CFRunLoopSourceRef;
+typedef unsigned long CFHashCode;
+
+typedef struct {
+    CFIndex version;
+    void *info;
+    const void *(*retain)(const void *info);
+    void (*release)(const void *info);
+    CFStringRef (*copyDescription)(const void *info);
+    Boolean (*equal)(const void *one, const void *other);
+    CFHashCode (*hash)(const void *info);
+    void (*schedule)(void *info, CFRunLoopRef loop, CFStringRef mode);
+    void (*cancel)(void *info, CFRunLoopRef loop, CFStringRef mode);
+    void (*perform)(void *info);
+} CFRunLoopSourceContext;
+
+extern const CFStringRef kCFRunLoopCommonModes;
+
+CFTypeRef CFRetain(CFTypeRef thing);
+CFRunLoopRef CFRunLoopGetCurrent(void);
+void CFRunLoopAddSource(CFRunLoopRef loop, CFRunLoopSourceRef source, CFStringRef mode);
+void CFRunLoopWakeUp(CFRunLoopRef loop);
+CFRunLoopSourceRef CFRunLoopSourceCreate(CFAllocatorRef allocator, CFIndex order,
+                                         CFRunLoopSourceContext *context);
+void CFRunLoopSourceInvalidate(CFRunLoopSourceRef source);
+void CFRunLoopSourceSignal(CFRunLoopSourceRef source);
 
 #endif
