@@ -5,10 +5,12 @@ PORTICO_DOCUMENTATION is the folder of these programs, PORTICO_GUIDE the page do
 """
 
 import asyncio
+import itertools
 import os
 import pathlib
 import re
 import shlex
+import signal
 import socket
 import ssl
 import subprocess
@@ -103,6 +105,23 @@ class Programs(ProgramTest):
         server.signal()
         self.assertEqual(server.wait(), 0)
         self.assertEqual(receive_all(sock), b"")
+
+    def test_a_loop_of_your_own(self):
+        server = self.run_program("graphical_a_loop_of_your_own")
+        self.assert_echoes(self.dial(server.address))
+        server.signal(signal.SIGINT)
+        self.assertEqual(server.wait(), 0)
+
+    def test_a_game(self):
+        server = self.run_program("graphical_a_game")
+        player = self.dial(server.address)
+        places = [float(line) for line in itertools.islice(player.makefile(), 100)]
+        self.assertTrue(all(0 <= place <= 1 for place in places), places)
+        steps = [abs(now - before) for before, now in zip(places, places[1:])]
+        self.assertLess(max(steps), 0.02)
+        self.assertEqual(receive_all(self.dial(server.address)), b"")  # one plays already
+        player.sendall(b"!")
+        self.assertEqual(server.wait(), 0)
 
     def test_timers(self):
         server = self.run_program("guide_timers_and_callbacks")
