@@ -40,6 +40,11 @@ static void tell(const char *text)
     strncat(story, text, sizeof story - strlen(story) - 1);
 }
 
+static void tell_in_no_time(void *context)
+{
+    tell(context);
+}
+
 /* A millisecond's work. */
 static void work(void *context)
 {
@@ -325,6 +330,30 @@ static void what_arrived_before_a_limit_is_in_time(void **state)
     assert_int_equal(story[SOCKETS], 't');
 }
 
+static void what_arrives_while_the_host_is_busy_is_in_time_too(void **state)
+{
+    unsigned turns = 0;
+
+    (void)state;
+    open_connections(1);
+    set_budget(0.002);
+    for (unsigned i = 0; i < 100; i++) {
+        assert_int_equal(pco_loop_call_later(loop, 1, tell_in_no_time, "a", NULL), 0);
+    }
+    assert_int_equal(pco_loop_call_later(loop, 3, tell_in_no_time, "t", NULL), 0);
+    fake_advance(loop, 1);
+    fake_of(loop)->tick = 100000; /* so that the first timers alone use the budget up */
+    assert_int_equal(pco_loop_run_once(loop, 0), 0);
+    assert_string_equal(story, "");
+    feed_all();
+    fake_advance(loop, 5);
+    while (strchr(story, 't') == NULL || strchr(story, 'n') == NULL) {
+        assert_true(turns++ < 200);
+        assert_int_equal(pco_loop_run_once(loop, 0), 0);
+    }
+    assert_true(strchr(story, 'n') < strchr(story, 't'));
+}
+
 /* ---- Timers ---- */
 
 static void timers_that_are_due_do_not_hold_a_turn_up(void **state)
@@ -376,6 +405,7 @@ int main(void)
         TEST(callbacks_without_end_do_not_starve_the_network),
         TEST(a_flood_without_end_does_not_starve_callbacks_and_timers),
         TEST(what_arrived_before_a_limit_is_in_time),
+        TEST(what_arrives_while_the_host_is_busy_is_in_time_too),
         TEST(timers_that_are_due_do_not_hold_a_turn_up),
         TEST(what_it_waits_does_not_count),
     };

@@ -46,7 +46,8 @@ struct pco_loop {
 
     uint64_t budget; /* of pco_loop_run_once, in nanoseconds; 0: the default; PCO__FOREVER: none */
     pco__phase phase;
-    size_t polls; /* in the phase of that name: how many are still to come, at most */
+    size_t polls;    /* in the phase of that name: how many are still to come, at most */
+    uint64_t due_by; /* in the phase of the timers: those that were due then run */
 
     bool is_running; /* inside pco_loop_run_* */
     bool stopped;    /* poll() was told by wake() */

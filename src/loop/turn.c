@@ -291,7 +291,7 @@ static bool needs_another_poll(pco_loop *loop)
         return true;
     }
     return loop->polls != 0 && backend->reported > 0 && loop->timers.first != NULL &&
-           loop->timers.first->when <= backend->class_->now(backend);
+           loop->timers.first->when <= loop->due_by;
 }
 
 static void poll_once_more(pco_loop *loop, uint64_t timeout)
@@ -303,14 +303,19 @@ static void poll_once_more(pco_loop *loop, uint64_t timeout)
     backend->most = usual;
     let_posted_in(loop);
     loop->polls--;
+    loop->due_by = backend->class_->now(backend);
     if (!needs_another_poll(loop)) {
         loop->phase = PCO__PHASE_TIMERS;
     }
 }
 
+/*
+ * By the time at which the last poll ended, however often the turn stops in between: a timer that
+ * is due since is not to come before what arrived in time while the host did other things.
+ */
 static void fire_one(pco_loop *loop)
 {
-    pco__timer *timer = pco__timers_take_due(&loop->timers, pco__loop_now(loop));
+    pco__timer *timer = pco__timers_take_due(&loop->timers, loop->due_by);
     if (timer != NULL) {
         fire(loop, timer);
     } else {
