@@ -11,6 +11,7 @@
 #define _GNU_SOURCE 1
 
 #include "posix/sleep.h"
+#include "posix/socket.h"
 #include "support/error.h"
 #include "support/memory.h"
 #include "system/changes.h"
@@ -200,7 +201,8 @@ static unsigned take(pco__changes *changes)
 static int open_netlink(void)
 {
     const struct sockaddr_nl groups = {.nl_family = AF_NETLINK, .nl_groups = GROUPS};
-    int sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+    int sock = pco__descriptor_raise(
+        socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE));
 
     if (sock >= 0 && bind(sock, (const struct sockaddr *)&groups, sizeof groups) != 0) {
         int code = errno;
@@ -216,7 +218,7 @@ static int open_clock(void)
 {
     const uint64_t last = ((uint64_t)1 << (sizeof(time_t) * 8 - 1)) - 1;
     const struct itimerspec never = {.it_value = {.tv_sec = (time_t)last}};
-    int clock = timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+    int clock = pco__descriptor_raise(timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK));
 
     if (clock >= 0 &&
         timerfd_settime(clock, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, NULL) != 0) {

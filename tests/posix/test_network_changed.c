@@ -10,6 +10,7 @@
 #include "network_namespace.h"
 #include "support.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -57,6 +58,21 @@ static void hear_and_end(pco_loop *of, unsigned what, void *context)
 static void watch_by(pco_network_changed callback)
 {
     assert_int_equal(pco_loop_set_network_changed(loop, callback, NULL, NULL), 0);
+}
+
+/* A program that closed it may print to what has the number now. */
+static void no_descriptor_of_it_is_the_standard_output(void **state)
+{
+    (void)state;
+    int saved = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+    assert_true(saved >= 0);
+    close(STDOUT_FILENO);
+    int code = pco_loop_set_network_changed(loop, hear, NULL, NULL);
+    bool is_taken = fcntl(STDOUT_FILENO, F_GETFD) >= 0;
+    dup2(saved, STDOUT_FILENO);
+    close(saved);
+    assert_int_equal(code, 0);
+    assert_false(is_taken);
 }
 
 static bool has_heard(void *context)
@@ -214,6 +230,7 @@ int main(void)
         TEST(what_has_ended_in_its_callback_is_told_no_more),
         TEST(several_loops_hear_of_it),
         TEST(a_loop_may_be_freed_with_news_that_wait),
+        TEST(no_descriptor_of_it_is_the_standard_output),
         TEST(without_descriptors_it_says_so_and_leaves_none_open),
         TEST(out_of_memory_it_leaves_nothing),
     };
