@@ -29,9 +29,10 @@ extern "C" {
  * the end, an error. Added again, it replaces the callback and the context. The loop's thread.
  *
  * PCO_EINVAL: no callback. PCO_ENOTSOCK: there is no such descriptor; on Windows: it is no socket.
- * PCO_EBUSY: it belongs to a transport or a server of this loop. PCO_ENOTSUP: the system cannot
- * wait for what it is (a regular file with epoll). PCO_ENOMEM, PCO_EMFILE, PCO_ENOBUFS: a limit of
- * the process or of the system. PCO_ECLOSED: the loop is being freed. On failure what there was
+ * PCO_EBUSY: it belongs to a transport or a server of this loop, or is the loop's own. PCO_ENOTSUP:
+ * the system cannot wait for what it is (with epoll a regular file, and a loop that watches this
+ * one, or more than two loops inside of each other). PCO_ENOMEM, PCO_EMFILE, PCO_ENOBUFS: a limit
+ * of the process or of the system. PCO_ECLOSED: the loop is being freed. On failure what there was
  * before goes on. Should the system give a descriptor up later, which is rare, the loop's exception
  * handler is told, and it is as if it had been removed. (asyncio: loop.add_reader.)
  */

@@ -182,6 +182,9 @@ static int watch(pco__reactor *reactor, pco__io *io, bool anew)
     if (!anew || code == EEXIST) {
         code = set_foreign(self, EPOLL_CTL_MOD, io);
     }
+    if (anew && code == 0) {
+        io->private_.reactor.lacks = 0;
+    }
     return anew ? code : 0;
 }
 
@@ -192,20 +195,38 @@ static void unwatch(pco__reactor *reactor, pco__io *io)
     epoll_ctl(epoll_of(reactor)->foreign, EPOLL_CTL_DEL, (int)io->socket, &unused);
 }
 
-/* Each descriptor again that is still there. The set is removed: a forked child may hold it. */
+/*
+ * Takes each descriptor out that is still what was added; what is another's by now, or closed, has
+ * no generation then. (A number is found together with what it stands for.)
+ */
+static PCO__COLD void empty_foreign(epoll *self)
+{
+    pco__reactor *reactor = &self->reactor;
+    struct epoll_event unused = {0};
+
+    for (size_t i = 0; i < reactor->foreign_capacity; i++) {
+        if (reactor->foreign[i] != NULL &&
+            epoll_ctl(self->foreign, EPOLL_CTL_DEL, (int)i, &unused) != 0) {
+            reactor->foreign[i]->private_.reactor.generation = 0;
+        }
+    }
+}
+
+/* All that is still there, in a new set. The old one is removed: a forked child may hold it. */
 static PCO__COLD void renew_foreign(epoll *self)
 {
     pco__reactor *reactor = &self->reactor;
     struct epoll_event unused = {0};
 
+    empty_foreign(self);
     epoll_ctl(self->set, EPOLL_CTL_DEL, self->foreign, &unused);
     close(self->foreign);
     self->foreign = -1;
     int code = open_foreign(self);
     for (size_t i = 0; i < reactor->foreign_capacity; i++) {
         pco__io *io = reactor->foreign[i];
-        int failure = io != NULL && code == 0 ? set_foreign(self, EPOLL_CTL_ADD, io) : code;
-        if (io != NULL && failure != 0 && failure != EBADF) {
+        if (io != NULL && io->private_.reactor.generation != 0 &&
+            (code != 0 || set_foreign(self, EPOLL_CTL_ADD, io) != 0)) {
             pco__reactor_lose(reactor, io);
         }
     }
@@ -223,6 +244,7 @@ static PCO__COLD void take_foreign(epoll *self)
     int count = epoll_wait(self->foreign, events, self->reactor.base.most, 0);
     bool is_haunted = false;
 
+    self->reactor.base.reported += count > 0 ? count : 0;
     for (int i = 0; i < count; i++) {
         uint64_t key = events[i].data.u64;
         is_haunted |= !pco__reactor_tell(&self->reactor, (uint32_t)key, (uint32_t)(key >> 32),

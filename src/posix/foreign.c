@@ -39,6 +39,9 @@ static int check(pco__reactor *reactor, const pco__io *io, pco_error *error)
         return pco__error_set(error, PCO_ENOTSOCK, EBADF, "there is no descriptor %lld",
                               (long long)io->socket);
     }
+    if (io->socket == reactor->base.class_->descriptor(&reactor->base)) {
+        return pco__error_set(error, PCO_EBUSY, 0, "descriptor %zu is that of this loop", number);
+    }
     const pco__io *there = at(reactor->foreign, reactor->foreign_capacity, number);
     if (at(reactor->sockets, reactor->capacity, number) != NULL || (there != NULL && there != io)) {
         return pco__error_set(error, PCO_EBUSY, 0,
@@ -62,6 +65,12 @@ static int explain(int descriptor, int system_code, pco_error *error)
     case PCO_ENOBUFS:
         return pco__error_describe(error, code, system_code, "watch descriptor %d", descriptor);
     default:
+        if (system_code == ELOOP || system_code == EINVAL) { /* epoll_ctl(2) */
+            return pco__error_set(error, PCO_ENOTSUP, system_code,
+                                  "descriptor %d is that of a loop which watches this one, or "
+                                  "there are too many loops inside of each other",
+                                  descriptor);
+        }
         return pco__error_set(error, PCO_ENOTSUP, system_code,
                               "descriptor %d is of a kind that this system does not watch, as "
                               "regular files are",

@@ -441,6 +441,7 @@ static void take_foreign(kqueue_poller *self)
     struct kevent events[BATCH];
     int count = kevent(self->foreign, NULL, 0, events, self->reactor.base.most, &at_once);
 
+    self->reactor.base.reported += count > 0 ? count : 0;
     for (int i = 0; i < count; i++) {
         tell_foreign(self, &events[i]);
     }

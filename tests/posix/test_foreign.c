@@ -8,6 +8,8 @@
 
 #include "behaviour.h"
 
+#include <portico/host.h>
+
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/resource.h>
@@ -273,6 +275,39 @@ static void news_of_a_duplicate_are_not_told_of_what_has_the_number_now(void **s
     close(fresh[1]);
 }
 
+/* A third one makes the events of a duplicate end: nothing else is watched by that. */
+static void what_has_the_number_of_a_closed_one_is_not_watched(void **state)
+{
+    (void)state;
+    int ends[2];
+    int fresh[2];
+    int third[2];
+    make_pipe(ends);
+    make_pipe(fresh);
+    make_pipe(third);
+    int duplicate = dup(third[0]);
+    read_from(ends[0]);
+    assert_int_equal(pco_loop_add_reader(at.loop, third[0], count, &other_calls, NULL), 0);
+    let_pass(2);
+    assert_int_equal(dup2(fresh[0], ends[0]), ends[0]);
+    assert_int_equal(write(fresh[1], "x", 1), 1);
+    close(third[0]);
+    assert_int_equal(write(third[1], "x", 1), 1);
+    let_pass(3);
+    assert_true(pco_loop_remove_reader(at.loop, third[0]));
+    let_pass(5);
+    assert_int_equal(calls, 0);
+    read_from(ends[0]);
+    assert_true(reaches(&calls, 3));
+    assert_true(pco_loop_remove_reader(at.loop, ends[0]));
+    close(duplicate);
+    close(third[1]);
+    close(ends[0]);
+    close(ends[1]);
+    close(fresh[0]);
+    close(fresh[1]);
+}
+
 static pco_transport *made;
 
 static void note_made(pco_transport *transport, pco_protocol *protocol, const pco_error *error,
@@ -399,6 +434,78 @@ static void more_than_one_poll_takes_over_all_have_their_turn(void **state)
     }
 }
 
+/* Fewer at a time, but as many in a turn. */
+static void with_a_budget_all_have_their_turn(void **state)
+{
+    (void)state;
+    static int ends[2 * 20];
+    static unsigned heard[2 * 20];
+    unsigned turns = 0;
+    memset(heard, 0, sizeof heard);
+    assert_int_equal(pco_loop_set_turn_budget(at.loop, 3600), 0);
+    for (int i = 0; i < 2 * 20; i += 2) {
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, &ends[i]), 0);
+        assert_int_equal(write(ends[i], "x", 1), 1);
+        assert_int_equal(write(ends[i + 1], "x", 1), 1);
+        for (int j = i; j < i + 2; j++) {
+            assert_int_equal(pco_loop_add_reader(at.loop, ends[j], count, &heard[j], NULL), 0);
+        }
+    }
+    for (int i = 0; i < 2 * 20; i++) {
+        while (heard[i] == 0) {
+            assert_true(turns++ < 3);
+            assert_int_equal(pco_loop_run_once(at.loop, 0), 0);
+        }
+    }
+    for (int i = 0; i < 2 * 20; i++) {
+        assert_true(pco_loop_remove_reader(at.loop, ends[i]));
+        close(ends[i]);
+    }
+    assert_int_equal(pco_loop_set_turn_budget(at.loop, 0), 0);
+}
+
+/* ---- Loops in loops ---- */
+
+static void a_loop_does_not_watch_itself(void **state)
+{
+    (void)state;
+    pco_error error = {0};
+    int own = pco_loop_get_descriptor(at.loop);
+    assert_int_equal(pco_loop_add_reader(at.loop, own, count, &calls, &error), PCO_EBUSY);
+    assert_non_null(strstr(error.message, "this loop"));
+    assert_false(pco_loop_remove_reader(at.loop, own));
+}
+
+static void run_the_other(void *context)
+{
+    pco_loop_run_once(context, 0);
+}
+
+static void a_loop_lives_in_another_and_not_both_in_each_other(void **state)
+{
+    (void)state;
+    pco_loop *other;
+    pco_error error = {0};
+    int own = pco_loop_get_descriptor(at.loop);
+    assert_int_equal(pco__loop_new(NULL, tested, &other, NULL), 0);
+    int its = pco_loop_get_descriptor(other);
+    calls = 0;
+    assert_int_equal(pco_loop_add_reader(at.loop, its, run_the_other, other, NULL), 0);
+    assert_int_equal(pco_loop_call_soon(other, count, &calls, NULL), 0);
+    assert_true(reaches(&calls, 1));
+    int code = pco_loop_add_reader(other, own, count, &calls, &error);
+    if (code != 0) {
+        assert_int_equal(code, PCO_ENOTSUP);
+        assert_non_null(strstr(error.message, "loop"));
+    } else {
+        assert_true(is_kqueue()); /* which does not look for that */
+        assert_true(pco_loop_remove_reader(other, own));
+    }
+    assert_true(pco_loop_remove_reader(at.loop, its));
+    let_pass(2);
+    pco_loop_free(other);
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(a_pipe_is_watched_at_both_ends),
     TEST(a_writer_hears_that_nobody_reads_any_more),
@@ -408,10 +515,14 @@ static const struct CMUnitTest tests[] = {
     TEST(a_duplicate_of_what_was_closed_and_then_removed_does_not_keep_the_loop_awake),
     TEST(a_duplicate_with_the_old_number_is_watched_when_it_is_added),
     TEST(news_of_a_duplicate_are_not_told_of_what_has_the_number_now),
+    TEST(what_has_the_number_of_a_closed_one_is_not_watched),
     TEST(the_number_of_a_closed_one_may_be_that_of_a_connection),
     TEST(large_numbers_are_watched),
     TEST(the_loops_own_descriptor_tells_of_them),
     TEST(more_than_one_poll_takes_over_all_have_their_turn),
+    TEST(with_a_budget_all_have_their_turn),
+    TEST(a_loop_does_not_watch_itself),
+    TEST(a_loop_lives_in_another_and_not_both_in_each_other),
 };
 
 int main(void)
