@@ -150,6 +150,7 @@ static size_t low;
     X(add_writer, pco_loop_add_writer, (loop, 0, do_nothing, NULL, NULL))                          \
     X(remove_reader, pco_loop_remove_reader, (loop, 0))                                            \
     X(remove_writer, pco_loop_remove_writer, (loop, 0))                                            \
+    X(set_network_changed, pco_loop_set_network_changed, (loop, NULL, NULL, NULL))                 \
     X(handle_cancel, pco_handle_cancel, (handle))                                                  \
     X(handle_cancelled, pco_handle_cancelled, (handle))                                            \
     X(handle_when, pco_handle_when, (handle))                                                      \
