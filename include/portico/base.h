@@ -39,7 +39,7 @@
 #endif
 
 #define PCO_VERSION_MAJOR 0
-#define PCO_VERSION_MINOR 1
+#define PCO_VERSION_MINOR 2
 #define PCO_VERSION_PATCH 0
 
 #ifdef __cplusplus
