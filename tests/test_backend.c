@@ -1650,6 +1650,134 @@ static bool is_finished(waker *self)
     return finished;
 }
 
+/* ---- Awaiting, which another thread does, and the tests here ---- */
+
+/* Whether somebody who awaits what poll() has to do is told of it. */
+static bool is_told(void)
+{
+    const pco__backend_class *class_ = at.backend->class_;
+    uint64_t until = now() + PATIENCE;
+
+    if (class_->due_in(at.backend) == 0) {
+        return !at.backend->is_awaited;
+    }
+    while (now() < until) {
+        if (class_->await(at.backend, until)) {
+            return now() < until;
+        }
+    }
+    return false;
+}
+
+static void whoever_awaits_is_told_of_a_wake_up(void **state)
+{
+    (void)state;
+    at.backend->class_->wake(at.backend, false);
+    assert_true(is_told());
+    poll_for(0);
+    assert_false(at.stop);
+    at.backend->class_->wake(at.backend, true);
+    assert_true(is_told());
+    poll_for(0);
+    assert_true(at.stop);
+}
+
+static void whoever_awaits_is_told_of_what_comes_and_completes_nothing(void **state)
+{
+    end client;
+    end server;
+
+    (void)state;
+    make_pairs(&client, &server, 1);
+    submit(&server.in, &server.io, PCO__OP_RECV);
+    poll_for(0);
+    push(&client, "x");
+    assert_true(is_told());
+    assert_int_equal(server.in.count, 0);
+    assert_true(completes(&server.in));
+    assert_int_equal(server.in.total, 1);
+    close_end(&client);
+    close_end(&server);
+}
+
+static void awaiting_ends_when_it_is_time(void **state)
+{
+    end client;
+    end server;
+    uint64_t until;
+
+    (void)state;
+    make_pairs(&client, &server, 1);
+    submit(&server.in, &server.io, PCO__OP_RECV);
+    poll_for(0);
+    until = now() + 20 * MILLISECOND;
+    while (now() < until) {
+        at.backend->class_->await(at.backend, until); /* it may return early */
+    }
+    assert_true(at.backend->class_->await(at.backend, until));
+    assert_int_equal(server.in.count, 0);
+    close_end(&client);
+    close_end(&server);
+}
+
+static void whoever_awaits_is_told_of_what_is_submitted_and_canceled(void **state)
+{
+    end client;
+    end server;
+
+    (void)state;
+    make_pairs(&client, &server, 1);
+    push(&client, "x");
+    exchange_a_message_elsewhere();
+    at.backend->is_awaited = true;
+    submit(&server.in, &server.io, PCO__OP_RECV);
+    assert_true(is_told());
+    at.backend->is_awaited = false;
+    assert_true(completes(&server.in));
+    submit(&server.in, &server.io, PCO__OP_RECV);
+    poll_for(0);
+    at.backend->is_awaited = true;
+    cancel(&server.in);
+    assert_true(is_told());
+    at.backend->is_awaited = false;
+    assert_true(reaches(&server.in.count, 2));
+    assert_int_equal(server.in.error, PCO_ECANCELED);
+    close_end(&client);
+    close_end(&server);
+}
+
+static void a_poll_takes_over_no_more_than_it_may(void **state)
+{
+    enum { PAIRS = 12, MOST = 4 };
+    end clients[PAIRS];
+    end servers[PAIRS];
+    int usual = at.backend->most;
+    unsigned completed = 0;
+
+    (void)state;
+    make_pairs(clients, servers, PAIRS);
+    for (size_t i = 0; i < PAIRS; i++) {
+        submit(&servers[i].in, &servers[i].io, PCO__OP_RECV);
+        push(&clients[i], "x");
+    }
+    at.backend->most = MOST;
+    for (unsigned polls = 0; completed < PAIRS && polls < 1000; polls++) {
+        unsigned before = completed;
+        poll_for(100 * MILLISECOND);
+        completed = 0;
+        for (size_t i = 0; i < PAIRS; i++) {
+            completed += servers[i].in.count;
+        }
+        assert_true(completed - before <= MOST);
+    }
+    at.backend->most = usual;
+    assert_int_equal(completed, PAIRS);
+    for (size_t i = 0; i < PAIRS; i++) {
+        close_end(&clients[i]);
+        close_end(&servers[i]);
+    }
+}
+
 static void another_thread_can_wake_and_stop_poll(void **state)
 {
     (void)state;
@@ -1731,6 +1859,11 @@ static const struct CMUnitTest tests[] = {
     TEST(wake_before_poll_ends_the_next_poll),
     TEST(a_stop_among_other_wake_ups_is_reported_once),
     TEST(another_thread_can_wake_and_stop_poll),
+    TEST(whoever_awaits_is_told_of_a_wake_up),
+    TEST(whoever_awaits_is_told_of_what_comes_and_completes_nothing),
+    TEST(awaiting_ends_when_it_is_time),
+    TEST(whoever_awaits_is_told_of_what_is_submitted_and_canceled),
+    TEST(a_poll_takes_over_no_more_than_it_may),
 };
 
 int main(void)

@@ -382,6 +382,7 @@ struct verb {
 /* Tables end with a verb without a name. */
 extern const verb *const verb_tables[];
 extern const verb verbs_loop[];
+extern const verb verbs_host[];
 extern const verb verbs_create[];
 extern const verb verbs_lookup[];
 extern const verb verbs_socket[];
