@@ -14,7 +14,7 @@
 #define OPENINGS_MOST 16
 #define TARGETS_MOST 50
 #define QUESTIONS_MOST 64
-#define GATES 64 /* so many look-ups on threads */
+#define GATES 128 /* so much work on threads */
 
 #define SESSIONS_MOST 8
 #define CHOICES_MOST 16
@@ -152,14 +152,20 @@ struct served {
     uint64_t waited;   /* and told */
 };
 
-/* A look-up on a thread, which stands at a gate until the program opens that. */
+/*
+ * Work on a thread, which stands at a gate until the program opens that: a look-up, or the system's
+ * verdict on a server's certificate.
+ */
 typedef struct gate {
-    char service[16]; /* that is looked up */
+    char service[16]; /* that is looked up; of a verdict, a part of the server's name */
     int port;         /* which it has */
     bool held;
     unsigned begun;     /* in which order; 0: it has not */
-    opening *opening;   /* for which it is; NULL: */
+    opening *opening;   /* a look-up: for which it is; NULL: */
     creation *creation; /* for this */
+    bool is_verdict;
+    conn *conn; /* whose handshake asks for the verdict; NULL: it is not there yet */
+    void *ssl;  /* the library's part of it, retained; NULL: none, or all is over */
 } gate;
 
 /* A server that comes when a look-up has ended. */
@@ -207,7 +213,8 @@ struct opening {
     bool patient; /* no happy eyeballs */
     bool expires; /* it has a connect_timeout */
     bool has_local;
-    gate *gate; /* of its service; NULL: none */
+    gate *gate;    /* of its service; NULL: none */
+    gate *verdict; /* of that on its server; NULL: none */
     pco__socket_options wanted;
     pco_ssl_context *context; /* of a client of TLS */
     bool halves;              /* the option ssl_half_close */
@@ -251,6 +258,7 @@ struct upgrade {
     bool must_fail;
     bool halves;          /* the option ssl_half_close */
     bool old;             /* a client's context knows TLS 1.2 at most */
+    gate *verdict;        /* of that on its server; NULL: none */
     proto *given;         /* who is to follow the protocol that is there; NULL: nobody */
     pco_request *request; /* NULL: none, or released */
     bool canceled;
@@ -399,6 +407,7 @@ struct world {
     pco_ssl_context *context; /* NULL: not made yet */
     pco_ssl_context *other;   /* for names of SNI; NULL: not made yet */
     pco_ssl_context *clients[4];
+    pco_ssl_context *judged[2]; /* clients' whose servers the system judges; of TLS 1.2 at most */
     session sessions[SESSIONS_MOST];
     unsigned sessions_count;
     choice choices[CHOICES_MOST];

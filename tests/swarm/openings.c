@@ -55,6 +55,9 @@ conn *opening_conn_new(world *at, opening *of, fake_socket *socket)
     conn *made = conn_new(at, socket, of->is_tls);
     made->opening = of;
     made->client_context = of->context;
+    if (of->verdict != NULL) {
+        of->verdict->conn = made;
+    }
     made->wants_halves = of->halves;
     made->old = of->old;
     made->port = pco_address_port(&socket->peer);
@@ -344,6 +347,7 @@ void opening_done(pco_transport *transport, pco_protocol *protocol, const pco_er
     }
     check_outcome(at, of, code);
     gate_leave(at, of->gate);
+    gate_leave(at, of->verdict);
     of->told = true;
     of->internal = NULL;
     if (code == 0) {

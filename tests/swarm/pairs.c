@@ -56,6 +56,7 @@ bool relay(world *at, conn *of, size_t most)
     if (of->socket == NULL || to->socket == NULL) {
         return false;
     }
+    look_after_gates(at);
     look_at_sent(at, of);
     size_t length = of->socket->sent_length - of->relayed;
     length = length < most ? length : most;

@@ -19,6 +19,7 @@
  *     targets.c          where these may connect to
  *     pairs.c            connections whose both ends are the library's
  *     tls*.c             the peers of TLS connections
+ *     lookups.c          work on threads, and the gates at which it stands
  *     posix/threads.c    other threads, in an order that a seed repeats
  *     verbs_*.c          the verbs: a new feature adds a file, and its table to verbs.c
  */
@@ -213,6 +214,21 @@ bool is_granted(const pco__socket_options *wanted, const pco__socket_options *ha
      (to)->keep_alive_count = (wish_).options.keep_alive_count,                                    \
      (to)->user_timeout = (wish_).options.user_timeout)
 
+/* ---- Clients of TLS (tls_clients.c) ---- */
+
+/* What one has, until it has been copied. */
+typedef struct tls_client {
+    bool must_fail;           /* the server cannot show what it wants */
+    bool old;                 /* it knows TLS 1.2 at most */
+    pco_ssl_context *context; /* NULL: no memory */
+    char name[40];            /* that the server must show */
+    pco_ssl_session *session; /* NULL: none */
+    gate *verdict;            /* of the system's on the server; NULL: it is not asked */
+    uint64_t refusals;        /* with one of these the call must fail, a bit each */
+} tls_client;
+
+void choose_tls_client(world *at, tls_client *made);
+
 /* ---- Verbs of clients (verbs_client.c, verbs_socket.c) ---- */
 
 /* What options point to, until they have been copied. */
@@ -220,7 +236,7 @@ typedef struct option_texts {
     char host[PCO_ADDRESS_TEXT_SIZE];
     char service[16];
     char local_host[16];
-    char server_hostname[32];
+    tls_client tls;
     pco_address addresses[TARGETS_MOST];
 } option_texts;
 
@@ -252,13 +268,17 @@ void free_upgrades(world *at);
 
 /* ---- Sessions (verbs_session.c) ---- */
 
-/*
- * May give one to a client of TLS with that context and name. A bit for what the call must then be
- * refused with, or 0.
- */
-uint64_t choose_session(world *at, const pco_ssl_context *context, const char *name,
-                        pco_ssl_session **given);
 void free_sessions(world *at);
+
+/* ---- The system's verdicts (verbs_verdict.c) ---- */
+
+/* It is given, the plainest, or another. */
+void verdict_give(world *at, gate *of, bool plainest);
+
+/* Whether somebody waits for it; and notes what became of one that came too late, or never. */
+bool verdict_is_awaited(const gate *of);
+void verdict_look_after(gate *of);
+void verdict_forget(gate *of);
 
 /* ---- What handshakes ask (verbs_choice.c) ---- */
 
@@ -284,16 +304,30 @@ bool peer_works(world *at, conn *of, size_t most);
 
 void free_creations(world *at);
 
-/* ---- Look-ups on threads (lookups.c) ---- */
+/* ---- Work on threads (lookups.c) ---- */
 
-bool has_gate_left(const world *at);
+/* Look-ups and verdicts wait at a gate each, before anything else. FALSE: they fail. */
+typedef enum gate_state { GATE_CLOSED, GATE_OPEN, GATE_FALSE } gate_state;
+
+bool has_gate_left(const world *at, bool for_verdict);
 bool is_any_held(const world *at);
 
-/* A gate for a look-up that begins now (of a creation), or soon; it is to find this port. */
-gate *gate_take(world *at, opening *for_opening, creation *for_creation, int port);
+/* A gate for work that begins now (a look-up of a creation's), or soon. */
+gate *gate_take(world *at, gate wanted);
+unsigned gate_number(const world *at, const gate *of);
 
-/* Nobody waits for the look-up any more. NULL: there was none. */
+/* Nobody waits for it any more. NULL: there was none. */
 void gate_leave(world *at, gate *of);
+
+/* Those that are over. */
+void look_after_gates(world *at);
+
+/* It has begun, and ends now. */
+void gate_let_through(world *at, gate *of, gate_state state, int port);
+
+/* One that has begun; of a few that may share a thread, the first. NULL: none. */
+bool has_begun(const world *at, bool verdict);
+gate *pick_begun(world *at, bool verdict);
 
 /* Of all that have begun; whether there were any. */
 bool end_lookups(world *at);
@@ -303,10 +337,11 @@ bool end_lookups(world *at);
 /* Runs it on a thread of its own, and waits. */
 void thread_run(void (*run)(void *context), void *context);
 
-/* Look-ups of services wait at a gate each, before anything else. FALSE: they fail. */
-typedef enum gate_state { GATE_CLOSED, GATE_OPEN, GATE_FALSE } gate_state;
 void gates_begin(void); /* once per process */
 void gate_set(unsigned number, gate_state state, int port);
+
+/* On the library's thread: waits until it is open, or false. */
+gate_state gate_wait(const char *service, int *port);
 void gate_service(unsigned number, char *service, size_t size); /* the name to look up */
 
 /* How much other threads have posted to the loop, and waiting for one to post more. */
@@ -400,6 +435,7 @@ extern const verb verbs_tls[];
 extern const verb verbs_start_tls[];
 extern const verb verbs_session[];
 extern const verb verbs_choice[];
+extern const verb verbs_verdict[];
 
 unsigned verbs_total(void);
 const verb *verb_at(unsigned index);

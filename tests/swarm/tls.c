@@ -78,7 +78,7 @@ static char *take_text(BIO *bio, size_t *length)
 static void add_name(X509 *to, const char *name)
 {
     char value[80];
-    snprintf(value, sizeof value, "DNS:%s", name);
+    snprintf(value, sizeof value, "DNS:%s, DNS:*.%s.example", name, name);
     X509_EXTENSION *made = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, value);
     need(made != NULL && X509_add_ext(to, made, -1) == 1);
     X509_EXTENSION_free(made);
@@ -181,6 +181,8 @@ void tls_world_end(world *at)
     for (int i = 0; i < 4; i++) {
         pco_ssl_context_release(at->clients[i]);
     }
+    pco_ssl_context_release(at->judged[0]);
+    pco_ssl_context_release(at->judged[1]);
 }
 
 pco_ssl_context_options tls_options_of(world *at, int certificate)
@@ -195,6 +197,14 @@ pco_ssl_context_options tls_options_of(world *at, int certificate)
         choose_choices(at, &options);
     }
     return options;
+}
+
+pco_ssl_context_options tls_client_options(void)
+{
+    const identity *own = &identities[OWN];
+    return (pco_ssl_context_options){.size = sizeof(pco_ssl_context_options),
+                                     .ca_pem = own->certificate,
+                                     .ca_pem_length = own->certificate_length};
 }
 
 pco_ssl_context *tls_new_context(world *at, int certificate)

@@ -46,12 +46,28 @@ void need(bool good);
  */
 unsigned char *tls_begin_early(world *at, conn *of, size_t *length);
 
+/*
+ * May give a session to a client with that context and name. A bit for what the call must then be
+ * refused with, or 0.
+ */
+uint64_t choose_session(world *at, const pco_ssl_context *context, const char *name,
+                        pco_ssl_session **given);
+
+/*
+ * A gate for the system's verdict on the server of a client's that is about to begin, and a context
+ * with which the system is asked. NULL: neither can be had.
+ */
+gate *verdict_take(world *at, bool old, pco_ssl_context **context);
+
 /* The peer sends its close_notify. */
 void say_goodbye(conn *of);
 
 /* Options of a server's context, with that certificate; and the context. NULL: no memory. */
 pco_ssl_context_options tls_options_of(world *at, int certificate);
 pco_ssl_context *tls_new_context(world *at, int certificate);
+
+/* A client's that trusts OWN. */
+pco_ssl_context_options tls_client_options(void);
 
 /* What the context with the certificate OWN asks the program (verbs_choice.c). */
 void choose_choices(world *at, pco_ssl_context_options *options);

@@ -184,6 +184,7 @@ bool tls_pump(world *at, conn *of, size_t most)
     if (peer == NULL || of->socket == NULL) {
         return false;
     }
+    look_after_gates(at);
     take_clear(at, of);
     size_t in = least(of->socket->sent_length - of->seen, most);
     if (in != 0) {

@@ -146,8 +146,8 @@ static void choose_service(world *at, opening *of, pco_connection_options *optio
     unsigned what = pick(at, 4);
     if (what == 1) {
         snprintf(with->service, sizeof with->service, "%d", options->port);
-    } else if (what == 2 && !at->freeing && has_gate_left(at)) {
-        of->gate = gate_take(at, of, NULL, options->port);
+    } else if (what == 2 && !at->freeing && has_gate_left(at, false)) {
+        of->gate = gate_take(at, (gate){.opening = of, .port = options->port});
         snprintf(with->service, sizeof with->service, "%s", of->gate->service);
     } else {
         return;
@@ -197,20 +197,19 @@ void choose_client_tls(world *at, opening *of, pco_connection_options *options, 
     if (!of->is_tls) {
         return;
     }
-    bool verifies = pick(at, 2) == 1;
-    of->must_fail = verifies && pick(at, 2) == 1;
-    of->old = pick(at, 3) == 1;
-    options->ssl = tls_client_context_of(at, verifies, of->old);
-    of->is_tls = options->ssl != NULL;
+    choose_tls_client(at, &with->tls);
+    of->is_tls = with->tls.context != NULL;
     if (!of->is_tls) {
-        of->must_fail = false;
         return;
     }
-    snprintf(with->server_hostname, sizeof with->server_hostname, "%s",
-             of->must_fail ? "stranger.example" : "own");
-    options->server_hostname = with->server_hostname;
-    of->context = options->ssl;
-    of->refusals |= choose_session(at, options->ssl, with->server_hostname, &options->ssl_session);
+    of->must_fail = with->tls.must_fail;
+    of->old = with->tls.old;
+    of->context = with->tls.context;
+    of->verdict = with->tls.verdict;
+    of->refusals |= with->tls.refusals;
+    options->ssl = with->tls.context;
+    options->server_hostname = with->tls.name;
+    options->ssl_session = with->tls.session;
     choose_halves(at, of, options);
     options->ssl_handshake_timeout = times[pick(at, sizeof times / sizeof times[0])];
     options->ssl_shutdown_timeout = times[pick(at, sizeof times / sizeof times[0])];
@@ -282,6 +281,7 @@ bool begin_opening(world *at, opening *made, bool accepted, const pco_connection
     if (code != 0) {
         check_refusal(at, made, code, attach_error);
         gate_leave(at, made->gate);
+        gate_leave(at, made->verdict);
         free(made->given);
         free(made);
         return false;

@@ -235,7 +235,7 @@ static void created(pco_server *server, const pco_error *error, void *context)
 
 static bool may_look_up(const world *at)
 {
-    return may_create(at) && has_gate_left(at);
+    return may_create(at) && has_gate_left(at, false);
 }
 
 static int begin_creation(world *at, creation *made, pco_server_options *options)
@@ -243,7 +243,7 @@ static int begin_creation(world *at, creation *made, pco_server_options *options
     char service[16] = "";
     bool wants_request = pick(at, 3) != 1;
     if (options->hosts != NULL) {
-        made->gate = gate_take(at, NULL, made, 0);
+        made->gate = gate_take(at, (gate){.creation = made});
         snprintf(service, sizeof service, "%s", made->gate->service);
         options->service = service;
     }

@@ -3,7 +3,7 @@
  * verbs_session.c: sessions of TLS clients: kept, written as bytes and read again, and given to the
  * connections that are opened next, also to those of another context or name.
  */
-#include "swarm.h"
+#include "tls_parts.h"
 
 static session *pick_kept(world *at)
 {

@@ -66,6 +66,7 @@ static void started(pco_transport *transport, const pco_error *error, void *cont
         broken(at, "start_tls was completed twice, too late, or with both or neither");
     }
     of->told = true;
+    gate_leave(at, of->verdict);
     if (error != NULL) {
         say(at, "it failed: %s", error->message);
         check_failure(at, of, error);
@@ -126,22 +127,21 @@ static void turn_peer(world *at, conn *of, const upgrade *made)
     }
 }
 
-/* Returns what must be refused of them, a bit for each error. */
-static uint64_t choose_options(world *at, upgrade *made, pco_start_tls_options *options)
+static void choose_options(world *at, upgrade *made, pco_start_tls_options *options,
+                           tls_client *client)
 {
-    uint64_t refusals = 0;
     static const double times[] = {0, 0, 2, 70};
-    bool verifies = pick(at, 2) == 1;
     if (made->serves) {
         options->ssl = tls_context_of(at);
         options->server_side = PCO_ON;
     } else {
-        made->must_fail = verifies && pick(at, 3) == 1;
-        made->old = pick(at, 3) == 1;
-        options->ssl = tls_client_context_of(at, verifies, made->old);
-        options->server_hostname = made->must_fail ? "stranger.example" : "own";
-        refusals =
-            choose_session(at, options->ssl, options->server_hostname, &options->ssl_session);
+        choose_tls_client(at, client);
+        made->must_fail = client->must_fail;
+        made->old = client->old;
+        made->verdict = client->verdict;
+        options->ssl = client->context;
+        options->server_hostname = client->name;
+        options->ssl_session = client->session;
     }
     options->ssl_handshake_timeout = times[pick(at, sizeof times / sizeof times[0])];
     options->ssl_shutdown_timeout = times[pick(at, sizeof times / sizeof times[0])];
@@ -150,7 +150,6 @@ static uint64_t choose_options(world *at, upgrade *made, pco_start_tls_options *
     options->keep_input = pick(at, 8) == 1 ? PCO_ON : PCO_DEFAULT;
     made->given = pick(at, 2) == 1 ? proto_new(at) : NULL;
     options->protocol = made->given != NULL ? &made->given->base : NULL;
-    return refusals;
 }
 
 /* The peer has begun already, and the protocol was given some of that. */
@@ -167,8 +166,9 @@ static unsigned char *begin_early(world *at, upgrade *made, pco_start_tls_option
     return early;
 }
 
-static void forget(upgrade *made)
+static void forget(world *at, upgrade *made)
 {
+    gate_leave(at, made->verdict);
     free(made->given);
     free(made);
 }
@@ -179,14 +179,15 @@ static bool start(world *at, conn *of, bool serves)
     pco_start_tls_options options = {.size = sizeof options};
     upgrade *made = calloc(1, sizeof *made);
     bool was_closing = pco_transport_is_closing(of->transport);
-    uint64_t refusals = refusals_of(at, of, was_closing);
+    tls_client client = {.refusals = 0};
     made->at = at;
     made->of = of;
     made->serves = serves;
-    refusals |= choose_options(at, made, &options);
+    choose_options(at, made, &options, &client);
+    uint64_t refusals = refusals_of(at, of, was_closing) | client.refusals;
     bool nameless = pick(at, 4) == 1;
     if (options.ssl == NULL) {
-        forget(made);
+        forget(at, made);
         return false;
     }
     unsigned char *early = begin_early(at, made, &options);
@@ -203,7 +204,7 @@ static bool start(world *at, conn *of, bool serves)
             tls_peer_drop(of);
         }
         check_refusal(at, of, code, refusals);
-        forget(made);
+        forget(at, made);
         return false;
     }
     if (refusals != 0) {
@@ -212,6 +213,9 @@ static bool start(world *at, conn *of, bool serves)
     of->wants_halves = made->halves;
     of->old = made->old;
     turn_peer(at, of, made);
+    if (made->verdict != NULL) {
+        made->verdict->conn = of;
+    }
     if (made->must_fail) {
         cause(of, PCO_ECERT);
         cause(of, PCO_ETLS);

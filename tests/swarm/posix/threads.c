@@ -2,9 +2,9 @@
 /*
  * threads.c: other threads, in an order that a seed repeats.
  *
- * What is to run on another thread runs while this one waits. A look-up is on a thread of the
- * library's: it stands still at a gate, before it has asked for memory, until the program opens
- * that; and the program waits until the loop's list of what was posted has grown.
+ * What is to run on another thread runs while this one waits. A look-up, and the system's verdict,
+ * is on a thread of the library's: it stands still at a gate, before it has asked for memory, until
+ * the program opens that; and the program waits until the loop's list of what was posted has grown.
  */
 #include "../swarm.h"
 
@@ -59,8 +59,7 @@ void gate_service(unsigned number, char *service, size_t size)
     snprintf(service, size, "gate%u", number);
 }
 
-/* On the library's thread. */
-static int wait_at_gate(const char *service, int *port, pco_error *error)
+gate_state gate_wait(const char *service, int *port)
 {
     unsigned number = (unsigned)strtoul(service + strlen("gate"), NULL, 10);
     pthread_mutex_lock(&mutex);
@@ -70,8 +69,15 @@ static int wait_at_gate(const char *service, int *port, pco_error *error)
     gate_state state = gates[number];
     *port = ports[number];
     pthread_mutex_unlock(&mutex);
-    return state == GATE_OPEN ? 0
-                              : pco__error_set(error, PCO_ENONAME, 0, "there is no such service");
+    return state;
+}
+
+/* On the library's thread. */
+static int wait_at_gate(const char *service, int *port, pco_error *error)
+{
+    return gate_wait(service, port) == GATE_OPEN
+               ? 0
+               : pco__error_set(error, PCO_ENONAME, 0, "there is no such service");
 }
 
 void gates_begin(void)
@@ -98,7 +104,7 @@ void wait_for_post(world *at, post_count before)
     post_count now = posts_now(at);
     while (now.posted == before.posted || (before.posted == 0 && now.wakes == before.wakes)) {
         if (pco__monotonic() > end) {
-            broken(at, "a look-up was done, and its thread does not tell");
+            broken(at, "work on a thread was done, and that does not tell");
         }
         sched_yield();
         now = posts_now(at);
