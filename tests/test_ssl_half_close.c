@@ -129,6 +129,22 @@ static void what_was_written_leaves_before_the_end(void **state)
     assert_int_equal(client.protocol.counts[RESUME], 1);
 }
 
+static void a_close_notify_that_waits_counts_for_the_water_marks(void **state)
+{
+    (void)state;
+    server.protocol.keep_open = true;
+    open_ends();
+    assert_int_equal(pco_transport_set_write_buffer_limits(client.transport, 1, 1), 0);
+    client.socket->room = 0;
+    assert_int_equal(pco_transport_write_eof(client.transport), 0);
+    assert_true(pco_transport_get_write_buffer_size(client.transport) > 1);
+    assert_int_equal(client.protocol.counts[PAUSE], 1);
+    client.socket->room = SIZE_MAX;
+    tls_run_ends(&server, &client);
+    assert_int_equal(client.protocol.counts[RESUME], 1);
+    assert_int_equal(server.protocol.counts[END], 1);
+}
+
 /* As with TCP, both have ended, and who keeps it open has to close it. */
 static void after_both_ends_it_is_closed_by_who_kept_it_open(void **state)
 {
@@ -328,6 +344,7 @@ int main(void)
         TEST(one_direction_ends_and_the_other_goes_on),
         TEST(who_has_ended_writes_no_more),
         TEST(what_was_written_leaves_before_the_end),
+        TEST(a_close_notify_that_waits_counts_for_the_water_marks),
         TEST(after_both_ends_it_is_closed_by_who_kept_it_open),
         TEST(eof_received_may_return_false_as_ever),
         TEST(eof_waits_while_reading_is_paused),

@@ -241,6 +241,9 @@ void pco__ssl_get_limits(const pco_transport *transport, size_t *high, size_t *l
  */
 void pco__ssl_pump(pco__ssl *ssl);
 
+/* Calls pause_writing if more waits than the high-water mark. */
+void pco__ssl_pause_if_over(pco__ssl *ssl);
+
 /* ---- tls_transport.c ---- */
 
 void pco__ssl_set_state(pco__ssl *ssl, pco__ssl_state state);

@@ -148,6 +148,7 @@ static int class_write_eof(pco_transport *transport)
         ssl->eof_asked = true;
         if (ssl->state == PCO__SSL_OPEN && ssl->queue.size == 0) {
             pco__ssl_say_goodbye(ssl);
+            pco__ssl_pause_if_over(ssl);
         }
     }
     return 0;

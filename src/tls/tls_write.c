@@ -112,7 +112,7 @@ size_t pco__ssl_pending(const pco_transport *transport)
     return ssl->queue.size + pending_below(ssl);
 }
 
-static void pause_if_over(pco__ssl *ssl)
+void pco__ssl_pause_if_over(pco__ssl *ssl)
 {
     if (!pco__ssl_is_open(ssl) || ssl->base.writing_paused ||
         pco__ssl_pending(&ssl->base) <= ssl->high) {
@@ -155,7 +155,7 @@ void pco__ssl_set_limits(pco_transport *transport, size_t high, size_t low)
     pco__ssl *ssl = of(transport);
     ssl->high = high;
     ssl->low = low;
-    pause_if_over(ssl);
+    pco__ssl_pause_if_over(ssl);
 }
 
 void pco__ssl_get_limits(const pco_transport *transport, size_t *high, size_t *low)
@@ -173,7 +173,7 @@ void pco__ssl_pump(pco__ssl *ssl)
         pco__ssl_say_goodbye(ssl);
     }
     resume_if_under(ssl);
-    pause_if_over(ssl);
+    pco__ssl_pause_if_over(ssl);
 }
 
 /* ---- Writing ---- */
@@ -228,7 +228,7 @@ static void go_on(pco__ssl *ssl)
     if (ssl->queue.size != 0) {
         encrypt_queue(ssl);
     }
-    pause_if_over(ssl);
+    pco__ssl_pause_if_over(ssl);
 }
 
 int pco__ssl_write(pco_transport *transport, const void *data, size_t length)
@@ -323,7 +323,7 @@ int pco__ssl_write_owned(pco_transport *transport, const pco_buffer *buffer, pco
         pco__ssl_set_error(ssl, PCO_ENOMEM, 0, NULL);
         code = give_up(ssl, PCO_ENOMEM);
     } else if (code == 0 && !dropped) {
-        pause_if_over(ssl);
+        pco__ssl_pause_if_over(ssl);
     }
     if (owned.release != NULL) {
         owned.release(buffer->data, owned.context);
