@@ -216,6 +216,53 @@ static void the_level_of_a_close_notify_of_tls_1_3_means_nothing(void **state)
     assert_true(peer.ended);
 }
 
+/* ---- In the handshake ---- */
+
+static const unsigned char goodbye[] = {21, 3, 3, 0, 2, WARNING, CLOSE_NOTIFY};
+
+static void assert_gone(const tls_end *one)
+{
+    assert_int_equal(one->done, 1);
+    assert_int_equal(one->handshake_error.code, PCO_ECONNRESET);
+    assert_string_equal(one->handshake_error.message,
+                        "TLS handshake: the peer closed the connection");
+}
+
+static void a_client_may_say_goodbye_in_the_handshake(void **state)
+{
+    pco_ssl_context *context = tls_server_context();
+    SSL_CTX *ctx = tls_peer_ctx(TLS1_2_VERSION); /* 1.3 would have to seal it */
+    (void)state;
+    tls_end_start(&server, loop, context);
+    pco_ssl_context_release(context);
+    tls_peer_init(&peer, ctx, NULL);
+    SSL_CTX_free(ctx);
+    tls_peer_work(&peer);
+    tls_move_to_end(&peer, &server);
+    run_turns(loop, 3);
+    assert_int_equal(server.done, 0);
+    fake_feed(server.socket, goodbye, sizeof goodbye);
+    run_turns(loop, 3);
+    assert_gone(&server);
+}
+
+static void a_server_may_say_goodbye_in_the_handshake(void **state)
+{
+    tls_end client;
+    pco_ssl_context *context = tls_client_context();
+    (void)state;
+    tls_end_init(&client, false);
+    tls_end_start_client(&client, loop, context, "localhost");
+    pco_ssl_context_release(context);
+    fake_feed(client.socket, goodbye, sizeof goodbye);
+    run_turns(loop, 3);
+    assert_gone(&client);
+    pco_loop_free(loop);
+    loop = NULL;
+    tls_end_free(&client);
+    memset(&peer, 0, sizeof peer);
+}
+
 static int end_all(void **state)
 {
     (void)state;
@@ -231,6 +278,8 @@ int main(void)
         TEST(a_close_notify_is_a_clean_end),
         TEST(a_fatal_close_notify_of_tls_1_2_is_a_failure_and_no_clean_end),
         TEST(the_level_of_a_close_notify_of_tls_1_3_means_nothing),
+        TEST(a_client_may_say_goodbye_in_the_handshake),
+        TEST(a_server_may_say_goodbye_in_the_handshake),
     };
     return cmocka_run_group_tests(tests, NULL, end_all);
 }

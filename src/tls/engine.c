@@ -164,6 +164,12 @@ static bool waits_for_callback(const SSL *engine)
            strcmp(SSL_state_string(engine), "SSLERR") != 0;
 }
 
+/* The peer has sent close_notify, and it was the last that it sent. */
+static bool has_closed(const pco__ssl *ssl, const pco__ssl_call *call)
+{
+    return (SSL_get_shutdown(ssl->engine) & SSL_RECEIVED_SHUTDOWN) != 0 && !call->warned;
+}
+
 int pco__ssl_engine_handshake(pco__ssl *ssl, pco__ssl_input *input)
 {
     pco__ssl_call call;
@@ -183,6 +189,10 @@ int pco__ssl_engine_handshake(pco__ssl *ssl, pco__ssl_input *input)
     }
     if (waits_for_callback(ssl->engine)) {
         return PCO__SSL_SUSPENDED;
+    }
+    if (has_closed(ssl, &call)) { /* OpenSSL has no reason for that */
+        pco__ssl_set_error(ssl, PCO_ECONNRESET, 0, "the peer closed the connection");
+        return PCO__SSL_FAILED;
     }
     if (!call.dry) {
         return note_failure(ssl, &call);
@@ -227,7 +237,7 @@ int pco__ssl_engine_read(pco__ssl *ssl, pco__ssl_input *input, void *memory, siz
         ssl->idle = 0;
         return count;
     }
-    if ((SSL_get_shutdown(ssl->engine) & SSL_RECEIVED_SHUTDOWN) != 0 && !call.warned) {
+    if (has_closed(ssl, &call)) {
         return PCO__SSL_END;
     }
     if (!call.dry) {
