@@ -681,6 +681,30 @@ static void a_failure_to_watch_is_the_callers(void **state)
     check_story(1, "r");
 }
 
+#define CROWD 40
+
+/* The second piece of memory that adding asks for is that of a larger table. */
+static void without_memory_for_a_larger_table_all_are_found(void **state)
+{
+    (void)state;
+    pco_socket socks[CROWD];
+    bool failed = false;
+    for (int i = 0; i < CROWD; i++) {
+        socks[i] = fake_socket_new(fake);
+        memory_fail(i == 0 ? 0 : 2, false); /* the first makes the table */
+        watch_reading(socks[i], "r");
+        failed |= memory_has_failed();
+        memory_fail(0, false);
+        fake_feed_eof(fake_socket_of(fake, socks[i]));
+    }
+    assert_true(failed);
+    run_turns(fake, 1);
+    assert_int_equal(strlen(story), CROWD);
+    for (int i = 0; i < CROWD; i++) {
+        assert_true(pco_loop_remove_reader(fake, socks[i]));
+    }
+}
+
 /* ---- All of it ---- */
 
 static const struct CMUnitTest tests[] = {
@@ -712,6 +736,7 @@ static const struct CMUnitTest fake_tests[] = {
     FAKE_TEST(what_was_removed_and_added_while_its_end_was_on_its_way_lives_on),
     FAKE_TEST(what_the_system_gives_up_is_reported_and_removed),
     FAKE_TEST(a_failure_to_watch_is_the_callers),
+    FAKE_TEST(without_memory_for_a_larger_table_all_are_found),
 };
 
 int main(void)
