@@ -11,6 +11,7 @@
 #include "backend_probe.h"
 
 #include <portico/connection.h>
+#include <portico/descriptor.h>
 
 /* Some of them Windows tells in one byte, others in four. */
 static bool option_of(pco_socket sock, int name)
@@ -569,6 +570,58 @@ static void a_folder_and_a_missing_file_are_told_apart(void **state)
     assert_null(data);
 }
 
+/* ---- Sockets of other libraries ---- */
+
+static void count_call(void *context)
+{
+    ++*(unsigned *)context;
+}
+
+static bool is_called(pco_loop *loop, const unsigned *calls, unsigned goal)
+{
+    for (unsigned turn = 0; turn < 1000 && *calls < goal; turn++) {
+        pco_loop_run_once(loop, 1);
+    }
+    return *calls >= goal;
+}
+
+/* What its owner has done with it stays: its port, its events, and that it blocks. */
+static void a_socket_is_watched_whatever_its_owner_does_with_it(void **state)
+{
+    (void)state;
+    pco_loop *loop = NULL;
+    pco_socket pair[2];
+    WSANETWORKEVENTS news;
+    u_long many = 0;
+    char byte;
+    unsigned calls = 0;
+    assert_int_equal(pco_loop_new(NULL, &loop, NULL), 0);
+    assert_int_equal(pco_socket_pair(pair, NULL), 0);
+    HANDLE port = CreateIoCompletionPort((HANDLE)pair[0], NULL, 0, 1);
+    WSAEVENT event = WSACreateEvent();
+    assert_non_null(port);
+    assert_int_equal(WSAEventSelect((SOCKET)pair[0], event, FD_READ), 0);
+    assert_int_equal(pco_loop_add_reader(loop, pair[0], count_call, &calls, NULL), 0);
+    assert_int_equal(pco_loop_run_once(loop, 0), 0);
+    assert_int_equal(calls, 0);
+    assert_int_equal(send((SOCKET)pair[1], "x", 1, 0), 1);
+    assert_true(is_called(loop, &calls, 3));
+    assert_int_equal(WaitForSingleObject(event, 10000), WAIT_OBJECT_0);
+    assert_int_equal(WSAEnumNetworkEvents((SOCKET)pair[0], event, &news), 0);
+    assert_true((news.lNetworkEvents & FD_READ) != 0);
+    assert_int_equal(ioctlsocket((SOCKET)pair[0], (long)FIONREAD, &many), 0);
+    assert_int_equal(many, 1);
+    assert_int_equal(recv((SOCKET)pair[0], &byte, 1, 0), 1);
+    assert_int_equal(pco_loop_add_reader(loop, pair[1], count_call, &calls, NULL), 0);
+    assert_int_equal(pco_loop_run_once(loop, 0), 0);
+    assert_true(pco_loop_remove_reader(loop, pair[0]));
+    assert_int_equal(pco_loop_free(loop), 0);
+    closesocket((SOCKET)pair[0]);
+    closesocket((SOCKET)pair[1]);
+    WSACloseEvent(event);
+    CloseHandle(port);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -596,6 +649,7 @@ int main(void)
         TEST(every_kind_of_code_is_told_as_the_same_error),
         TEST(a_path_is_read_as_utf8),
         TEST(a_folder_and_a_missing_file_are_told_apart),
+        TEST(a_socket_is_watched_whatever_its_owner_does_with_it),
     };
     return test_all_backends(tests, sizeof tests / sizeof tests[0]);
 }
