@@ -10,6 +10,7 @@
  * not tell.
  */
 #include "posix/sleep.h"
+#include "posix/socket.h"
 #include "support/error.h"
 #include "support/memory.h"
 #include "system/changes.h"
@@ -152,7 +153,7 @@ static int begin(void (*notice)(void *context), void *context, pco__changes **ch
     if (made == NULL) {
         return pco__error_describe(error, PCO_ENOMEM, 0, "watch the network");
     }
-    made->routing = socket(PF_ROUTE, SOCK_RAW, AF_UNSPEC);
+    made->routing = pco__descriptor_raise(socket(PF_ROUTE, SOCK_RAW, AF_UNSPEC));
     if (made->routing < 0 || set_up(made->routing) != 0) {
         int code = errno;
         if (made->routing >= 0) {
