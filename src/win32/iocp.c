@@ -337,7 +337,7 @@ static DWORD milliseconds_of(uint64_t nanoseconds)
 static void take_packets(pco__iocp *self, ULONG most, DWORD milliseconds)
 {
     ULONG count = 0;
-    self->told = 0;
+    self->told = self->taken = 0; /* so that due_in() says what is so while this waits */
     if (!GetQueuedCompletionStatusEx(self->port, self->packets, most, &count, milliseconds,
                                      FALSE)) {
         count = 0;
