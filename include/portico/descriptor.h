@@ -10,9 +10,11 @@
  * whoever tries will be told. Between the moment that the loop looked and the call, another
  * callback may have taken what there was, so read and write without blocking.
  *
- * Remove a descriptor before you close it. If it was closed first, its callbacks are not called any
- * more (where the system can still hear of it, because a duplicate is open, they may be); a new
- * descriptor that gets the number is not watched until it is added itself, which is then in order.
+ * Remove a descriptor before you close it, in both directions. If it was closed first, what the
+ * loop had found is still told, and nothing after that (where the system can still hear of it,
+ * because a duplicate is open, it may be); a new descriptor that gets the number is not watched
+ * until it is added itself, in either direction: then what was there for the other one may count
+ * for it, too.
  */
 #ifndef PORTICO_DESCRIPTOR_H
 #define PORTICO_DESCRIPTOR_H

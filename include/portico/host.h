@@ -43,10 +43,10 @@ typedef void (*pco_wake_up)(void *context);
  * says PCO_EBUSY, is not lost: the outer turn's end looks for what is due.
  *
  * The calling thread becomes the loop's, and until pco_loop_unhost no other may run the loop or
- * free it. Meanwhile the loop runs by pco_loop_run_once(loop, 0) alone: to wait is the host's part,
- * and with another timeout, as with pco_loop_run_forever, pco_loop_run_until and the functions that
- * serve a server, it is PCO_EBUSY. Each loop that is hosted has a thread; a host may have several
- * loops.
+ * free it: a thread that ends has to unhost the loop, or free it, before. Meanwhile the loop runs
+ * by pco_loop_run_once(loop, 0) alone: to wait is the host's part, and with another timeout, as
+ * with pco_loop_run_forever, pco_loop_run_until and the functions that serve a server, it is
+ * PCO_EBUSY. Each loop that is hosted has a thread; a host may have several loops.
  *
  * PCO_EINVAL: no wake_up. PCO_EBUSY: the loop is hosted already, or runs. PCO_ECLOSED: it is being
  * freed. PCO_EAGAIN, PCO_ENOMEM: no thread can be had. Then the loop is what it was.
