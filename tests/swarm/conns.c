@@ -44,6 +44,7 @@ conn *conn_new(world *at, fake_socket *socket, bool is_tls)
     made->id = at->conns_count;
     made->socket = socket;
     made->is_tls = is_tls;
+    made->began = pco_loop_time(at->loop);
     at->conns[at->conns_count++] = made;
     return made;
 }

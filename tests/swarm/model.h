@@ -74,6 +74,7 @@ typedef enum conn_state { COMING, MADE_CONN, LOST_CONN } conn_state;
 struct conn {
     unsigned id;
     int port;                 /* of the peer's */
+    double began;             /* when it was made */
     served *server;           /* that has it; NULL: */
     opening *opening;         /* of this */
     conn *linked;             /* the other end, where that is the library's, too */

@@ -82,11 +82,15 @@ static bool has_ended(const world *at, const conn *of)
     return at->freed || of->state == LOST_CONN || of->failed_handshake || of->socket->closed;
 }
 
-/* Who is told by a completion may not have been told yet. */
+/* Seconds that a server's handshake may take. */
+#define HANDSHAKE_TIMEOUT 60
+
+/* Who is told by a completion, or whose operations do not come back, may not have been told yet. */
 static bool may_have_ended(const world *at, const conn *of)
 {
-    return has_ended(at, of) || of->closed || of->doomed || of->causes != 0 ||
-           of->opening != NULL || of->upgrade != NULL || memory_was_short(at);
+    return has_ended(at, of) || pco_loop_time(at->loop) >= of->began + HANDSHAKE_TIMEOUT ||
+           of->closed || of->doomed || of->causes != 0 || of->opening != NULL ||
+           of->upgrade != NULL || memory_was_short(at);
 }
 
 static void check_answer(world *at, const conn *of, int code, int expected)
