@@ -584,10 +584,9 @@ static void a_paused_connection_can_be_written_to_and_closed(void **state)
 
 /* ---- Flow control of writing ---- */
 
-/* Writes until pause_writing is called, and returns how much. 0: it never was. */
-static size_t write_until_paused(record *self, size_t piece)
+/* Goes on to write until pause_writing is called, and returns how much that is in all. 0: never. */
+static size_t write_until_paused(record *self, size_t piece, size_t total)
 {
-    size_t total = 0;
     while (!self->paused && total + piece <= PATTERN_LIMIT) {
         enter_call();
         int code = pco_transport_write(self->transport, pattern(PATTERN_LIMIT) + total, piece);
@@ -611,20 +610,23 @@ static void who_writes_too_much_is_paused_and_resumed(void **state)
     assert_int_equal(high, 64 * 1024);
     assert_int_equal(low, 16 * 1024);
     assert_int_equal(pco_transport_get_write_buffer_size(self->transport), 0);
-    size_t total = write_until_paused(self, piece);
-    assert_true(total > 0);
-    size_t size = pco_transport_get_write_buffer_size(self->transport);
-    assert_true(size > high);
-    assert_true(size <= high + piece + 4096); /* memory is bounded; TLS adds a little */
-    let_pass(20);
-    assert_true(self->paused);
+    size_t total = 0;
+    do { /* until the system, which may be busy, has taken all that it takes */
+        total = write_until_paused(self, piece, total);
+        assert_true(total > 0);
+        size_t size = pco_transport_get_write_buffer_size(self->transport);
+        assert_true(size > high);
+        assert_true(size <= high + piece + 4096); /* memory is bounded; TLS adds a little */
+        let_pass(20);
+    } while (!self->paused);
+    unsigned pauses = self->counts[AT_PAUSE];
     peer_set_reading(client, true);
-    assert_true(reaches(&self->counts[AT_RESUME], 1));
+    assert_true(reaches(&self->counts[AT_RESUME], pauses));
     assert_true(pco_transport_get_write_buffer_size(self->transport) <= low);
     assert_true(grows_to(&client->length, total));
     assert_memory_equal(client->received, pattern(total), total);
-    assert_int_equal(self->counts[AT_PAUSE], 1);
-    assert_int_equal(self->counts[AT_RESUME], 1);
+    assert_int_equal(self->counts[AT_PAUSE], pauses);
+    assert_int_equal(self->counts[AT_RESUME], pauses);
 }
 
 static void note_size(record *self, pco_transport *transport)
@@ -668,7 +670,7 @@ static void pauses_and_resumes_take_turns(void **state)
     at.at[AT_RESUME] = write_more; /* which pauses it again, inside of resume_writing */
     serve();
     peer *client = join_but_do_not_read();
-    assert_true(write_until_paused(newest(), 20000) > 0);
+    assert_true(write_until_paused(newest(), 20000, 0) > 0);
     peer_set_reading(client, true);
     assert_true(reaches(&newest()->counts[AT_RESUME], 6));
     assert_int_equal(newest()->counts[AT_PAUSE], 6);
@@ -793,7 +795,7 @@ static void abort_ends_at_once_and_is_no_error(void **state)
     serve();
     peer *client = join_but_do_not_read();
     record *self = newest();
-    assert_true(write_until_paused(self, 100000) > 0);
+    assert_true(write_until_paused(self, 100000, 0) > 0);
     pco_transport_abort(self->transport);
     assert_false(self->lost); /* connection_lost never comes inside of a call */
     pco_transport_abort(self->transport);
@@ -810,7 +812,7 @@ static void abort_after_close_wins(void **state)
     serve();
     join_but_do_not_read();
     record *self = newest();
-    assert_true(write_until_paused(self, 100000) > 0);
+    assert_true(write_until_paused(self, 100000, 0) > 0);
     enter_call();
     pco_transport_close(self->transport);
     leave_call();
@@ -883,7 +885,7 @@ static void a_reset_while_much_is_to_be_sent_ends_the_connection(void **state)
     serve();
     peer *client = join_but_do_not_read();
     record *self = newest();
-    assert_true(write_until_paused(self, 100000) > 0);
+    assert_true(write_until_paused(self, 100000, 0) > 0);
     peer_close(client, true);
     assert_true(all_are_lost());
     assert_int_equal(lost_with(self), PCO_ECONNRESET);
@@ -895,7 +897,7 @@ static void a_reset_while_closing_ends_the_connection(void **state)
     serve();
     peer *client = join_but_do_not_read();
     record *self = newest();
-    assert_true(write_until_paused(self, 100000) > 0);
+    assert_true(write_until_paused(self, 100000, 0) > 0);
     enter_call();
     pco_transport_close(self->transport);
     leave_call();
