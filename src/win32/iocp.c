@@ -93,8 +93,8 @@ static uint32_t own_bit(pco_socket sock)
     return (uint32_t)1 << ((size_t)sock / 4 % 32);
 }
 
-/* Where there is no memory to note it, nobody is told that a socket is not theirs to watch. */
-static void own(pco__iocp *self, pco_socket sock)
+/* Notes that it is the loop's. False: there is no memory. */
+static bool own(pco__iocp *self, pco_socket sock)
 {
     size_t words = self->own_words != 0 ? self->own_words : 64;
     while (words <= own_word(sock) && words < OWN_WORDS) {
@@ -104,7 +104,7 @@ static void own(pco__iocp *self, pco_socket sock)
     if (words != self->own_words) {
         larger = pco__realloc(self->own, words * sizeof *larger);
         if (larger == NULL) {
-            return;
+            return false;
         }
         memset(larger + self->own_words, 0, (words - self->own_words) * sizeof *larger);
         self->own = larger;
@@ -113,6 +113,7 @@ static void own(pco__iocp *self, pco_socket sock)
     if (own_word(sock) < words) {
         larger[own_word(sock)] |= own_bit(sock);
     }
+    return true;
 }
 
 static void disown(pco__iocp *self, pco_socket sock)
@@ -544,13 +545,14 @@ static int iocp_attach(pco__backend *backend, pco__io *io, pco__io_role role, pc
             return pco__error_describe(error, PCO_ENOMEM, 0, "prepare to accept");
         }
     }
-    int err = join_port(self, io, error);
+    int err = own(self, io->socket) ? join_port(self, io, error)
+                                    : pco__error_describe(error, PCO_ENOMEM, 0, "watch a socket");
     if (err != 0) {
+        disown(self, io->socket);
         pco__free(io->private_.iocp.accepts);
         io->private_.iocp.accepts = NULL;
         return err;
     }
-    own(self, io->socket);
     self->base.attached++;
     return 0;
 }
