@@ -663,6 +663,22 @@ static void a_session_ends_with_the_first_of_the_certificates(void **state)
     SSL_SESSION_free(opened);
 }
 
+/* OpenSSL's clock may be ahead of time()'s by a moment; older ones have the same. */
+static void a_session_of_a_clock_that_is_a_moment_ahead_is_resumed(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < VERSIONS; i++) {
+        restrict_server(versions[i]);
+        get_session();
+        SSL_SESSION *opened = open_up();
+#if OPENSSL_VERSION_NUMBER >= 0x30300000L
+        set_beginning(opened, (long)time(NULL) + 1);
+#endif
+        close_up(opened);
+        assert_true(resumes(session));
+    }
+}
+
 static void a_session_out_of_date_makes_a_full_handshake(void **state)
 {
     const long day = 24L * 3600;
@@ -834,6 +850,7 @@ int main(void)
         TEST(garbled_bytes_are_no_session),
         TEST(bytes_that_were_garbled_with_care_are_no_session_either),
         TEST(a_session_ends_with_the_first_of_the_certificates),
+        TEST(a_session_of_a_clock_that_is_a_moment_ahead_is_resumed),
         TEST(a_session_out_of_date_makes_a_full_handshake),
         TEST(where_nothing_was_verified_nothing_ends),
         TEST(memory_may_fail_while_a_session_is_taken_or_read),

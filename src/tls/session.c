@@ -266,13 +266,17 @@ static int64_t get_lifetime(const SSL_SESSION *session)
     return said < LIFETIME_MOST ? said : LIFETIME_MOST;
 }
 
-/* Whether it is in date. A clock that was put back makes a session that is of the future. */
+/*
+ * Whether it is in date. A clock that was put back makes a session that is of the future; one of
+ * the next second is not: newer OpenSSL looks at the clock more precisely than time() does, which
+ * some systems move on with their ticks alone.
+ */
 static bool is_in_date(SSL_SESSION *session)
 {
     note said;
     int64_t now = (int64_t)time(NULL);
     int64_t began = began_at(session);
-    return read_note(session, &said) && now <= said.until && now >= began &&
+    return read_note(session, &said) && now <= said.until && now + 1 >= began &&
            now - began <= get_lifetime(session);
 }
 
