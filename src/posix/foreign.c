@@ -65,7 +65,7 @@ static int explain(int descriptor, int system_code, pco_error *error)
     case PCO_ENOBUFS:
         return pco__error_describe(error, code, system_code, "watch descriptor %d", descriptor);
     default:
-        if (system_code == ELOOP || system_code == EINVAL) { /* epoll_ctl(2) */
+        if (system_code == ELOOP) { /* epoll_ctl(2) */
             return pco__error_set(error, PCO_ENOTSUP, system_code,
                                   "descriptor %d is that of a loop which watches this one, or "
                                   "there are too many loops inside of each other",

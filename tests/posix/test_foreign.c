@@ -10,6 +10,7 @@
 
 #include <portico/host.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/resource.h>
@@ -490,10 +491,15 @@ static void a_loop_lives_in_another_and_not_both_in_each_other(void **state)
     assert_int_equal(pco__loop_new(NULL, tested, &other, NULL), 0);
     int its = pco_loop_get_descriptor(other);
     calls = 0;
-    assert_int_equal(pco_loop_add_reader(at.loop, its, run_the_other, other, NULL), 0);
+    int code = pco_loop_add_reader(at.loop, its, run_the_other, other, &error);
+    if (code != 0 && is_kqueue() && error.system_code == ELOOP) {
+        pco_loop_free(other);
+        skip(); /* the stand-in's queues are made of epoll's, which may not be that deep */
+    }
+    assert_int_equal(code, 0);
     assert_int_equal(pco_loop_call_soon(other, count, &calls, NULL), 0);
     assert_true(reaches(&calls, 1));
-    int code = pco_loop_add_reader(other, own, count, &calls, &error);
+    code = pco_loop_add_reader(other, own, count, &calls, &error);
     if (code != 0) {
         assert_int_equal(code, PCO_ENOTSUP);
         assert_non_null(strstr(error.message, "loop"));
