@@ -68,7 +68,7 @@ static bool is_given_up(const gate *of)
 {
     const opening *its = of->held ? of->opening : NULL;
     if (of->held && of->is_verdict) {
-        return of->begun != 0 && !verdict_is_awaited(of);
+        return of->begun != 0 && verdict_is_given_up(of);
     }
     return its != NULL && its->internal != NULL && its->internal->stage == PCO__OPENING_OVER;
 }

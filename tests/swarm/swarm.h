@@ -275,8 +275,12 @@ void free_sessions(world *at);
 /* It is given, the plainest, or another. */
 void verdict_give(world *at, gate *of, bool plainest);
 
-/* Whether somebody waits for it; and notes what became of one that came too late, or never. */
+/*
+ * Whether somebody waits for it; whether nobody will, and the handshake knows it; and notes what
+ * became of one that came too late, or never.
+ */
 bool verdict_is_awaited(const gate *of);
+bool verdict_is_given_up(const gate *of);
 void verdict_look_after(gate *of);
 void verdict_forget(gate *of);
 

@@ -110,6 +110,13 @@ bool verdict_is_awaited(const gate *of)
     return ssl != NULL && ssl->handshake != NULL && ssl->handshake->verdict.question != NULL;
 }
 
+/* One that came too late is known before the handshake has gone on, which tells why it fails. */
+bool verdict_is_given_up(const gate *of)
+{
+    const pco__ssl *ssl = of->ssl;
+    return !verdict_is_awaited(of) && (ssl == NULL || ssl->handshake == NULL || ssl->error != 0);
+}
+
 /* The handshake fails, and the other end hears of it. */
 static void let_fail(conn *of)
 {
