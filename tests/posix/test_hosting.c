@@ -156,7 +156,7 @@ static void the_first_timer_is_the_next_timeout(void **state)
     watch();
     assert_int_equal(pco_loop_call_later(loop, 3600, note, &ran, NULL), 0);
     assert_true(is_readable());
-    assert_int_equal(pco_loop_run_once(loop, 0), 0);
+    do_all(); /* libkqueue wants a second turn */
     assert_false(is_readable());
     assert_true(pco_loop_next_timeout(loop) > 3000 && pco_loop_next_timeout(loop) <= 3600);
     assert_int_equal(pco_loop_call_later(loop, 7200, note, &ran, NULL), 0);
