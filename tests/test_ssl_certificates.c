@@ -5,10 +5,14 @@
  * the element that has it.
  * Method: handshakes of OpenSSL's client, which says what it can check, with the library's server.
  */
+#define OPENSSL_SUPPRESS_DEPRECATED /* OSSL_STORE_LOADER: what else is there is a whole provider */
 #include "ssl_world.h"
 #include "tls/contexts.h"
 
+#include <openssl/err.h>
 #include <openssl/ocsp.h>
+#include <openssl/store.h>
+#include <openssl/ui.h>
 
 #define FILE_NAME "test_ssl_certificates.pem"
 #define KEY_NAME "test_ssl_certificates.key"
@@ -220,6 +224,75 @@ static void uris_where_nothing_is_are_told(void **state)
     tls_assert_refused(false, &options, PCO_EINVAL, "key_file or key_pem is required");
 }
 
+/* A store of keys as pkcs11-provider's: it wants its PIN, and says nothing where nothing is. */
+struct ossl_store_loader_ctx_st {
+    char pin[16];
+};
+
+static OSSL_STORE_LOADER_CTX *open_token(const OSSL_STORE_LOADER *loader, const char *uri,
+                                         const UI_METHOD *method, void *context)
+{
+    static OSSL_STORE_LOADER_CTX token;
+    UI *ui = UI_new_method(method);
+    (void)loader;
+    (void)uri;
+    UI_add_user_data(ui, context);
+    UI_add_input_string(ui, "PIN", 0, token.pin, 0, sizeof token.pin - 1);
+    UI_process(ui);
+    UI_free(ui);
+    ERR_clear_error();
+    return &token;
+}
+
+static OSSL_STORE_INFO *load_nothing(OSSL_STORE_LOADER_CTX *token, const UI_METHOD *method,
+                                     void *context)
+{
+    (void)token;
+    (void)method;
+    (void)context;
+    return NULL;
+}
+
+static int has_ended(OSSL_STORE_LOADER_CTX *token)
+{
+    (void)token;
+    return 1;
+}
+
+static int has_not_failed(OSSL_STORE_LOADER_CTX *token)
+{
+    (void)token;
+    return 0;
+}
+
+static int close_token(OSSL_STORE_LOADER_CTX *token)
+{
+    (void)token;
+    return 1;
+}
+
+static void a_store_that_asks_and_has_nothing_does_not_blame_the_password_alone(void **state)
+{
+    OSSL_STORE_LOADER *loader = OSSL_STORE_LOADER_new(NULL, "token");
+    pco_ssl_context_options options = {.size = sizeof options,
+                                       .certificate_uri = FILE_NAME,
+                                       .key_uri = "token:object=nobody",
+                                       .key_password = "1234"};
+    (void)state;
+    OSSL_STORE_LOADER_set_open(loader, open_token);
+    OSSL_STORE_LOADER_set_load(loader, load_nothing);
+    OSSL_STORE_LOADER_set_eof(loader, has_ended);
+    OSSL_STORE_LOADER_set_error(loader, has_not_failed);
+    OSSL_STORE_LOADER_set_close(loader, close_token);
+    assert_int_equal(OSSL_STORE_register_loader(loader), 1);
+    tls_assert_refused(false, &options, PCO_ECERT,
+                       "key_uri 'token:object=nobody': no private key is there, or key_password "
+                       "is wrong");
+    options.key_password = NULL;
+    tls_assert_refused(false, &options, PCO_ECERT, "key_password is missing");
+    OSSL_STORE_LOADER_free(OSSL_STORE_unregister_loader("token"));
+}
+
 static void a_thing_at_a_uri_is_nowhere_else(void **state)
 {
     pco_ssl_context_options options = tls_options(&them->server);
@@ -397,6 +470,7 @@ int main(void)
         TEST(a_certificate_and_its_key_may_be_at_uris),
         TEST(a_store_that_asks_for_a_password_gets_that_of_the_options),
         TEST(uris_where_nothing_is_are_told),
+        TEST(a_store_that_asks_and_has_nothing_does_not_blame_the_password_alone),
         TEST(a_thing_at_a_uri_is_nowhere_else),
         TEST(a_client_that_asks_is_shown_what_ocsp_says),
         TEST(each_certificate_has_what_ocsp_says_of_it),

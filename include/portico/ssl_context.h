@@ -248,8 +248,9 @@ typedef struct pco_ssl_context_options {
      * The certificate, with its chain behind it, and the key at a URI, instead of a file or memory:
      * "file:/etc/server.pem", a path alone, or one that a provider of OpenSSL's understands, which
      * the program, or OpenSSL's configuration, has loaded: "pkcs11:object=server", for a key in
-     * hardware. Who wants a password or a PIN gets key_password; nobody is asked on the terminal.
-     * PCO_ECERT: there is nothing of the kind, or OpenSSL says why not.
+     * hardware. Who wants a password or a PIN gets key_password. OpenSSL asks nobody on the
+     * terminal; a provider that gets none may do so by itself, pkcs11-provider does. PCO_ECERT:
+     * there is nothing of the kind, or OpenSSL says why not.
      */
     const char *certificate_uri;
     const char *key_uri;

@@ -53,12 +53,19 @@ static OSSL_STORE_INFO *load_next(store *self, int kind)
     return NULL;
 }
 
-/* Why nothing was found. The last error is about what was asked for, others about tries. */
+/*
+ * Why nothing was found. The last error is about what was asked for, others about tries. Providers
+ * (pkcs11-provider) say nothing of a wrong PIN, nor of a token that has no such thing.
+ */
 static int diagnose(const store *self, pco_error *error)
 {
     const char *name = self->thing->name;
     unsigned long last = ERR_peek_last_error();
     const char *sentence = ERR_reason_error_string(last);
+    if (self->secret.given && last == 0) {
+        return pco__error_set(error, PCO_ECERT, 0, "%s: no %s is there, or key_password is wrong",
+                              name, self->what);
+    }
     if (self->secret.asked) {
         return pco__password_refused(&self->secret, name, error);
     }
