@@ -37,10 +37,7 @@ test_kqueue() {
 test_kqueue_library() {
     install_kqueue "$builds/kqueue_library-installed" -DSTANDIN_IS_LIBRARY &&
         build_with_kqueue kqueue_library default '' "${use_gcc[@]}" &&
-        echo 'skipped test_start_tls_sockets: it waits now and then, for reasons not known yet' \
-            >>"$results/kqueue_library.checks" &&
-        PORTICO_BACKEND=kqueue run_ctest kqueue_library kqueue_library \
-            --exclude-regex '^test_start_tls_sockets$'
+        PORTICO_BACKEND=kqueue run_ctest kqueue_library kqueue_library
 }
 
 test_macos() { run_check macos "$root/ci/macos"; }

@@ -1187,6 +1187,34 @@ static void records_that_are_there_already_are_refused(void **state)
     assert_int_equal(server.code, 0); /* the second time there is nothing more */
 }
 
+/* More records than are read in a step, and too long to be counted instead of timed. */
+#define WORDS ((size_t)40)
+
+static void begin_at_the_last_word(recorder *protocol, pco_transport *transport)
+{
+    if (protocol->length == 4 * WORDS) {
+        begin_here(protocol, transport);
+    }
+}
+
+/* A step takes all the time of a turn, so that the last words wait for another. */
+static void what_waited_and_is_delivered_does_not_wait_any_more(void **state)
+{
+    (void)state;
+    start_both();
+    pco_request_release(server.request);
+    server.request = NULL;
+    server.plain.protocol.at[DATA] = begin_at_the_last_word;
+    fake_of(loop)->tick = 1000000;
+    for (size_t i = 0; i < WORDS; i++) {
+        pco_transport_write(client.transport, "tls\n", 4);
+    }
+    run();
+    assert_true(server.plain.protocol.counts[DATA] > 1);
+    assert_string_equal(server.refused.message, "");
+    assert_non_null(server.request);
+}
+
 static void half_close_is_an_option_of_it(void **state)
 {
     (void)state;
@@ -1310,6 +1338,7 @@ int main(void)
         TEST(tls_in_tls_is_started_the_same_way),
         TEST(an_inner_handshake_that_fails_ends_all),
         TEST(records_that_are_there_already_are_refused),
+        TEST(what_waited_and_is_delivered_does_not_wait_any_more),
         TEST(half_close_is_an_option_of_it),
         TEST(every_allocation_may_fail),
     };

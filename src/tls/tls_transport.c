@@ -248,12 +248,15 @@ static int class_check_cover(const pco_transport *transport, pco_error *error)
     return 0;
 }
 
-/* Of a record that has come in part nothing can be delivered: it counts as not received. */
+/*
+ * Of a record that has come in part nothing can be delivered: it counts as not received. What is
+ * kept stays until it has been used to its end, which its delivery knows before.
+ */
 static bool class_holds_input(const pco_transport *transport)
 {
     const pco__ssl *ssl = of(transport);
-    return ssl->goes_on || ssl->kept != NULL || SSL_pending(ssl->engine) != 0 ||
-           ssl->lower->class_->holds_input(ssl->lower);
+    bool more = ssl->delivering ? ssl->goes_on : ssl->kept != NULL;
+    return more || SSL_pending(ssl->engine) != 0 || ssl->lower->class_->holds_input(ssl->lower);
 }
 
 static void class_begin(pco_transport *transport, pco_protocol *protocol)
