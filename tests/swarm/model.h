@@ -329,6 +329,28 @@ typedef struct handled {
     unsigned long since; /* in which turn it last came or was told */
 } handled;
 
+/* Sockets that are somebody else's, and who hears of each direction: one of two. */
+#define FOREIGNS 3
+
+typedef struct hearer {
+    world *at;
+    unsigned which; /* socket */
+    unsigned way;
+} hearer;
+
+typedef struct hearing {
+    hearer hearers[2];
+    const hearer *by;    /* NULL: nobody */
+    unsigned long since; /* in which turn that began which has to be told, or it was told */
+    unsigned long until; /* in which turn it ended last */
+    unsigned long told;  /* in which turn it was told last */
+} hearing;
+
+typedef struct foreign {
+    fake_socket *socket; /* NULL: there was none yet */
+    hearing ways[2];
+} foreign;
+
 /* The network, and who hears of its changes: one of two. */
 #define NETWORK_KINDS 3
 
@@ -400,6 +422,8 @@ struct world {
     unsigned scheduled_count;
     handled signals[SIGNALS];
     changing network;
+    foreign foreigns[FOREIGNS];
+    unsigned long mood_since; /* the turn in which a mood of the backend's changed last */
     owned *owned;
     unsigned owned_count;
 

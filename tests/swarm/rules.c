@@ -125,6 +125,7 @@ void check_between_turns(world *at)
     check_calls(at);
     check_signals(at);
     check_network(at);
+    check_readers(at);
 }
 
 /* ---- At rest ---- */
@@ -133,6 +134,7 @@ void check_between_turns(world *at)
 static void end_troubles(world *at)
 {
     fake_backend *fake = fake_of(at->loop);
+    at->mood_since = fake->turns;
     fake->manual = false;
     fake->hold_cancels = false;
     memory_recover(at);

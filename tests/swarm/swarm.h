@@ -373,6 +373,10 @@ void free_calls(world *at);
 
 void check_signals(world *at);
 
+/* ---- Sockets of somebody else's (verbs_readers.c) ---- */
+
+void check_readers(world *at);
+
 /* ---- Changes of the network (verbs_network.c) ---- */
 
 void check_network(world *at);
@@ -435,6 +439,7 @@ extern const verb verbs_peer[];
 extern const verb verbs_trouble[];
 extern const verb verbs_signal[];
 extern const verb verbs_network[];
+extern const verb verbs_readers[];
 extern const verb verbs_tls[];
 extern const verb verbs_start_tls[];
 extern const verb verbs_session[];

@@ -75,6 +75,7 @@ static void change_mood(world *at)
                            &fake->manual};
     unsigned which = pick(at, sizeof moods / sizeof moods[0]);
     *moods[which] = !*moods[which];
+    at->mood_since = fake->turns;
     say(at, "mood %u is %s", which, *moods[which] ? "on" : "off");
 }
 
@@ -82,6 +83,7 @@ static void be_plain(world *at)
 {
     fake_backend *fake = fake_of(at->loop);
     say(at, "the backend is itself again");
+    at->mood_since = fake->turns;
     fake->manual = false;
     fake->hold_cancels = false;
 }
