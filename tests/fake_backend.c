@@ -1188,6 +1188,13 @@ void fake_advance(pco_loop *loop, double seconds)
     add_time(fake_of(loop), (uint64_t)(seconds * 1e9 + 0.5));
 }
 
+void fake_tell(pco_loop *loop)
+{
+    if (due_in(loop->backend) == 0) {
+        pco__backend_news(loop->backend);
+    }
+}
+
 unsigned long fake_wakes(const pco_loop *loop)
 {
     fake_backend *fake = fake_of(loop);

@@ -175,6 +175,13 @@ fake_backend *fake_of(const pco_loop *loop);
 /* Time passes. */
 void fake_advance(pco_loop *loop, double seconds);
 
+/*
+ * The world has been changed by writing to a field, between turns of a loop that somebody awaits:
+ * who does is told if something can end now, as a system would tell. The functions below tell by
+ * themselves.
+ */
+void fake_tell(pco_loop *loop);
+
 /* How many wake-ups there have been. */
 unsigned long fake_wakes(const pco_loop *loop);
 

@@ -386,6 +386,10 @@ struct world {
     pco_loop *loop;
     bool freeing;
     bool freed;
+    bool hosted;               /* pco_loop_host */
+    unsigned long hosted_from; /* wake-ups before that */
+    unsigned long hosted_last; /* and before the last turn */
+    unsigned long hosted_turns;
     bool calm;       /* callbacks do nothing of their own any more */
     unsigned depth;  /* callbacks on the stack */
     unsigned calls;  /* calls of ours into the library on the stack */

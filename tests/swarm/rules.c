@@ -147,6 +147,7 @@ static void end_troubles(world *at)
         each->send_cut = 0;
         each->input_cut = 0;
     }
+    fake_tell(at->loop);
     for (unsigned i = 0; i < at->conns_count; i++) {
         conn *of = at->conns[i];
         if (of->state == MADE_CONN && of->paused) {
@@ -293,6 +294,9 @@ void come_to_rest(world *at)
     end_troubles(at);
     run_until_quiet(at);
     check_between_turns(at);
+    if (pco_loop_next_timeout(at->loop) <= 0) {
+        broken(at, "nothing moves any more, and a turn is due at once");
+    }
     if (at->lookups != 0) {
         broken(at, "all look-ups have ended, and a creation is not complete");
     }

@@ -356,6 +356,11 @@ typedef struct post_count {
 post_count posts_now(world *at);
 void wait_for_post(world *at, post_count before);
 
+/* pco_loop_host's wake_up; how often it was called; and waiting until it has been more often. */
+void host_wake_up(void *context);
+unsigned long host_wakes(void);
+void wait_for_host(world *at, unsigned long before);
+
 /* Makes a pair of real sockets, and sees whether it is as promised: their names. */
 void check_real_pair(world *at, pco_address names[2]);
 
@@ -369,8 +374,20 @@ bool start_timer(world *at, double delay, bool stops, bool wants_handle);
 void check_calls(world *at);
 void free_calls(world *at);
 
+/* ---- Hosts (verbs_host.c) ---- */
+
+/* The turn that the host does, after it has waited so long at most. */
+void host_turn(world *at, double timeout);
+
+/* What a sum of seconds may be wrong by. */
+#define MOMENT 1e-6
+
+/* Whether a turn is due, or will be in so many seconds. */
+bool is_due(world *at, double timeout);
+
 /* ---- Signals (verbs_signal.c) ---- */
 
+bool has_untold_signal(const world *at);
 void check_signals(world *at);
 
 /* ---- Sockets of somebody else's (verbs_readers.c) ---- */

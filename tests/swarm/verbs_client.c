@@ -395,6 +395,7 @@ static void answer(world *at)
     const opening *of = sock->user;
     say(at, "an attempt of opening %u is answered", of->id);
     sock->silent = false;
+    fake_tell(at->loop);
 }
 
 static void decide(world *at)
@@ -417,6 +418,7 @@ void end_silence(world *at)
     for (fake_socket *each = fake_of(at->loop)->sockets; each != NULL; each = each->next) {
         each->silent = false;
     }
+    fake_tell(at->loop);
 }
 
 /* ---- Trouble ---- */

@@ -6,8 +6,15 @@
 
 void turn(world *at, double timeout)
 {
-    if (pco_loop_run_once(at->loop, timeout) != 0) {
+    bool may_bring = is_due(at, timeout + MOMENT);
+    unsigned events = at->events;
+    if (at->hosted) {
+        host_turn(at, timeout);
+    } else if (pco_loop_run_once(at->loop, timeout) != 0) {
         broken(at, "a turn of the loop was refused");
+    }
+    if (!may_bring && at->events != events) {
+        broken(at, "a turn has brought something, and was not due");
     }
 }
 
@@ -50,7 +57,8 @@ static void run_until(world *at)
     double timeout = pick(at, 3);
     say(at, "run_until %u turns or %g s", left.turns, timeout);
     int code = pco_loop_run_until(at->loop, is_over, &left, timeout);
-    if (code != 0 && code != PCO_ETIMEDOUT && code != PCO_ECANCELED) {
+    if (at->hosted ? code != PCO_EBUSY
+                   : code != 0 && code != PCO_ETIMEDOUT && code != PCO_ECANCELED) {
         broken(at, "run_until returned %s", pco_error_name(code));
     }
 }
@@ -331,7 +339,11 @@ static void stop(world *at)
 /* A timer sees to it that it ends. */
 static void run_forever(world *at)
 {
-    if (start_timer(at, pick(at, 5), true, false)) {
+    if (at->hosted) {
+        if (pco_loop_run_forever(at->loop) != PCO_EBUSY) {
+            broken(at, "a loop that is hosted was run");
+        }
+    } else if (start_timer(at, pick(at, 5), true, false)) {
         say(at, "run_forever");
         if (pco_loop_run_forever(at->loop) != 0) {
             broken(at, "run_forever was refused");
@@ -343,8 +355,10 @@ static void run_inside(world *at)
 {
     say(at, "run and free the loop inside a callback");
     enter_library(at, NULL);
-    if (pco_loop_is_running(at->loop) && (pco_loop_run_once(at->loop, 0) != PCO_EBUSY ||
-                                          pco_loop_run_forever(at->loop) != PCO_EBUSY)) {
+    if (pco_loop_is_running(at->loop) &&
+        (pco_loop_run_once(at->loop, 0) != PCO_EBUSY ||
+         pco_loop_run_forever(at->loop) != PCO_EBUSY ||
+         pco_loop_host(at->loop, host_wake_up, at, NULL) != PCO_EBUSY)) {
         broken(at, "a loop that runs was run");
     }
     if ((pco_loop_is_running(at->loop) || at->freeing) && pco_loop_free(at->loop) != PCO_EBUSY) {

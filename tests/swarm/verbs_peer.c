@@ -95,6 +95,7 @@ static void refuse_sends(world *at)
     cause(of, error);
     of->socket->send_error = error;
     of->socket->send_system_code = 105;
+    fake_tell(at->loop);
 }
 
 static void read_slowly(world *at)
@@ -102,6 +103,7 @@ static void read_slowly(world *at)
     static const size_t rooms[] = {SIZE_MAX, 0, 1, 100, 5000, 100000};
     conn *of = pick_peer(at);
     of->socket->room = rooms[pick(at, sizeof rooms / sizeof rooms[0])];
+    fake_tell(at->loop);
     say(at, "peer %u takes %zu bytes", of->id, of->socket->room);
 }
 

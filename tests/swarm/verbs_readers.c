@@ -120,6 +120,7 @@ static void change_socket(world *at)
         which == READING ? "read" : "written");
     if (which == WRITING) {
         of->socket->room = so ? 1 : 0;
+        fake_tell(at->loop);
     } else if (so) {
         fake_feed(of->socket, "x", 1);
     } else {

@@ -66,6 +66,12 @@ static void serve(world *at)
     bool until_signal = pick(at, 2) == 1;
     bool served_before = of->serving;
     int attach_error = fake_of(at->loop)->attach_error;
+    if (at->hosted) {
+        if (pco_server_serve_forever(of->server, NULL) != PCO_EBUSY) {
+            broken(at, "a loop that is hosted was run to serve");
+        }
+        return;
+    }
     if (!start_timer(at, pick(at, 5), true, false)) {
         return;
     }

@@ -123,6 +123,16 @@ static void come(world *at)
     }
 }
 
+bool has_untold_signal(const world *at)
+{
+    for (unsigned i = 0; i < SIGNALS; i++) {
+        if (at->signals[i].untold != 0) {
+            return true;
+        }
+    }
+    return at->is_asked_to_end;
+}
+
 void check_signals(world *at)
 {
     for (unsigned i = 0; i < SIGNALS; i++) {

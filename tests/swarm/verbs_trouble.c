@@ -76,6 +76,7 @@ static void change_mood(world *at)
     unsigned which = pick(at, sizeof moods / sizeof moods[0]);
     *moods[which] = !*moods[which];
     at->mood_since = fake->turns;
+    fake_tell(at->loop);
     say(at, "mood %u is %s", which, *moods[which] ? "on" : "off");
 }
 
@@ -86,6 +87,7 @@ static void be_plain(world *at)
     at->mood_since = fake->turns;
     fake->manual = false;
     fake->hold_cancels = false;
+    fake_tell(at->loop);
 }
 
 /* ---- Decisions: which operation ends next, and how ---- */

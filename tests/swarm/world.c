@@ -402,6 +402,7 @@ void free_loop(world *at)
     }
     at->freed = true;
     check_network_over(at);
+    at->hosted = false;
     for (unsigned i = 0; i < at->conns_count; i++) {
         at->conns[i]->socket = NULL;
     }

@@ -85,6 +85,37 @@ void gates_begin(void)
     fake_resolve_service = wait_at_gate;
 }
 
+/* ---- A host ---- */
+
+static unsigned long wakes;
+
+void host_wake_up(void *context)
+{
+    (void)context;
+    pthread_mutex_lock(&mutex);
+    wakes++;
+    pthread_mutex_unlock(&mutex);
+}
+
+unsigned long host_wakes(void)
+{
+    pthread_mutex_lock(&mutex);
+    unsigned long now = wakes;
+    pthread_mutex_unlock(&mutex);
+    return now;
+}
+
+void wait_for_host(world *at, unsigned long before)
+{
+    uint64_t end = pco__monotonic() + PATIENCE;
+    while (host_wakes() == before) {
+        if (pco__monotonic() > end) {
+            broken(at, "a turn is due, and the host is not told");
+        }
+        sched_yield();
+    }
+}
+
 /* ---- Waiting ---- */
 
 post_count posts_now(world *at)
