@@ -25,5 +25,6 @@
 #include <portico/server.h>
 #include <portico/connection.h>
 #include <portico/start_tls.h>
+#include <portico/unix.h>
 
 #endif

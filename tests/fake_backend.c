@@ -1018,7 +1018,7 @@ static int bind_socket(pco__backend *backend, const pco_address *address,
     pco_address name = *address;
     fake_socket *bound;
 
-    while (pco_address_port(address) == 0 &&
+    while (pco_address_port(address) == 0 && pco_address_family(address) != PCO_AF_UNIX &&
            (pco_address_port(&name) == 0 || is_taken(fake, &name))) {
         pco__address_set_port(&name, fake->next_port++);
     }
@@ -1134,6 +1134,40 @@ static int counters(pco__backend *backend, pco_socket number, pco_transport_coun
     return 0;
 }
 
+static int credentials(pco__backend *backend, pco_socket number, pco_credentials *credentials)
+{
+    const fake_socket *sock = find_socket(of(backend), number);
+
+    if (pco_address_family(&sock->name) != PCO_AF_UNIX &&
+        pco_address_family(&sock->peer) != PCO_AF_UNIX) {
+        return PCO_ENOTSUP;
+    }
+    *credentials = sock->credentials;
+    return 0;
+}
+
+/* A file is a listener's name: there is one as long as it is open. */
+static bool find_file(pco__backend *backend, pco_socket number, pco__socket_file *file)
+{
+    const fake_socket *sock = find_socket(of(backend), number);
+
+    if (sock == NULL || pco_address_family(&sock->name) != PCO_AF_UNIX) {
+        return false;
+    }
+    *file = (pco__socket_file){.address = sock->name, .number = (uint64_t)number};
+    return true;
+}
+
+static void remove_file(pco__backend *backend, const pco__socket_file *file)
+{
+    fake_socket *sock = find_socket(of(backend), (pco_socket)file->number);
+
+    if (sock == NULL || sock->closed || sock->file_removed) {
+        die("remove_file: its socket is closed, or it was removed already");
+    }
+    sock->file_removed = true;
+}
+
 static const pco__network fake_network = {
     .changes = &fake_changes_class,
     .reuse_port_supported = reuse_port_supported,
@@ -1152,6 +1186,9 @@ static const pco__network fake_network = {
     .sockname = sockname,
     .peername = peername,
     .counters = counters,
+    .credentials = credentials,
+    .find_file = find_file,
+    .remove_file = remove_file,
 };
 
 /* ---- The classes ---- */

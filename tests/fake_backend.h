@@ -112,6 +112,10 @@ struct fake_socket {
     bool reset;  /* it was closed so */
     bool opened; /* the library has, and so has to close it */
 
+    /* Of PCO_AF_UNIX: who is at the other end, and whether a listener's file is gone. */
+    pco_credentials credentials;
+    bool file_removed;
+
     fake_client *clients; /* of a listener, waiting to be accepted */
 };
 

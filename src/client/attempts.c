@@ -21,6 +21,13 @@
 /* How often a connection that met itself is tried again. */
 #define SELVES 3
 
+/*
+ * Linux does not wait for room in the backlog of a UNIX socket (connect(2), EAGAIN), nor tell when
+ * there is some. It is tried again after so many seconds, at first, and in the long run.
+ */
+#define FULL_AT_FIRST 0.001
+#define FULL_AT_LAST 0.128
+
 static pco__opening *of(pco__owner *owner)
 {
     return PCO__CONTAINER(owner, pco__opening, owner.base);
@@ -194,9 +201,17 @@ static void add_one_by_one(text *to, const pco__opening *opening)
     }
 }
 
+bool pco__attempts_are_unix(const pco__opening *opening)
+{
+    return opening->count == 1 && family_of(&opening->attempts[0]) == PCO_AF_UNIX;
+}
+
 bool pco__attempts_are_obvious(const pco__opening *opening)
 {
     char host[PCO_ADDRESS_TEXT_SIZE];
+    if (pco__attempts_are_unix(opening)) {
+        return true;
+    }
     return opening->count == 1 && opening->options.host != NULL &&
            pco_address_host(&opening->attempts[0].address, host, sizeof host) == 0 &&
            strcmp(host, opening->options.host) == 0;
@@ -291,7 +306,9 @@ static void begin(pco__opening *opening, size_t index)
     pco_error error;
     const char *action;
     pco__stream *stream;
-    pco__opening_tell(opening, PCO_CONNECTION_CONNECTING, address, NULL);
+    if (attempt->refills == 0) {
+        pco__opening_tell(opening, PCO_CONNECTION_CONNECTING, address, NULL);
+    }
     if (opening->stage != PCO__OPENING_CONNECTING) {
         return;
     }
@@ -318,7 +335,7 @@ static bool has_met_itself(const pco__opening *opening, const pco__stream *strea
     pco__backend *backend = opening->loop->backend;
     pco_address own;
     pco_address peer;
-    return opening->options.local_port == 0 &&
+    return opening->options.local_port == 0 && !pco__attempts_are_unix(opening) &&
            network_of(opening)->sockname(backend, stream->io.socket, &own) == 0 &&
            pco_address_port(&own) == pco_address_port(address) &&
            network_of(opening)->peername(backend, stream->io.socket, &peer) == 0 &&
@@ -344,6 +361,17 @@ static void try_again(pco__opening *opening, pco__attempt *attempt)
     }
 }
 
+/* The only address has a backlog that is full: its turn comes again. */
+static void try_later(pco__opening *opening, pco__attempt *attempt)
+{
+    double pause = FULL_AT_FIRST * (double)(1u << attempt->refills);
+    if (pause < FULL_AT_LAST) {
+        attempt->refills++;
+    }
+    opening->next--;
+    pco__loop_start_timer(opening->loop, &opening->delay, pause);
+}
+
 void pco__attempt_ended(pco__owner *owner, pco__stream *stream, const pco__result *result)
 {
     pco__opening *opening = of(owner);
@@ -354,6 +382,8 @@ void pco__attempt_ended(pco__owner *owner, pco__stream *stream, const pco__resul
         pco__stream_abort(stream, false);
     } else if (result->error == PCO_ECANCELED) {
         pco__opening_schedule(opening); /* it was given up, and has been told */
+    } else if (result->error == PCO_EAGAIN && pco__attempts_are_unix(opening)) {
+        try_later(opening, attempt);
     } else if (result->error != 0) {
         note_failure(opening, attempt, result->error, result->system_code, NULL);
     } else if (has_met_itself(opening, stream, &attempt->address)) {

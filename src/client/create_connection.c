@@ -8,6 +8,7 @@
  * last stream of its own has ended, for instance one that lost the race. Nothing is told inside a
  * call of the user's: failures are told by a task.
  */
+#include "client/client.h"
 #include "client/opening.h"
 
 #include <assert.h>
@@ -94,7 +95,11 @@ pco__purpose pco__opening_purpose(const pco__opening *opening)
     if (pco__has_own_sock(options)) {
         snprintf(purpose.text, sizeof purpose.text, "use a socket as a connection");
     } else if (options->addresses_count != 0) {
-        snprintf(purpose.text, sizeof purpose.text, "connect");
+        char path[PCO_ADDRESS_TEXT_SIZE];
+        bool is_unix = pco__attempts_are_unix(opening) &&
+                       pco_address_host(&opening->attempts[0].address, path, sizeof path) == 0;
+        snprintf(purpose.text, sizeof purpose.text, "connect%s%.108s", is_unix ? " to " : "",
+                 is_unix ? path : "");
     } else if (options->service != NULL) {
         snprintf(purpose.text, sizeof purpose.text, "connect to %.60s service %.30s",
                  host != NULL ? host : "this machine", options->service);
@@ -546,19 +551,26 @@ static int check_call(pco_loop *loop, pco_connected connected, pco_error *error)
     return 0;
 }
 
-int pco_loop_create_connection(pco_loop *loop, const pco_connection_options *options,
-                               pco_connected connected, void *context, pco_request **request,
-                               pco_error *error)
+int pco__create_connection_to(pco_loop *loop, const pco_address *place,
+                              const pco_connection_options *options, pco_connected connected,
+                              void *context, pco_request **request, pco_error *error)
 {
     pco_connection_options checked;
     int code = check_call(loop, connected, error);
     if (code == 0) {
-        code = pco__opening_check(network_of(loop), options, true, &checked, error);
+        code = pco__opening_check(network_of(loop), options, place, true, &checked, error);
     }
     if (code == 0) {
         code = open_connection(loop, &checked, true, connected, context, request, error);
     }
     return code;
+}
+
+int pco_loop_create_connection(pco_loop *loop, const pco_connection_options *options,
+                               pco_connected connected, void *context, pco_request **request,
+                               pco_error *error)
+{
+    return pco__create_connection_to(loop, NULL, options, connected, context, request, error);
 }
 
 int pco_loop_connect_accepted_socket(pco_loop *loop, const pco_connection_options *options,
@@ -568,7 +580,7 @@ int pco_loop_connect_accepted_socket(pco_loop *loop, const pco_connection_option
     pco_connection_options checked;
     int code = check_call(loop, connected, error);
     if (code == 0) {
-        code = pco__opening_check(network_of(loop), options, false, &checked, error);
+        code = pco__opening_check(network_of(loop), options, NULL, false, &checked, error);
     }
     if (code == 0) {
         code = open_connection(loop, &checked, false, connected, context, request, error);

@@ -36,8 +36,9 @@ typedef struct pco__attempt {
     pco_address address;
     pco__stream *stream; /* while it is connecting */
     uint64_t began;
-    unsigned selves; /* how often it met itself */
-    int error;       /* why it failed; 0: it has not */
+    unsigned selves;  /* how often it met itself */
+    unsigned refills; /* how often a UNIX socket's backlog was full */
+    int error;        /* why it failed; 0: it has not */
     int system_code;
     const char *action; /* what failed, if not connecting: static */
 } pco__attempt;
@@ -82,11 +83,13 @@ struct pco__opening {
 
 /*
  * Reads the options that were given, checks them for who connects, or for a socket that was
- * accepted, and puts defaults in place. Strings are still the caller's. Its errors are those of
+ * accepted, and puts defaults in place. `place`, which may be NULL, is an address of no IP, which
+ * they then say nothing of. Strings are still the caller's. Its errors are those of
  * portico/connection.h.
  */
 int pco__opening_check(const pco__network *network, const pco_connection_options *given,
-                       bool is_client, pco_connection_options *options, pco_error *error);
+                       const pco_address *place, bool is_client, pco_connection_options *options,
+                       pco_error *error);
 
 static inline bool pco__has_own_sock(const pco_connection_options *options)
 {
@@ -144,8 +147,11 @@ void pco__attempts_set(pco__opening *opening, pco__attempt *room, const pco_addr
 /* Goes on: begins what may begin, or fails if there is nothing left. */
 void pco__attempts_go_on(pco__opening *opening);
 
-/* Whether the purpose says already which address it is: a literal one. */
+/* Whether the purpose says already which address it is: a literal one, or a path. */
 bool pco__attempts_are_obvious(const pco__opening *opening);
+
+/* Whether there is one address, of a UNIX socket. */
+bool pco__attempts_are_unix(const pco__opening *opening);
 
 /* Gives up those that are connecting, but `kept`. */
 void pco__attempts_abort(pco__opening *opening, const pco__stream *kept);

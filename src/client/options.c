@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* options.c: what create_connection and connect_accepted_socket are asked: checks, defaults. */
+#include "client/client.h"
 #include "client/opening.h"
 
 #include <math.h>
@@ -231,19 +232,27 @@ static void complete_options(pco_connection_options *options)
     }
 }
 
-int pco__opening_check(const pco__network *network, const pco_connection_options *given,
-                       bool is_client, pco_connection_options *options, pco_error *error)
+int pco__connection_options_read(const pco_connection_options *given,
+                                 pco_connection_options *options, pco_error *error)
 {
     memset(options, 0, sizeof *options);
-    if (given == NULL) {
-        return pco__error_set(error, PCO_EINVAL, 0, "options is NULL");
-    }
-    int code = pco__options_read(&option_layout, given, options, error);
+    return given != NULL ? pco__options_read(&option_layout, given, options, error)
+                         : pco__error_set(error, PCO_EINVAL, 0, "options is NULL");
+}
+
+int pco__opening_check(const pco__network *network, const pco_connection_options *given,
+                       const pco_address *place, bool is_client, pco_connection_options *options,
+                       pco_error *error)
+{
+    int code = pco__connection_options_read(given, options, error);
     if (code == 0) {
         code = check_protocol(options, error);
     }
-    if (code == 0) {
+    if (code == 0 && place == NULL) {
         code = check_place(options, is_client, error);
+    } else if (code == 0) {
+        options->addresses = place;
+        options->addresses_count = 1;
     }
     if (code == 0) {
         code = check_tls(options, is_client, error);

@@ -8,9 +8,11 @@
 #include "posix/address.h"
 #include "support/address.h"
 #include "system/network.h"
+#include "system/platform.h"
 
 #include <portico/error.h>
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -36,6 +38,25 @@ sa_family_t pco__sockaddr_family(const pco_address *address)
     }
     memcpy(&header, address->storage, needed);
     return header.sa_family;
+}
+
+void pco__address_set_length(pco_address *address, socklen_t length)
+{
+    address->length =
+        length < sizeof address->storage ? (uint32_t)length : (uint32_t)sizeof address->storage;
+}
+
+int pco__socket_sockname(pco_socket sock, pco_address *address)
+{
+    pco_address found = {0};
+    socklen_t length = sizeof found.storage;
+
+    if (getsockname((int)sock, (struct sockaddr *)found.storage, &length) != 0) {
+        return pco__error_from_system(errno);
+    }
+    pco__address_set_length(&found, length);
+    *address = found;
+    return 0;
 }
 
 static struct sockaddr_in inet_of(const pco_address *address)

@@ -12,6 +12,15 @@
 /* The address's AF_*; AF_UNSPEC if it is too short to have one. */
 sa_family_t pco__sockaddr_family(const pco_address *address);
 
+/*
+ * Takes over the length that getsockname or accept has reported with the storage; some systems
+ * report more than they wrote.
+ */
+void pco__address_set_length(pco_address *address, socklen_t length);
+
+/* As pco__network.sockname. */
+int pco__socket_sockname(pco_socket sock, pco_address *address);
+
 /* Where something happened, for a sentence: "127.0.0.1 port 80", or a path. */
 typedef struct pco__place_text {
     char text[PCO_ADDRESS_TEXT_SIZE + sizeof " port 65535"];

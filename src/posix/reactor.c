@@ -13,6 +13,7 @@
 #define _GNU_SOURCE 1
 
 #include "posix/reactor.h"
+#include "posix/address.h"
 #include "posix/socket.h"
 
 #include "system/complete.h"

@@ -10,6 +10,7 @@
 #include "posix/address.h"
 #include "posix/names.h"
 #include "posix/tcp.h"
+#include "posix/unix.h"
 #include "support/error.h"
 #include "system/network.h"
 #include "system/platform.h"
@@ -45,26 +46,6 @@ static pco__place_text place_of_socket(pco_socket sock)
     return pco__place_of(&address);
 }
 
-/* Takes over what getsockname and accept have written; some systems report more than they wrote. */
-static void set_length(pco_address *address, socklen_t length)
-{
-    address->length =
-        length < sizeof address->storage ? (uint32_t)length : (uint32_t)sizeof address->storage;
-}
-
-int pco__socket_sockname(pco_socket sock, pco_address *address)
-{
-    pco_address found = {0};
-    socklen_t length = sizeof found.storage;
-
-    if (getsockname((int)sock, (struct sockaddr *)found.storage, &length) != 0) {
-        return pco__error_from_system(errno);
-    }
-    set_length(&found, length);
-    *address = found;
-    return 0;
-}
-
 static int peername(pco__backend *backend, pco_socket sock, pco_address *address)
 {
     pco_address found = {0};
@@ -74,7 +55,7 @@ static int peername(pco__backend *backend, pco_socket sock, pco_address *address
     if (getpeername((int)sock, (struct sockaddr *)found.storage, &length) != 0) {
         return pco__error_from_system(errno);
     }
-    set_length(&found, length);
+    pco__address_set_length(&found, length);
     *address = found;
     return 0;
 }
@@ -232,7 +213,7 @@ int pco__socket_accept(int listener, pco_address *peer)
     }
 #endif
     if (descriptor >= 0) {
-        set_length(peer, length);
+        pco__address_set_length(peer, length);
         suppress_sigpipe(descriptor);
     }
     return descriptor;
@@ -311,6 +292,15 @@ static int bind_socket(pco__backend *backend, const pco_address *address,
     if (refused != 0) {
         close(descriptor);
         return refused;
+    }
+    if (family == AF_UNIX) {
+        refused = pco__unix_bind(descriptor, address, options, error);
+        if (refused != 0) {
+            close(descriptor);
+            return refused;
+        }
+        *sock = descriptor;
+        return 0;
     }
     action = "bind";
     if (bind(descriptor, (const struct sockaddr *)address->storage, (socklen_t)address->length) !=
@@ -560,4 +550,7 @@ const pco__network pco__system_network = {
     .sockname = sockname,
     .peername = peername,
     .counters = pco__tcp_counters,
+    .credentials = pco__unix_credentials,
+    .find_file = pco__unix_find_file,
+    .remove_file = pco__unix_remove_file,
 };

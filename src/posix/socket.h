@@ -21,9 +21,8 @@ int pco__descriptor_raise(int descriptor);
  */
 int pco__socket_accept(int listener, pco_address *peer);
 
-/* As pco__backend_class.unsent, pco__network.close and .sockname. */
+/* As pco__backend_class.unsent and pco__network.close. */
 int64_t pco__socket_unsent(int descriptor);
 void pco__socket_close(pco_socket sock, bool reset);
-int pco__socket_sockname(pco_socket sock, pco_address *address);
 
 #endif

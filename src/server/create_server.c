@@ -25,8 +25,9 @@
 /* The options made complete, and where to listen. */
 typedef struct plan {
     const pco__network *network;
-    pco_server_options options; /* zeros are replaced by the defaults */
-    const char *one_host;       /* what `hosts` points to if there is no array */
+    const pco__server_place *place; /* NULL: `hosts`, or options.sock */
+    pco_server_options options;     /* zeros are replaced by the defaults */
+    const char *one_host;           /* what `hosts` points to if there is no array */
     const char *const *hosts;
     size_t hosts_count; /* 0: options.sock */
 } plan;
@@ -154,14 +155,18 @@ static const pco__field option_fields[] = {
 static const pco__layout option_layout =
     PCO__LAYOUT(pco_server_options, sizeof(size_t), option_fields);
 
+int pco__server_options_read(const pco_server_options *given, pco_server_options *options,
+                             pco_error *error)
+{
+    memset(options, 0, sizeof *options);
+    return given != NULL ? pco__options_read(&option_layout, given, options, error)
+                         : pco__error_set(error, PCO_EINVAL, 0, "options is NULL");
+}
+
 static int check_options(const pco__network *network, const pco_server_options *given,
                          pco_server_options *options, pco_error *error)
 {
-    memset(options, 0, sizeof *options);
-    if (given == NULL) {
-        return pco__error_set(error, PCO_EINVAL, 0, "options is NULL");
-    }
-    int code = pco__options_read(&option_layout, given, options, error);
+    int code = pco__server_options_read(given, options, error);
     if (code != 0) {
         return code;
     }
@@ -189,9 +194,10 @@ static int check_options(const pco__network *network, const pco_server_options *
 }
 
 static int check(plan *made, const pco__network *network, const pco_server_options *given,
-                 pco_error *error)
+                 const pco__server_place *place, pco_error *error)
 {
     made->network = network;
+    made->place = place;
     int code = check_options(network, given, &made->options, error);
     if (code != 0) {
         return code;
@@ -202,7 +208,7 @@ static int check(plan *made, const pco__network *network, const pco_server_optio
     made->one_host = options->host;
     made->hosts = options->hosts;
     made->hosts_count = options->hosts_count;
-    if (pco__has_sock(options)) {
+    if (place != NULL || pco__has_sock(options)) {
         made->hosts_count = 0;
     } else if (options->hosts == NULL) {
         made->hosts = &made->one_host;
@@ -279,7 +285,8 @@ static void add_listener(pco_server *server, pco_socket sock)
 /* What has been bound so far. */
 typedef struct binding {
     pco_server *server;
-    pco_address *seen; /* addresses asked for, with room for all */
+    const pco__server_place *place; /* as the plan's */
+    pco_address *seen;              /* addresses asked for, with room for all */
     size_t seen_count;
     int same_port;   /* with the option: the port of the first socket, 0: none yet */
     bool is_refused; /* by the user's prepare_socket: nothing goes on */
@@ -305,6 +312,10 @@ static int bind_address(binding *state, const pco_address *wanted, pco_error *er
                                       .connections = server->socket_options,
                                       .prepare = options->prepare_socket != NULL ? prepare : NULL,
                                       .context = state};
+    if (state->place != NULL) {
+        listener.file_mode = state->place->file_mode;
+        listener.replace_stale = state->place->replace_stale;
+    }
     pco_address address = *wanted;
     pco_socket sock;
     if (state->same_port != 0) {
@@ -381,12 +392,44 @@ static int adopt_sock(pco_server *server, bool *was_blocking, pco_error *error)
     return code;
 }
 
+static int bind_place(pco_server *server, const pco__server_place *place, pco_error *error)
+{
+    pco_address seen;
+    binding state = {.server = server, .place = place, .seen = &seen};
+    return bind_address(&state, place->address, error);
+}
+
+static void forget_file(pco_server *server)
+{
+    pco__free(server->file);
+    server->file = NULL;
+}
+
+/* There is room for the file before there is one: finding it cannot fail. */
+static int open_place(pco_server *server, const pco__server_place *place, bool *was_blocking,
+                      pco_error *error)
+{
+    pco__backend *backend = server->loop->backend;
+    server->file = pco__malloc(sizeof *server->file);
+    if (server->file == NULL) {
+        return pco__error_describe(error, PCO_ENOMEM, 0, "create a server");
+    }
+    int code = place->address != NULL ? bind_place(server, place, error)
+                                      : adopt_sock(server, was_blocking, error);
+    if (code != 0 || !backend->class_->network->find_file(backend, server->listeners[0].io.socket,
+                                                          server->file)) {
+        forget_file(server);
+    }
+    return code;
+}
+
 static int open_once(pco_loop *loop, const plan *from, const addresses *found, bool *is_refused,
                      pco_server **server, pco_error *error)
 {
-    bool adopts = from->hosts_count == 0;
+    const pco__server_place *place = from->place;
+    bool adopts = pco__has_sock(&from->options);
     bool was_blocking = false;
-    size_t total = adopts ? 1 : 0;
+    size_t total = from->hosts_count == 0 ? 1 : 0;
     for (size_t i = 0; i < from->hosts_count; i++) {
         total += found[i].count;
     }
@@ -394,12 +437,16 @@ static int open_once(pco_loop *loop, const plan *from, const addresses *found, b
     if (made == NULL) {
         return pco__error_describe(error, PCO_ENOMEM, 0, "create a server");
     }
-    int code = adopts ? adopt_sock(made, &was_blocking, error)
-                      : bind_hosts(made, from, found, total, is_refused, error);
+    int code = place != NULL ? open_place(made, place, &was_blocking, error)
+               : adopts      ? adopt_sock(made, &was_blocking, error)
+                             : bind_hosts(made, from, found, total, is_refused, error);
     if (code == 0 && from->options.start_serving != PCO_OFF) {
         code = pco__server_start(made, error);
     }
     if (code == 0) {
+        if (place != NULL && !place->cleanup_socket) {
+            forget_file(made);
+        }
         *server = made;
         return 0;
     }
@@ -423,8 +470,8 @@ static int open_server(pco_loop *loop, const plan *from, const addresses *found,
     return code;
 }
 
-int pco_loop_create_server(pco_loop *loop, const pco_server_options *options, pco_server **server,
-                           pco_error *error)
+int pco__create_server_at(pco_loop *loop, const pco_server_options *options,
+                          const pco__server_place *place, pco_server **server, pco_error *error)
 {
     pco__loop_check_thread(loop);
     if (loop->freeing) {
@@ -432,7 +479,7 @@ int pco_loop_create_server(pco_loop *loop, const pco_server_options *options, pc
     }
     plan made;
     addresses *found;
-    int code = check(&made, loop->backend->class_->network, options, error);
+    int code = check(&made, loop->backend->class_->network, options, place, error);
     if (code == 0) {
         code = resolve(&made, &found, error);
     }
@@ -441,6 +488,12 @@ int pco_loop_create_server(pco_loop *loop, const pco_server_options *options, pc
         free_addresses(found, made.hosts_count);
     }
     return code;
+}
+
+int pco_loop_create_server(pco_loop *loop, const pco_server_options *options, pco_server **server,
+                           pco_error *error)
+{
+    return pco__create_server_at(loop, options, NULL, server, error);
 }
 
 /* ---- The same without blocking ---- */
@@ -561,7 +614,7 @@ static int begin_lookup(creation *made, lookup *wanted, const pco_server_options
     wanted->job.done = done;
     wanted->job.discard = discard;
     wanted->creation = made;
-    int code = check(&wanted->plan, made->loop->backend->class_->network, options, error);
+    int code = check(&wanted->plan, made->loop->backend->class_->network, options, NULL, error);
     if (code == 0 && copy_strings(wanted) != 0) {
         code = pco__error_describe(error, PCO_ENOMEM, 0, "create a server");
     }

@@ -351,6 +351,16 @@ static void close_listeners(pco_server *server, pco_socket kept)
     }
 }
 
+/*
+ * Before the socket is closed: then nobody finds the file stale, and no other has its number.
+ */
+static void remove_file(pco_server *server)
+{
+    if (server->file != NULL) {
+        network_of(server)->remove_file(server->loop->backend, server->file);
+    }
+}
+
 static void free_listeners(pco_server *server)
 {
     for (size_t i = 0; i < server->listeners_count; i++) {
@@ -378,6 +388,7 @@ static void destroy(pco_server *server)
     if (server->options.ssl != NULL) {
         pco_ssl_context_release(server->options.ssl);
     }
+    pco__free(server->file);
     pco__free(server);
 }
 
@@ -493,6 +504,7 @@ void pco_server_close(pco_server *server)
     for (size_t i = 0; i < server->listeners_count; i++) {
         close_parked(server, &server->listeners[i]);
     }
+    remove_file(server);
     close_listeners(server, PCO_NO_SOCKET);
     if (!is_accepting(server)) {
         set_state(server, PCO__SERVER_CLOSED);
@@ -717,6 +729,9 @@ pco_server *pco__server_new(pco_loop *loop, const pco_server_options *options,
 void pco__server_discard(pco_server *server, pco_socket kept)
 {
     assert(!is_accepting(server));
+    if (kept == PCO_NO_SOCKET) {
+        remove_file(server);
+    }
     close_listeners(server, kept);
     destroy(server);
 }

@@ -66,14 +66,15 @@ struct pco_server {
     pco__timer deadline;  /* of shutdown */
     pco__waiter *waiters; /* in the order in which they came */
     pco_server_counters counters;
-    unsigned holds;  /* a call of serve.c is under way: the server must not vanish */
-    bool listens;    /* one of its sockets, at least */
-    bool adopted;    /* its socket is the user's */
-    bool held_back;  /* some accept is not in flight: full, or backing off */
-    bool shut_down;  /* pco_server_shutdown was called */
-    bool untold;     /* and connections have not heard of it yet */
-    bool in_trouble; /* accepting fails, and that has been reported */
-    bool freed;      /* by the user: it goes when its last connection has ended */
+    pco__socket_file *file; /* to be removed when it is closed; NULL: none */
+    unsigned holds;         /* a call of serve.c is under way: the server must not vanish */
+    bool listens;           /* one of its sockets, at least */
+    bool adopted;           /* its socket is the user's */
+    bool held_back;         /* some accept is not in flight: full, or backing off */
+    bool shut_down;         /* pco_server_shutdown was called */
+    bool untold;            /* and connections have not heard of it yet */
+    bool in_trouble;        /* accepting fails, and that has been reported */
+    bool freed;             /* by the user: it goes when its last connection has ended */
 };
 
 /* Whether it is closed and its last connection has ended. */
@@ -87,6 +88,22 @@ static inline bool pco__has_sock(const pco_server_options *options)
 {
     return pco__is_sock(options->sock, options->has_sock);
 }
+
+/* Where a server listens that is none of create_server's: on a UNIX socket. */
+typedef struct pco__server_place {
+    const pco_address *address; /* NULL: options->sock */
+    int file_mode;
+    bool replace_stale;
+    bool cleanup_socket;
+} pco__server_place;
+
+/* What was given of the options, a whole struct. PCO_EINVAL. */
+int pco__server_options_read(const pco_server_options *given, pco_server_options *options,
+                             pco_error *error);
+
+/* create_server for such a place; the options say nothing of another one. */
+int pco__create_server_at(pco_loop *loop, const pco_server_options *options,
+                          const pco__server_place *place, pco_server **server, pco_error *error);
 
 /* Listens on every socket and begins to accept. */
 int pco__server_start(pco_server *server, pco_error *error);

@@ -13,6 +13,7 @@
 #define PCO_NETWORK_H
 
 #include <portico/transport.h>
+#include <portico/unix.h>
 
 #include "system/backend.h"
 #include "system/changes.h"
@@ -54,7 +55,18 @@ typedef struct pco__listener_options {
     /* Called before the socket is bound, NULL: nobody. What it returns, if not 0, ends it. */
     int (*prepare)(pco_socket sock, int family, void *context);
     void *context;
+
+    /* Of PCO_AF_UNIX: the file's mode, 0: as it is made; whether a stale file makes room. */
+    int file_mode;
+    bool replace_stale;
 } pco__listener_options;
+
+/* The file that a socket of PCO_AF_UNIX is bound to: its name, and which one of that name it is. */
+typedef struct pco__socket_file {
+    pco_address address;
+    uint64_t volume;
+    uint64_t number;
+} pco__socket_file;
 
 struct pco__network {
     /* How the system tells that it has changed. */
@@ -97,8 +109,8 @@ struct pco__network {
 
     /*
      * Opens a non-blocking, not inheritable stream socket, sets the options (IPV6_V6ONLY always;
-     * those that accepted sockets inherit here, such as TCP_NODELAY), and binds it.
-     * PCO_EAFNOSUPPORT: this system has no such family.
+     * those that accepted sockets inherit here, such as TCP_NODELAY), and binds it. On failure no
+     * file is left that it made. PCO_EAFNOSUPPORT: this system has no such family.
      */
     int (*bind)(pco__backend *backend, const pco_address *address,
                 const pco__listener_options *options, pco_socket *sock, pco_error *error);
@@ -141,10 +153,30 @@ struct pco__network {
 
     /* What the system has counted, all of *counters but its size. PCO_ENOTSUP. */
     int (*counters)(pco__backend *backend, pco_socket sock, pco_transport_counters *counters);
+
+    /* ---- Sockets of PCO_AF_UNIX ---- */
+
+    /* Who is at the other end. PCO_ENOTSUP: it is another kind of socket. */
+    int (*credentials)(pco__backend *backend, pco_socket sock, pco_credentials *credentials);
+
+    /* The file that it is bound to. Returns false if there is none. */
+    bool (*find_file)(pco__backend *backend, pco_socket sock, pco__socket_file *file);
+
+    /*
+     * Removes it, unless another has its name by now. As long as the socket is open no other can
+     * have its number.
+     */
+    void (*remove_file)(pco__backend *backend, const pco__socket_file *file);
 };
 
 /* This system's own. It needs no backend: NULL will do. */
 extern const pco__network pco__system_network;
+
+/*
+ * The address of PCO_AF_UNIX of a path, or of an abstract name, "@name"; "@" alone is a free one,
+ * for who binds. PCO_EINVAL: empty, or it does not fit. PCO_ENOTSUP: abstract, and there are none.
+ */
+int pco__address_of_path(const char *path, pco_address *address, pco_error *error);
 
 /* The address with another port; what has no port is unchanged. */
 void pco__address_set_port(pco_address *address, int port);

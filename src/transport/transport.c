@@ -343,6 +343,24 @@ int pco_transport_get_counters(const pco_transport *transport, pco_transport_cou
     return code == 0 ? pco__options_fill(&counter_layout, &whole, counters) : code;
 }
 
+int pco_transport_get_peer_credentials(const pco_transport *transport, pco_credentials *credentials)
+{
+    if (credentials == NULL) {
+        return PCO_EINVAL;
+    }
+    pco_socket sock = pco_transport_get_socket(transport);
+    if (sock == PCO_NO_SOCKET) {
+        return PCO_ECLOSED;
+    }
+    pco__backend *backend = transport->home->backend;
+    pco_credentials found = {.user = -1, .group = -1, .process = -1};
+    int code = backend->class_->network->credentials(backend, sock, &found);
+    if (code == 0) {
+        *credentials = found;
+    }
+    return code;
+}
+
 static const pco__field info_fields[] = {
     PCO__FIELD(pco_ssl_info, version),
     PCO__FIELD(pco_ssl_info, cipher),

@@ -11,6 +11,7 @@
 
 #include "win32/names.h"
 #include "win32/tcp.h"
+#include "win32/unix.h"
 
 #include <string.h>
 
@@ -390,4 +391,7 @@ const pco__network pco__system_network = {
     .sockname = sockname,
     .peername = peername,
     .counters = pco__tcp_counters,
+    .credentials = pco__unix_credentials,
+    .find_file = pco__unix_find_file,
+    .remove_file = pco__unix_remove_file,
 };
