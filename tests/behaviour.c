@@ -597,6 +597,16 @@ bool reaches(const unsigned *counter, unsigned least)
     return happens(goal_is_reached, &wanted);
 }
 
+/* libkqueue does not. A BSD's own kqueue has no epoll beside it. */
+bool sees_close(void)
+{
+#if defined(PCO_KQUEUE_IS_SYSTEM_CALL)
+    return true;
+#else
+    return strcmp(tested->name, "kqueue") != 0 || pco__backends[0] == tested;
+#endif
+}
+
 bool grows_to(const size_t *length, size_t least)
 {
     goal wanted = {.length = length, .least = least, .most = SIZE_MAX};

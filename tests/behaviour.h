@@ -138,6 +138,9 @@ peer *join_and_wait(void);
 /* Closes the peer and waits until it is. */
 void leave(peer *self);
 
+/* Whether the backend notices that what it watches was closed: libkqueue does not. */
+bool sees_close(void);
+
 /* ---- Waiting: each runs the loops until it is so, and returns whether it has become so ---- */
 
 #define PATIENCE 60.0

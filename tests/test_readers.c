@@ -296,6 +296,42 @@ static void what_is_closed_under_its_watch_is_silent_and_its_number_can_be_used(
     close_socket(pair[1]);
 }
 
+static void a_new_descriptor_of_the_number_has_the_direction_in_which_it_was_added(void **state)
+{
+    (void)state;
+    pco_socket before[2];
+    pco_socket pair[2];
+    make_pair(before);
+    ear reads = {.sock = before[0]};
+    ear writes = {.sock = before[0]};
+    add_reader(&reads);
+    add_writer(&writes);
+    assert_true(reaches(&writes.calls, 3));
+    close_socket(before[0]);
+    close_socket(before[1]);
+    let_pass(3);
+    make_pair(pair);
+    say(pair[1]);
+    unsigned calls = reads.calls;
+    ear fresh = {.sock = pair[0]};
+    add_writer(&fresh);
+    assert_true(reaches(&fresh.calls, 3));
+    let_pass(5);
+    if (pair[0] == before[0] && sees_close()) {
+        assert_int_equal(reads.calls, calls);
+        assert_false(pco_loop_remove_reader(at.loop, pair[0]));
+    }
+    add_reader(&fresh);
+    calls = fresh.calls;
+    assert_true(reaches(&fresh.calls, calls + 3));
+    pco_loop_remove_reader(at.loop, before[0]);
+    pco_loop_remove_writer(at.loop, before[0]);
+    pco_loop_remove_reader(at.loop, pair[0]);
+    pco_loop_remove_writer(at.loop, pair[0]);
+    close_socket(pair[0]);
+    close_socket(pair[1]);
+}
+
 static void a_number_that_was_removed_and_closed_is_used_again_at_once(void **state)
 {
     (void)state;
@@ -475,6 +511,59 @@ static void the_loops_own_sockets_are_refused(void **state)
 }
 
 /* ---- The end of the loop ---- */
+
+static pco_protocol *make_nothing(void *context)
+{
+    (void)context;
+    return NULL;
+}
+
+static void note_nothing(pco_transport *transport, pco_protocol *protocol, const pco_error *error,
+                         void *context)
+{
+    (void)transport;
+    (void)protocol;
+    (void)error;
+    (void)context;
+}
+
+/* Whoever connects or listens reads, and there is one that reads already. */
+static void what_is_watched_becomes_no_connection_and_no_server(void **state)
+{
+    (void)state;
+    pco_socket pair[2];
+    pco_server *server = NULL;
+    pco_error error = {0};
+    make_pair(pair);
+    pco_server_options serving = {
+        .size = sizeof serving, .protocol_factory = make_nothing, .sock = pair[0]};
+    pco_connection_options options = {
+        .size = sizeof options, .protocol_factory = make_nothing, .sock = pair[0]};
+    for (int writes = 0; writes < 2; writes++) {
+        ear self = {.sock = pair[0]};
+        if (writes) {
+            add_writer(&self);
+        } else {
+            add_reader(&self);
+        }
+        assert_int_equal(
+            pco_loop_create_connection(at.loop, &options, note_nothing, NULL, NULL, &error),
+            PCO_EBUSY);
+        assert_non_null(strstr(error.message, "remove its reader"));
+        assert_int_equal(
+            pco_loop_connect_accepted_socket(at.loop, &options, note_nothing, NULL, NULL, NULL),
+            PCO_EBUSY);
+        assert_int_equal(pco_loop_create_server(at.loop, &serving, &server, NULL), PCO_EBUSY);
+        say(pair[1]);
+        assert_true(reaches(&self.calls, 2)); /* it goes on */
+        assert_true(writes ? pco_loop_remove_writer(at.loop, pair[0])
+                           : pco_loop_remove_reader(at.loop, pair[0]));
+    }
+    assert_int_equal(pco_loop_create_connection(at.loop, &options, note_nothing, NULL, NULL, NULL),
+                     0);
+    let_pass(3);
+    close_socket(pair[1]);
+}
 
 static void a_loop_is_freed_with_its_watches_and_nobody_is_told(void **state)
 {
@@ -716,6 +805,7 @@ static const struct CMUnitTest tests[] = {
     TEST(a_reader_may_replace_itself),
     TEST(a_reader_may_remove_itself_and_come_back),
     TEST(what_is_closed_under_its_watch_is_silent_and_its_number_can_be_used),
+    TEST(a_new_descriptor_of_the_number_has_the_direction_in_which_it_was_added),
     TEST(a_number_that_was_removed_and_closed_is_used_again_at_once),
     TEST(two_loops_may_watch_one_socket),
     TEST(a_host_is_woken_for_what_is_watched),
@@ -723,6 +813,7 @@ static const struct CMUnitTest tests[] = {
     TEST(what_is_no_descriptor_is_refused),
     TEST(without_a_callback_nothing_is_watched),
     TEST(the_loops_own_sockets_are_refused),
+    TEST(what_is_watched_becomes_no_connection_and_no_server),
     TEST(a_loop_is_freed_with_its_watches_and_nobody_is_told),
     TEST(nothing_is_added_while_the_loop_is_freed),
     TEST(without_memory_adding_fails_and_changes_nothing),

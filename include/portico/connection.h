@@ -84,7 +84,8 @@ typedef struct pco_connection_options {
      * Or an existing stream socket, connected already. It is the library's once the call has
      * returned 0, whatever comes of the connection; if the call fails it is yours still. 0 and
      * PCO_NO_SOCKET: none; to pass descriptor 0, set has_sock to PCO_ON (as in pco_server_options).
-     * One whose write side was shut down before ends with PCO_ECONNRESET if it is written to.
+     * One whose write side was shut down before ends with PCO_ECONNRESET if it is written to. One
+     * that this loop watches (portico/descriptor.h) is PCO_EBUSY.
      */
     pco_socket sock;
     int has_sock;

@@ -13,8 +13,11 @@
  * Remove a descriptor before you close it, in both directions. If it was closed first, what the
  * loop had found is still told, and nothing after that (where the system can still hear of it,
  * because a duplicate is open, it may be); a new descriptor that gets the number is not watched
- * until it is added itself, in either direction: then what was there for the other one may count
- * for it, too.
+ * until it is added itself, and then only in the direction in which it was. (libkqueue, which sees
+ * no close(), takes the other direction's callback for the new one's. On Windows so does the loop
+ * where it had found something of the old one that is not told yet.)
+ *
+ * What is watched cannot be given to the loop as `sock` of a connection or a server: PCO_EBUSY.
  */
 #ifndef PORTICO_DESCRIPTOR_H
 #define PORTICO_DESCRIPTOR_H

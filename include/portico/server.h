@@ -59,7 +59,7 @@ typedef struct pco_server_options {
     /*
      * An existing stream socket, bound, instead of host and port; the server owns it once the call
      * has succeeded, and it stays yours when the call fails. 0 and PCO_NO_SOCKET: none; to pass
-     * descriptor 0, set has_sock.
+     * descriptor 0, set has_sock. One that this loop watches (portico/descriptor.h) is PCO_EBUSY.
      */
     pco_socket sock;
 

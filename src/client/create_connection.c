@@ -438,7 +438,10 @@ static int adopt_sock(pco__opening *opening, pco_error *error)
     pco__backend *backend = opening->loop->backend;
     bool was_blocking = false;
     pco__socket_options wanted = PCO__SOCKET_OPTIONS(options);
-    int code = network->adopt_connected(backend, options->sock, &wanted, &was_blocking, error);
+    int code = pco__loop_check_unwatched(opening->loop, options->sock, error);
+    if (code == 0) {
+        code = network->adopt_connected(backend, options->sock, &wanted, &was_blocking, error);
+    }
     if (code != 0) {
         return code;
     }

@@ -149,6 +149,12 @@ void pco__loop_release(pco_loop *loop);
 /* Makes the loop this thread's, if it can be run in the usual way. PCO_EBUSY: not so. */
 int pco__loop_take_over(pco_loop *loop);
 
+/*
+ * readers.c: what the user watches cannot be a connection's or a server's, too: PCO_EBUSY. What is
+ * no socket at all is left to who takes it.
+ */
+int pco__loop_check_unwatched(pco_loop *loop, pco_socket number, pco_error *error);
+
 /* host.c: where there is somebody who is told of turns that are due. */
 static inline bool pco__loop_has_host(const pco_loop *loop)
 {

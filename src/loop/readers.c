@@ -183,6 +183,13 @@ static void stop(direction *self)
     backend->class_->cancel(backend, &self->op);
 }
 
+static void stop_if_wanted(direction *self)
+{
+    if (self->callback != NULL) {
+        stop(self);
+    }
+}
+
 static watch *make(readers *self, pco_socket number)
 {
     watch *made = pco__calloc(sizeof *made);
@@ -214,9 +221,7 @@ static void end(pco__resident *resident)
     for (size_t i = 0; i < self->place_count; i++) {
         for (watch *one = self->places[i]; one != NULL; one = one->next) {
             for (int which = 0; which < DIRECTIONS; which++) {
-                if (one->directions[which].callback != NULL) {
-                    stop(&one->directions[which]);
-                }
+                stop_if_wanted(&one->directions[which]);
             }
         }
     }
@@ -289,6 +294,18 @@ static int add_new(pco_loop *loop, pco_socket number, watch **added, pco_error *
     return 0;
 }
 
+/* What had the number before was closed: nobody wants to know of it any more, in no direction. */
+static int add_again(pco_loop *loop, watch *there, pco_error *error)
+{
+    int code = loop->backend->class_->attach(loop->backend, &there->io, PCO__IO_FOREIGN, error);
+    if (code != PCO__ANOTHER) {
+        return code;
+    }
+    stop_if_wanted(&there->directions[READS]);
+    stop_if_wanted(&there->directions[WRITES]);
+    return 0;
+}
+
 static int add(pco_loop *loop, int which, pco_socket number, pco_callback callback, void *context,
                pco_error *error)
 {
@@ -301,9 +318,7 @@ static int add(pco_loop *loop, int which, pco_socket number, pco_callback callba
     }
     const readers *self = find_readers(loop);
     watch *there = self != NULL ? find(self, number) : NULL;
-    int code = there != NULL ? loop->backend->class_->attach(loop->backend, &there->io,
-                                                             PCO__IO_FOREIGN, error)
-                             : add_new(loop, number, &there, error);
+    int code = there != NULL ? add_again(loop, there, error) : add_new(loop, number, &there, error);
     if (code == 0) {
         start(there, which, callback, context);
     }
@@ -320,6 +335,25 @@ static bool remove_one(pco_loop *loop, int which, pco_socket number)
     }
     stop(&there->directions[which]);
     return true;
+}
+
+static bool is_wanted(const watch *self)
+{
+    return self->directions[READS].callback != NULL || self->directions[WRITES].callback != NULL;
+}
+
+/* What is watched under this number may have been closed, and be another than what has it now. */
+int pco__loop_check_unwatched(pco_loop *loop, pco_socket number, pco_error *error)
+{
+    const readers *self = find_readers(loop);
+    watch *there = self != NULL ? find(self, number) : NULL;
+    if (there == NULL || !is_wanted(there) || add_again(loop, there, NULL) != 0 ||
+        !is_wanted(there)) {
+        return 0;
+    }
+    return pco__error_set(error, PCO_EBUSY, 0,
+                          "sock %lld is watched by this loop: remove its reader and its writer",
+                          (long long)number);
 }
 
 int pco_loop_add_reader(pco_loop *loop, pco_socket descriptor, pco_callback callback, void *context,

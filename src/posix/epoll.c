@@ -171,21 +171,36 @@ static int set_foreign(const epoll *self, int action, const pco__io *io)
     return epoll_ctl(self->foreign, action, (int)io->socket, &event) == 0 ? 0 : errno;
 }
 
-static int watch(pco__reactor *reactor, pco__io *io, bool anew)
+/*
+ * The set knows a descriptor by its number and by what that stands for: what is not in it is
+ * another. But for what was lost when the set was made anew, of which nothing is known.
+ */
+static int watch_anew(epoll *self, pco__io *io)
 {
-    epoll *self = epoll_of(reactor);
-    int code = anew && self->foreign < 0 ? open_foreign(self) : 0;
+    int code = self->foreign < 0 ? open_foreign(self) : 0;
+    bool was_lost = io->private_.reactor.lacks != 0;
 
-    if (code == 0 && anew) {
-        code = set_foreign(self, EPOLL_CTL_ADD, io);
+    if (code != 0) {
+        return code;
     }
-    if (!anew || code == EEXIST) {
+    code = set_foreign(self, EPOLL_CTL_ADD, io);
+    bool is_another = code == 0 && !was_lost;
+    if (code == EEXIST) {
         code = set_foreign(self, EPOLL_CTL_MOD, io);
     }
-    if (anew && code == 0) {
+    if (code == 0) {
         io->private_.reactor.lacks = 0;
     }
-    return anew ? code : 0;
+    return is_another ? PCO__WATCHES_ANOTHER : code;
+}
+
+static int watch(pco__reactor *reactor, pco__io *io, bool anew)
+{
+    if (anew) {
+        return watch_anew(epoll_of(reactor), io);
+    }
+    set_foreign(epoll_of(reactor), EPOLL_CTL_MOD, io);
+    return 0;
 }
 
 static void unwatch(pco__reactor *reactor, pco__io *io)

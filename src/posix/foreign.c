@@ -95,15 +95,16 @@ int pco__reactor_attach_foreign(pco__reactor *reactor, pco__io *io, pco_error *e
     reactor->generation += reactor->generation == UINT32_MAX ? 2 : 1;
     state->generation = reactor->generation;
     code = pco__reactor_poller(reactor)->watch(reactor, io, true);
-    if (code != 0) {
+    if (code > 0) {
         state->generation = before;
         return explain((int)io->socket, code, error);
     }
     state->told = state->wants;
-    if (is_new) {
-        reactor->foreign[io->socket] = io;
-        reactor->base.attached++;
+    if (!is_new) {
+        return code == PCO__WATCHES_ANOTHER ? PCO__ANOTHER : 0;
     }
+    reactor->foreign[io->socket] = io;
+    reactor->base.attached++;
     return 0;
 }
 

@@ -370,12 +370,31 @@ static int set_foreign(const kqueue_poller *self, const pco__io *io, bool reads,
 }
 
 /*
+ * Whether a filter that was there when the descriptor was added is there no more: it has been
+ * closed since, and the number is another's. What is there stays as it is.
+ */
+static bool is_another(const kqueue_poller *self, const pco__io *io)
+{
+    const pco__reactor_io *state = &io->private_.reactor;
+
+    for (int reads = 0; reads < 2; reads++) {
+        unsigned bit = reads ? PCO__READY_IN : PCO__READY_OUT;
+        unsigned flags = (state->told & bit) != 0 ? EV_ENABLE : EV_DISABLE;
+        if ((state->lacks & bit) == 0 && set_foreign(self, io, reads, flags) == ENOENT) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
  * Both filters are there from the beginning, and disabled while they are not wanted: to enable what
  * is there touches nothing of another descriptor that has the number by now.
  */
 static int add_foreign(kqueue_poller *self, pco__io *io)
 {
     pco__reactor_io *state = &io->private_.reactor;
+    bool another = is_another(self, io);
     unsigned lacks = 0;
     int code = 0;
 
@@ -395,7 +414,7 @@ static int add_foreign(kqueue_poller *self, pco__io *io)
         return code;
     }
     state->lacks = (uint8_t)lacks;
-    return 0;
+    return another ? PCO__WATCHES_ANOTHER : 0;
 }
 
 static int watch(pco__reactor *reactor, pco__io *io, bool anew)

@@ -53,7 +53,8 @@ typedef struct pco__reactor {
     pco__backend base;
     pco__link ready;    /* the ready queue */
     pco__link batch;    /* that part of it that this poll() goes through */
-    pco__link starved;  /* sockets whose data the system had no memory for */
+    pco__link starved;  /* sockets whose data the system had no memory for... */
+    uint64_t feed_at;   /* ...and when they are tried again, at the latest */
     pco__link canceled; /* sockets with canceled operations, which end before poll() returns */
     pco__io *current;   /* the socket whose operations are being tried; NULL once it is closed */
     unsigned char *scratch; /* the memory of lent reads */
@@ -68,6 +69,9 @@ typedef struct pco__reactor {
     bool has_unix;       /* a listener of AF_UNIX has been attached */
     bool queued;         /* something may be in one of the lists */
 } pco__reactor;
+
+/* What watch() may return: no errno. */
+#define PCO__WATCHES_ANOTHER (-1)
 
 /*
  * A poller: the backend's class, of which it supplies `name`, `poll` and how to end and to await
@@ -120,8 +124,9 @@ typedef struct pco__poller {
      * From now on tells what is wanted of a FOREIGN descriptor (io's private part: `wants`,
      * PCO__READY_IN and _OUT), and nothing else: in every poll(), as long as it is so, by
      * pco__reactor_tell. `anew`: with the generation that io has now, of what has its number now;
-     * sets `lacks` to what cannot be told. 0 or an errno. Otherwise the number may be another's
-     * already, which is left alone, and nothing can fail.
+     * sets `lacks` to what cannot be told. 0, an errno, or PCO__WATCHES_ANOTHER: what was watched
+     * before under this number is gone. Otherwise the number may be another's already, which is
+     * left alone, and nothing can fail.
      */
     int (*watch)(pco__reactor *reactor, pco__io *io, bool anew);
 

@@ -384,8 +384,11 @@ static int adopt_sock(pco_server *server, bool *was_blocking, pco_error *error)
     const pco_server_options *options = &server->options;
     pco__backend *backend = server->loop->backend;
     pco__listener_options listener = {.connections = server->socket_options};
-    int code = backend->class_->network->adopt_listener(backend, options->sock, &listener,
+    int code = pco__loop_check_unwatched(server->loop, options->sock, error);
+    if (code == 0) {
+        code = backend->class_->network->adopt_listener(backend, options->sock, &listener,
                                                         was_blocking, error);
+    }
     if (code == 0) {
         add_listener(server, options->sock);
     }

@@ -167,6 +167,9 @@ static inline size_t pco__most_of(const pco__op *op, size_t size)
     return (size_t)op->most - 1 < size ? op->most : size; /* 0 less 1 is the largest of all */
 }
 
+/* A success of attach(), and no error, which are negative: see there. */
+#define PCO__ANOTHER 1
+
 /* What a socket is when it is attached. */
 typedef enum pco__io_role {
     PCO__IO_LISTENER,
@@ -251,9 +254,10 @@ typedef struct pco__backend_class {
      * A FOREIGN one stays the caller's in any case, blocking or not, and is detached in the end,
      * never closed; only READABLE and WRITABLE are submitted of it. Its owner may close it at any
      * time, and its number may become another's, also that of a socket of this backend. Attached
-     * again while it is attached, it means what has that number now; where that fails, nothing has
-     * changed. PCO_EBUSY: this backend has attached the number as a socket. PCO_ENOTSUP: it is
-     * nothing that this system can watch.
+     * again while it is attached, it means what has that number now, which is PCO__ANOTHER if that
+     * is not what had it before (libkqueue, which sees no close(), cannot tell); where that fails,
+     * nothing has changed. PCO_EBUSY: this backend has attached the number as a socket.
+     * PCO_ENOTSUP: it is nothing that this system can watch.
      */
     int (*attach)(pco__backend *backend, pco__io *io, pco__io_role role, pco_error *error);
 

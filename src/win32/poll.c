@@ -139,6 +139,17 @@ static int check(pco__iocp *self, const pco__io *io, pco_error *error)
     return 0;
 }
 
+/* Whether the driver has said that the socket was closed, be it in a packet not yet taken. */
+static bool saw_close(const poll *one)
+{
+    if (one->op == NULL || one->op->private_.iocp.state != PCO__STATE_STARTED) {
+        return one->op != NULL && one->op->private_.iocp.state == PCO__STATE_HELD;
+    }
+    NTSTATUS status = (NTSTATUS)pco__op_overlapped(one->op)->Internal;
+    return status != STATUS_PENDING && status >= 0 && one->answer.count != 0 &&
+           (one->answer.sockets[0].events & AFD_LOCAL_CLOSE) != 0;
+}
+
 /* What waits for what had the number before is started anew, as soon as it comes back. */
 static void start_anew(pco__iocp *self, poll *one)
 {
@@ -162,10 +173,11 @@ int pco__iocp_attach_foreign(pco__iocp *self, pco__io *io, pco_error *error)
     }
     pco__polls *there = io->private_.iocp.polls;
     if (there != NULL) {
+        bool another = saw_close(&there->directions[0]) || saw_close(&there->directions[1]);
         there->base = base_of(pco__io_socket(io));
         start_anew(self, &there->directions[0]);
         start_anew(self, &there->directions[1]);
-        return 0;
+        return another ? PCO__ANOTHER : 0;
     }
     pco__polls *made = pco__calloc(sizeof *made);
     if (made == NULL) {

@@ -340,6 +340,9 @@ static void the_number_of_a_closed_one_may_be_that_of_a_connection(void **state)
     assert_int_equal(dup2((int)pair[0], ends[0]), ends[0]);
     close((int)pair[0]);
     made = NULL;
+    if (!sees_close()) {
+        assert_true(pco_loop_remove_reader(at.loop, ends[0]));
+    }
     pco_connection_options options = {.size = sizeof options,
                                       .protocol_factory = make_record,
                                       .sock = ends[0],
@@ -350,7 +353,7 @@ static void the_number_of_a_closed_one_may_be_that_of_a_connection(void **state)
     record *own = newest();
     assert_int_equal(socket_send(pair[1], "one", 3), 3);
     assert_true(grows_to(&own->length, 3));
-    assert_true(pco_loop_remove_reader(at.loop, ends[0]));
+    assert_false(pco_loop_remove_reader(at.loop, ends[0]));
     let_pass(3);
     assert_int_equal(socket_send(pair[1], "two", 3), 3);
     assert_true(grows_to(&own->length, 6));
