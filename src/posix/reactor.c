@@ -26,9 +26,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* How long poll() waits, at most, before it tries to send again what there was no memory for. */
-#define STARVED_WAIT ((uint64_t)10 * 1000000)
-
 static pco__reactor *reactor_of(pco__backend *backend)
 {
     return (pco__reactor *)backend;
@@ -123,7 +120,11 @@ uint64_t pco__reactor_due_in(const pco__backend *backend)
     if (!pco__list_is_empty(&reactor->ready) || !pco__list_is_empty(&reactor->canceled)) {
         return 0;
     }
-    return pco__list_is_empty(&reactor->starved) ? PCO__FOREVER : STARVED_WAIT;
+    if (pco__list_is_empty(&reactor->starved)) {
+        return PCO__FOREVER;
+    }
+    uint64_t now = pco__monotonic();
+    return reactor->feed_at > now ? reactor->feed_at - now : 0;
 }
 
 /* The first of those that are ready, as many as one poll() may take over. */

@@ -78,12 +78,18 @@ static pco__sent judge_send(pco__io *io, ssize_t answer, size_t total)
     return sent;
 }
 
+/* How long poll() waits, at most, before it tries to send again what there was no memory for. */
+#define STARVED_WAIT ((uint64_t)10 * 1000000)
+
 /*
  * The system, not the socket, is out of memory, as macOS and the BSDs may say (ENOBUFS in send(2)).
  * No event will tell when that is over, so poll() tries again after a while.
  */
 static void starve(pco__reactor *reactor, pco__io *io)
 {
+    if (pco__list_is_empty(&reactor->starved)) {
+        reactor->feed_at = pco__monotonic() + STARVED_WAIT;
+    }
     pco__ready_clear(io, PCO__READY_OUT);
     io->private_.reactor.starving = true;
     pco__list_remove(&io->private_.reactor.link);

@@ -251,6 +251,34 @@ static void want_of_the_systems_memory_is_waited_out(void **state)
     close_end(&server);
 }
 
+/* A host that asks between turns, however often, is told of one moment. */
+static void when_it_is_tried_again_is_settled(void **state)
+{
+    pco__segment segment = {.data = (const unsigned char *)"patient", .length = 7};
+    end client;
+    end server;
+    uint64_t began;
+    uint64_t due;
+
+    (void)state;
+    make_pairs(&client, &server, 1);
+    starve_sends(1);
+    client.out.op.with.chain = &segment;
+    submit(&client.out, &client.io, PCO__OP_SEND);
+    for (unsigned i = 0; i < 100 && told.attempts == 0; i++) {
+        poll_for(0);
+    }
+    began = now();
+    due = at.backend->class_->due_in(at.backend);
+    assert_true(due <= 10 * MILLISECOND);
+    while (now() - began < due) {
+    }
+    assert_int_equal(at.backend->class_->due_in(at.backend), 0);
+    assert_true(completes(&client.out));
+    close_end(&client);
+    close_end(&server);
+}
+
 static void a_send_without_an_operation_finds_no_room(void **state)
 {
     end client;
@@ -516,6 +544,7 @@ static const struct CMUnitTest tests[] = {
     TEST_TOLD(a_reset_is_no_end_although_the_socket_has_forgotten_it),
     TEST_TOLD(a_watch_notices_a_reset_that_the_socket_has_forgotten),
     TEST_TOLD(want_of_the_systems_memory_is_waited_out),
+    TEST_TOLD(when_it_is_tried_again_is_settled),
     TEST_TOLD(a_send_without_an_operation_finds_no_room),
     TEST_TOLD(a_starved_socket_is_read_and_can_be_canceled_and_closed),
     TEST_TOLD(a_send_during_the_peers_close_is_a_reset_on_macos),
