@@ -299,15 +299,18 @@ static void expect_end(pco__iocp *self, pco__op *op)
     pco__list_append(&self->canceled, &op->private_.iocp.link);
 }
 
+static bool is_time_to_look(const pco__iocp *self)
+{
+    return is_looking(self) && pco__monotonic() >= self->look_at;
+}
+
 /*
  * Closes the sockets of what is overdue; those canceled since are the next. Called where the port
- * has been emptied: however long the program did not call poll(), what had ended was heard.
+ * has been emptied since it was time: however long the program did not call poll(), what had ended
+ * was heard.
  */
 static void close_overdue(pco__iocp *self)
 {
-    if (!is_looking(self) || pco__monotonic() < self->look_at) {
-        return;
-    }
     while (!pco__list_is_empty(&self->overdue)) {
         pco__op *op = op_of_link(self->overdue.next);
         pco__list_remove(&op->private_.iocp.link);
@@ -338,7 +341,7 @@ static DWORD milliseconds_of(uint64_t nanoseconds)
 static void take_packets(pco__iocp *self, ULONG most, DWORD milliseconds)
 {
     ULONG count = 0;
-    self->told = self->taken = 0; /* so that due_in() says what is so while this waits */
+    self->told = self->taken = 0;
     if (!GetQueuedCompletionStatusEx(self->port, self->packets, most, &count, milliseconds,
                                      FALSE)) {
         count = 0;
@@ -347,6 +350,14 @@ static void take_packets(pco__iocp *self, ULONG most, DWORD milliseconds)
         }
     }
     self->taken = count;
+}
+
+static void note_held(pco__iocp *self)
+{
+    LONG holds = self->told < self->taken;
+    if (self->holds != holds) {
+        InterlockedExchange(&self->holds, holds);
+    }
 }
 
 /* Takes what wake() has asked for, and returns whether that was a stop. */
@@ -358,8 +369,7 @@ static bool take_wanted(pco__iocp *self)
 static uint64_t iocp_due_in(const pco__backend *backend)
 {
     const pco__iocp *self = (const pco__iocp *)backend;
-    if (!pco__list_is_empty(&self->known) || self->told < self->taken ||
-        (self->wanted & WANT_LOOK) != 0) {
+    if (!pco__list_is_empty(&self->known) || self->holds != 0 || (self->wanted & WANT_LOOK) != 0) {
         return 0;
     }
     if (!is_looking(self)) {
@@ -394,6 +404,7 @@ static void iocp_poll(pco__backend *backend, uint64_t timeout, bool *stop)
     pco__iocp *self = pco__iocp_of(backend);
     ULONG most = (ULONG)self->base.most;
     uint64_t due = iocp_due_in(backend);
+    bool looks = self->told == self->taken && is_time_to_look(self);
     pco__link known;
     move_all(&self->known, &known);
     if ((self->wanted & WANT_LOOK) != 0) {
@@ -412,8 +423,9 @@ static void iocp_poll(pco__backend *backend, uint64_t timeout, bool *stop)
             *stop |= take_wanted(self);
         }
     }
+    note_held(self);
     tell_known(self, &known);
-    if (end == self->taken && (ULONG)self->base.reported < most) {
+    if (looks && end == self->taken && (ULONG)self->base.reported < most) {
         close_overdue(self);
     }
 }
@@ -434,6 +446,7 @@ static bool iocp_await(pco__backend *backend, uint64_t until)
         left = until > now ? until - now : 0;
     }
     take_packets(self, PCO__IOCP_BATCH, milliseconds_of(left));
+    note_held(self);
     return self->taken != 0 || (until != PCO__FOREVER && pco__monotonic() >= until);
 }
 
@@ -445,7 +458,9 @@ static int iocp_descriptor(const pco__backend *backend)
 
 /*
  * One packet for all who ask before it is dequeued. Posting one takes memory of the system's, and
- * where that has run out poll() looks at what is wanted by itself, the next time it is called.
+ * where that has run out poll() looks at what is wanted by itself, the next time it is called. Who
+ * waits inside of poll() or await() meanwhile waits on, for a packet or for his time: nothing but a
+ * packet ends that, and what else could end it takes memory of the same kind.
  */
 static void iocp_wake(pco__backend *backend, bool stop)
 {

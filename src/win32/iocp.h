@@ -50,6 +50,7 @@ typedef struct pco__iocp {
     OVERLAPPED_ENTRY packets[PCO__IOCP_BATCH]; /* taken off the port: by poll(), or by await() */
     ULONG taken;                               /* how many of them there are... */
     ULONG told;                                /* ...and of how many poll() has told */
+    volatile LONG holds; /* there are such of which it has not: for who looks while one awaits */
     bool has_file_handles;
     size_t buffer_size;
     unsigned char *buffer; /* what a RECV lends */
