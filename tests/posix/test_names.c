@@ -170,52 +170,75 @@ static void take_free_port(void)
     snprintf(port_of_service, sizeof port_of_service, "%d", find_free_port());
 }
 
+/* Somebody else on a busy machine may take the port that was free: then it is another. */
+#define ATTEMPTS 20
+
+static int serve_at_free_port(pco_server_options *options)
+{
+    pco_error error = {0};
+    int code = PCO_EADDRINUSE;
+
+    for (int i = 0; i < ATTEMPTS && code == PCO_EADDRINUSE; i++) {
+        take_free_port();
+        code = pco_loop_create_server(at.loop, options, &at.server, &error);
+    }
+    if (code != 0) {
+        fail_msg("%s", error.message);
+    }
+    return atoi(port_of_service);
+}
+
 static void a_service_stands_for_its_port(void **state)
 {
     static const char *const hosts[] = {"127.0.0.1", "127.0.0.2"};
 
     (void)state;
-    take_free_port();
     pco_server_options options = server_options();
     options.host = quiet_host();
     options.service = SERVICE;
-    serve_with(&options);
-    assert_int_equal(port_of(at.server, 0), atoi(port_of_service));
+    int port = serve_at_free_port(&options);
+    assert_int_equal(port_of(at.server, 0), port);
     pco_address address = address_of(at.server, 0);
     assert_client_comes_through(&address);
     pco_server_free(at.server);
+    at.server = NULL;
     options.host = NULL;
     options.hosts = hosts;
     options.hosts_count = 2;
     options.same_port = PCO_ON; /* which has nothing to choose */
-    serve_with(&options);
-    assert_int_equal(port_of(at.server, 0), atoi(port_of_service));
-    assert_int_equal(port_of(at.server, 1), atoi(port_of_service));
+    port = serve_at_free_port(&options);
+    assert_int_equal(port_of(at.server, 0), port);
+    assert_int_equal(port_of(at.server, 1), port);
 }
+
+static int created_code;
 
 static void note_created(pco_server *server, const pco_error *error, void *context)
 {
     (void)context;
     at.server = server;
     at.closed_calls++;
-    if (error != NULL) {
-        violate("a service was not found");
-    }
+    created_code = error != NULL ? error->code : 0;
 }
 
 static void a_service_is_copied_and_looked_up_elsewhere(void **state)
 {
-    char name[] = SERVICE;
+    char name[sizeof SERVICE];
 
     (void)state;
-    take_free_port();
     pco_server_options options = server_options();
     options.host = quiet_host();
     options.service = name;
-    assert_int_equal(
-        pco_loop_create_server_async(at.loop, &options, note_created, NULL, NULL, NULL), 0);
-    memset(name, 'x', sizeof name - 1);
-    assert_true(reaches(&at.closed_calls, 1));
+    created_code = PCO_EADDRINUSE;
+    for (unsigned i = 1; i <= ATTEMPTS && created_code == PCO_EADDRINUSE; i++) {
+        take_free_port();
+        memcpy(name, SERVICE, sizeof name);
+        assert_int_equal(
+            pco_loop_create_server_async(at.loop, &options, note_created, NULL, NULL, NULL), 0);
+        memset(name, 'x', sizeof name - 1);
+        assert_true(reaches(&at.closed_calls, i));
+    }
+    assert_int_equal(created_code, 0);
     assert_int_equal(port_of(at.server, 0), atoi(port_of_service));
 }
 
