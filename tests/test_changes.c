@@ -9,6 +9,10 @@
 
 #include "fake_changes.h"
 
+#include <portico/host.h>
+
+#include <math.h>
+
 #define ADDRESSES PCO_NETWORK_ADDRESSES
 #define ROUTES PCO_NETWORK_ROUTES
 #define SLEPT PCO_NETWORK_SLEPT
@@ -304,6 +308,61 @@ static void what_changes_during_the_callback_is_told_later(void **state)
     check_after(100, "a1 a4 ");
 }
 
+static void frees(pco_loop *of, unsigned what, void *context)
+{
+    note(context, what);
+    note(pco_loop_free(of) == PCO_EBUSY ? "busy" : "freed", 0);
+}
+
+static void the_callback_cannot_free_the_loop(void **state)
+{
+    (void)state;
+    void *context = (void *)(uintptr_t) "a";
+    assert_int_equal(pco_loop_set_network_changed(loop, frees, context, NULL), 0);
+    change(ADDRESSES);
+    check_after(0.25, "a1 busy0 ");
+}
+
+static void watch_in_callback(void *context)
+{
+    assert_int_equal(pco_loop_set_network_changed(loop, told, context, NULL), 0);
+}
+
+static void it_may_begin_in_any_callback(void **state)
+{
+    (void)state;
+    void *context = (void *)(uintptr_t) "a";
+    assert_int_equal(pco_loop_call_soon(loop, watch_in_callback, context, NULL), 0);
+    run_turns(loop, 1);
+    change(ADDRESSES);
+    check_after(0.25, "a1 ");
+}
+
+/* ---- In a host's loop ---- */
+
+static void wake_up(void *context)
+{
+    (void)context;
+}
+
+/* It learns when to have the next turn, at once and after the quarter of a second. */
+static void a_hosted_loop_tells_of_it_and_when(void **state)
+{
+    (void)state;
+    assert_int_equal(pco_loop_host(loop, wake_up, NULL, NULL), 0);
+    watch_as("a");
+    run_turns(loop, 2);
+    assert_true(isinf(pco_loop_next_timeout(loop)));
+    fake_change(ADDRESSES);
+    assert_true(pco_loop_next_timeout(loop) == 0);
+    run_turns(loop, 1);
+    double seconds = pco_loop_next_timeout(loop);
+    assert_true(seconds > 0.2 && seconds <= 0.25);
+    check_after(0.25, "a1 ");
+    end_watch();
+    assert_int_equal(pco_loop_unhost(loop), 0);
+}
+
 /* ---- The end of the loop, and failures ---- */
 
 static void the_loop_may_be_freed_at_any_moment(void **state)
@@ -452,6 +511,9 @@ int main(void)
         TEST(ending_what_has_not_begun_does_nothing),
         TEST(the_callback_may_end_replace_and_begin_again),
         TEST(what_changes_during_the_callback_is_told_later),
+        TEST(the_callback_cannot_free_the_loop),
+        TEST(it_may_begin_in_any_callback),
+        TEST(a_hosted_loop_tells_of_it_and_when),
         TEST(the_loop_may_be_freed_at_any_moment),
         TEST(a_loop_that_is_freed_watches_nothing_new),
         TEST(out_of_memory_it_does_not_begin),
