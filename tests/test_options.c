@@ -66,6 +66,12 @@ static const size_t pco_server_options_bounds[] = {
     BOUNDS(pco_server_options, ssl_half_close),
 };
 
+static const size_t pco_unix_options_bounds[] = {
+    BOUNDS(pco_unix_options, mode),
+    BOUNDS(pco_unix_options, cleanup_socket),
+    BOUNDS(pco_unix_options, replace_stale),
+};
+
 static const size_t pco_ssl_context_options_bounds[] = {
     BOUNDS(pco_ssl_context_options, certificate_file),
     BOUNDS(pco_ssl_context_options, certificate_pem),
@@ -247,6 +253,17 @@ static int give_server_options(void *it)
     return blames_the_size(code, &error, "pco_server_options.size is ") ? code : 0;
 }
 
+/* A path is missing. */
+static int give_unix_options(void *it)
+{
+    pco_server *made;
+    pco_error error = {0};
+    pco_server_options options = {.size = sizeof options, .protocol_factory = refuse};
+    int code = pco_loop_create_unix_server(loop, NULL, &options, it, &made, &error);
+
+    return blames_the_size(code, &error, "pco_unix_options.size is ") ? code : 0;
+}
+
 /* They are all zero, so that those of the right size lack a certificate. */
 static int give_ssl_context_options(void *it)
 {
@@ -371,6 +388,7 @@ static void of_every_struct_the_size_is_checked_and_nothing_is_read_behind_it(vo
     static const sized all[] = {
         SIZED(pco_loop_options, sizeof(size_t), give_loop_options),
         SIZED(pco_server_options, sizeof(size_t), give_server_options),
+        SIZED(pco_unix_options, sizeof(size_t), give_unix_options),
         SIZED(pco_server_counters, sizeof(size_t), give_counters),
         SIZED(pco_transport_counters, sizeof(size_t), give_transport_counters),
         SIZED(pco_ssl_info, sizeof(size_t), give_ssl_info),

@@ -403,11 +403,13 @@ static int check_connected(pco__backend *backend, pco_socket sock, pco_error *er
     pco_address peer;
     char byte;
 
-    if (peername(backend, sock, &peer) == 0 ||
-        recv((int)sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0) {
+    if (peername(backend, sock, &peer) == 0) {
         return 0;
     }
     int code = errno;
+    if (recv((int)sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0) {
+        return 0;
+    }
     return pco__error_describe(error, pco__error_from_system(code), code, "sock");
 }
 

@@ -86,7 +86,8 @@ static void drop_accept_state(pco__op *op)
 static int post_accept(pco__iocp *self, pco__op *op, int *system_code)
 {
     pco__accept_state *accept = op->private_.iocp.accept;
-    accept->socket = pco__winsock_open(op->io->private_.iocp.family, IPPROTO_TCP);
+    bool is_unix = op->io->private_.iocp.family == AF_UNIX;
+    accept->socket = pco__winsock_open(op->io->private_.iocp.family, is_unix ? 0 : IPPROTO_TCP);
     if (accept->socket == INVALID_SOCKET) {
         *system_code = WSAGetLastError();
         return pco__error_from_system(*system_code);

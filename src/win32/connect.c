@@ -2,6 +2,8 @@
 /* connect.c (Windows): ConnectEx, and what has to be done before and after it. */
 #include "win32/iocp.h"
 
+#include "win32/unix.h"
+
 #include <string.h>
 
 #include "system/platform.h"
@@ -56,12 +58,30 @@ static void believe_routers(SOCKET sock)
     setsockopt(sock, IPPROTO_TCP, FAIL_ON_ICMP_ERROR, (const char *)&on, sizeof on);
 }
 
+/*
+ * ConnectEx is documented for IP alone; given a sockaddr_un it has been seen to write over its
+ * caller's stack (libuv, pull request 4636). connect() is for both, and within one machine its
+ * answer is there at once. The packet that tells of it is ours.
+ */
+static int start_unix_connect(const pco__iocp *self, pco__op *op, int *system_code)
+{
+    *system_code = pco__unix_connect(pco__io_socket(op->io), op->with.address);
+    if (*system_code == 0 &&
+        !PostQueuedCompletionStatus(self->port, 0, 0, pco__op_overlapped(op))) {
+        *system_code = (int)GetLastError();
+    }
+    return *system_code == 0 ? 0 : pco__error_from_system(*system_code);
+}
+
 int pco__iocp_start_connect(pco__iocp *self, pco__op *op, int *system_code)
 {
     SOCKET sock = pco__io_socket(op->io);
     pco__sockaddr remote = pco__sockaddr_from(op->with.address);
     if (remote.any.sa_family == AF_UNSPEC || remote.any.sa_family != op->io->private_.iocp.family) {
         return PCO_EAFNOSUPPORT;
+    }
+    if (remote.any.sa_family == AF_UNIX) {
+        return start_unix_connect(self, op, system_code);
     }
     bool is_ipv4 = remote.any.sa_family == AF_INET;
     int length = is_ipv4 ? (int)sizeof remote.in : (int)sizeof remote.in6;
@@ -91,8 +111,8 @@ void pco__iocp_on_connect(pco__iocp *self, pco__op *op, int error, int system_co
     if (error == 0 && pco__io_is_closed(op->io)) {
         error = PCO_ECANCELED; /* it was taken away in the moment of its success */
     }
-    /* Without this the socket cannot be shut down, and does not know its peer. */
-    if (error == 0 &&
+    /* Without this, after ConnectEx, the socket cannot be shut down, and does not know its peer. */
+    if (error == 0 && op->io->private_.iocp.family != AF_UNIX &&
         setsockopt(pco__io_socket(op->io), SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, NULL, 0) != 0) {
         system_code = WSAGetLastError();
         error = pco__error_from_system(system_code);

@@ -502,18 +502,21 @@ static int prepare(pco__iocp *self, pco__io *io, int *system_code)
         *system_code = WSAGetLastError();
         return pco__error_from_system(*system_code);
     }
-    if (info.iAddressFamily != AF_INET && info.iAddressFamily != AF_INET6) {
+    bool is_unix = info.iAddressFamily == AF_UNIX;
+    if (!is_unix && info.iAddressFamily != AF_INET && info.iAddressFamily != AF_INET6) {
         return PCO_EAFNOSUPPORT;
     }
     io->private_.iocp.family = info.iAddressFamily;
     pco__extensions *found = pco__iocp_extensions(self, io->private_.iocp.family);
-    if (found->connect != NULL) {
+    if (found->is_loaded) {
         return 0;
     }
-    if (!load_extension(sock, accept, &found->accept, sizeof found->accept) ||
-        !load_extension(sock, accept_addresses, &found->accept_addresses,
-                        sizeof found->accept_addresses) ||
-        !load_extension(sock, connect, &found->connect, sizeof found->connect)) {
+    found->is_loaded =
+        load_extension(sock, accept, &found->accept, sizeof found->accept) &&
+        load_extension(sock, accept_addresses, &found->accept_addresses,
+                       sizeof found->accept_addresses) &&
+        (is_unix || load_extension(sock, connect, &found->connect, sizeof found->connect));
+    if (!found->is_loaded) {
         *system_code = WSAGetLastError();
         return PCO_ENOTSUP;
     }

@@ -34,7 +34,8 @@ enum {
 typedef struct pco__extensions {
     LPFN_ACCEPTEX accept;
     LPFN_GETACCEPTEXSOCKADDRS accept_addresses;
-    LPFN_CONNECTEX connect;
+    LPFN_CONNECTEX connect; /* not for UNIX: see connect.c */
+    bool is_loaded;
 } pco__extensions;
 
 typedef struct pco__iocp {
@@ -45,7 +46,7 @@ typedef struct pco__iocp {
     pco__link canceled;            /* those STARTED that were canceled since `look_at` was set... */
     pco__link overdue;             /* ...and before */
     uint64_t look_at;              /* when those overdue lose their sockets */
-    pco__extensions extensions[2]; /* for IPv4 and IPv6; loaded when first needed */
+    pco__extensions extensions[3]; /* for IPv4, IPv6 and UNIX; loaded when first needed */
     UCHAR syn_retransmissions;
     OVERLAPPED_ENTRY packets[PCO__IOCP_BATCH]; /* taken off the port: by poll(), or by await() */
     ULONG taken;                               /* how many of them there are... */
@@ -67,7 +68,7 @@ static inline pco__iocp *pco__iocp_of(pco__backend *backend)
 
 static inline pco__extensions *pco__iocp_extensions(pco__iocp *self, int family)
 {
-    return &self->extensions[family == AF_INET6];
+    return &self->extensions[family == AF_INET ? 0 : family == AF_INET6 ? 1 : 2];
 }
 
 static inline OVERLAPPED *pco__op_overlapped(pco__op *op)

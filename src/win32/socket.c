@@ -93,6 +93,9 @@ static int fail_as(pco_error *error, int code, const char *what, const pco_addre
     if (address == NULL || pco_address_host(address, host, sizeof host) != 0) {
         return pco__error_describe(error, code, system_code, "%s", what);
     }
+    if (pco_address_family(address) == PCO_AF_UNIX) {
+        return pco__error_describe(error, code, system_code, "%s %s", what, host);
+    }
     return pco__error_describe(error, code, system_code, "%s %s port %d", what, host,
                                pco_address_port(address));
 }
@@ -154,7 +157,11 @@ static int prepare_listener(SOCKET sock, const pco_address *address,
 /* A socket of the family PCO_AF_*. INVALID_SOCKET: *system_code tells. */
 static SOCKET open_family(int family, int proto, int *system_code)
 {
-    if (family != PCO_AF_INET && family != PCO_AF_INET6) {
+    int own = family == PCO_AF_INET    ? AF_INET
+              : family == PCO_AF_INET6 ? AF_INET6
+              : family == PCO_AF_UNIX  ? AF_UNIX
+                                       : AF_UNSPEC;
+    if (own == AF_UNSPEC) {
         *system_code = WSAEAFNOSUPPORT;
         return INVALID_SOCKET;
     }
@@ -162,8 +169,7 @@ static SOCKET open_family(int family, int proto, int *system_code)
     if (*system_code != 0) {
         return INVALID_SOCKET;
     }
-    SOCKET sock = pco__winsock_open(family == PCO_AF_INET ? AF_INET : AF_INET6,
-                                    proto != 0 ? proto : IPPROTO_TCP);
+    SOCKET sock = pco__winsock_open(own, proto != 0 || own == AF_UNIX ? proto : IPPROTO_TCP);
     if (sock == INVALID_SOCKET) {
         *system_code = WSAGetLastError();
         return INVALID_SOCKET;
@@ -174,6 +180,18 @@ static SOCKET open_family(int family, int proto, int *system_code)
         return INVALID_SOCKET;
     }
     return sock;
+}
+
+static int bind_to(SOCKET sock, const pco_address *address, const pco__listener_options *options,
+                   pco_error *error)
+{
+    if (pco_address_family(address) == PCO_AF_UNIX) {
+        return pco__unix_bind(sock, address, options, error);
+    }
+    pco__sockaddr local = pco__sockaddr_from(address);
+    return bind(sock, &local.any, (int)address->length) == 0
+               ? 0
+               : fail(error, "bind", address, WSAGetLastError());
 }
 
 static int bind_socket(pco__backend *backend, const pco_address *address,
@@ -192,9 +210,8 @@ static int bind_socket(pco__backend *backend, const pco_address *address,
     int code = set_reuse_address(opened, options->reuse_address)
                    ? prepare_listener(opened, address, options, error)
                    : fail(error, "set how to reuse", address, WSAGetLastError());
-    pco__sockaddr local = pco__sockaddr_from(address);
-    if (code == 0 && bind(opened, &local.any, (int)address->length) != 0) {
-        code = fail(error, "bind", address, WSAGetLastError());
+    if (code == 0) {
+        code = bind_to(opened, address, options, error);
     }
     if (code != 0) {
         closesocket(opened);

@@ -54,12 +54,15 @@ static HANDLE open_file(const pco_address *address, DWORD access)
     if (pco_address_family(address) != PCO_AF_UNIX ||
         pco_address_host(address, path, sizeof path) != 0 || path[0] == '\0' ||
         pco__widen(path, &wide) != 0) {
+        SetLastError(ERROR_INVALID_NAME);
         return INVALID_HANDLE_VALUE;
     }
     HANDLE file =
         CreateFileW(wide, access, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
                     OPEN_EXISTING, FILE_FLAG_OPEN_REPARSE_POINT | FILE_FLAG_BACKUP_SEMANTICS, NULL);
+    DWORD code = GetLastError();
     pco__free(wide);
+    SetLastError(code);
     return file;
 }
 
@@ -96,20 +99,139 @@ bool pco__unix_find_file(pco__backend *backend, pco_socket sock, pco__socket_fil
     return found;
 }
 
-/* The handle is that of the very file: what has its name by now does not matter. */
-void pco__unix_remove_file(pco__backend *backend, const pco__socket_file *file)
+/*
+ * As DeleteFileW does it, but that the handle is that of the very file: what has its name by now
+ * does not matter. 0, also where another has the name, or the system's code.
+ */
+static int remove_file(const pco__socket_file *file)
 {
-    (void)backend;
     pco__socket_file found;
     HANDLE opened = open_file(&file->address, DELETE | FILE_READ_ATTRIBUTES);
+    int code = 0;
     if (opened == INVALID_HANDLE_VALUE) {
-        return;
+        code = (int)GetLastError();
+        return code == ERROR_FILE_NOT_FOUND ? 0 : code;
     }
     if (identify(opened, &found) && found.volume == file->volume && found.number == file->number) {
         FILE_DISPOSITION_INFO gone = {.DeleteFile = TRUE};
-        SetFileInformationByHandle(opened, FileDispositionInfo, &gone, sizeof gone);
+        if (!SetFileInformationByHandle(opened, FileDispositionInfo, &gone, sizeof gone)) {
+            code = (int)GetLastError();
+        }
     }
     CloseHandle(opened);
+    return code;
+}
+
+void pco__unix_remove_file(pco__backend *backend, const pco__socket_file *file)
+{
+    (void)backend;
+    remove_file(file);
+}
+
+/* ---- Connecting and binding ---- */
+
+/* How long a connect within this machine may take, in microseconds: it does not wait for people. */
+#define PATIENCE 50000
+
+int pco__unix_connect(SOCKET sock, const pco_address *address)
+{
+    pco__sockaddr name = pco__sockaddr_from(address);
+    if (connect(sock, &name.any, (int)address->length) == 0) {
+        return 0;
+    }
+    int code = WSAGetLastError();
+    if (code != WSAEWOULDBLOCK) {
+        return code;
+    }
+    struct timeval patience = {.tv_usec = PATIENCE};
+    fd_set connected = {.fd_count = 1, .fd_array = {sock}};
+    fd_set failed = connected;
+    if (select(0, NULL, &connected, &failed, &patience) <= 0) {
+        return WSAEWOULDBLOCK;
+    }
+    int length = sizeof code;
+    code = 0;
+    getsockopt(sock, SOL_SOCKET, SO_ERROR, (char *)&code, &length);
+    return code == 0 && failed.fd_count != 0 ? WSAECONNREFUSED : code;
+}
+
+static int report(pco_error *error, int system_code, const char *what, const pco_address *address)
+{
+    char path[PCO_ADDRESS_TEXT_SIZE] = "";
+    pco_address_host(address, path, sizeof path);
+    return pco__error_describe(error, pco__error_from_system(system_code), system_code, "%s %s",
+                               what, path);
+}
+
+static int report_in_use(pco_error *error, const pco_address *address, const char *why)
+{
+    char path[PCO_ADDRESS_TEXT_SIZE] = "";
+    pco_address_host(address, path, sizeof path);
+    return pco__error_set(error, PCO_EADDRINUSE, WSAEADDRINUSE,
+                          "bind %s: address already in use: %s", path, why);
+}
+
+/* Asks as a client would: there are no sockets of another type here. 0: somebody is there. */
+static int ask(const pco_address *address)
+{
+    SOCKET sock = pco__winsock_open(AF_UNIX, 0);
+    if (sock == INVALID_SOCKET) {
+        return WSAGetLastError();
+    }
+    int code = pco__unix_connect(sock, address);
+    closesocket(sock);
+    return code == WSAEWOULDBLOCK ? 0 : code;
+}
+
+/* The name is taken. Returns 0 if it is free by now. */
+static int make_room(const pco_address *address, bool replace_stale, pco_error *error)
+{
+    pco__socket_file found = {.address = *address};
+    HANDLE opened = open_file(address, FILE_READ_ATTRIBUTES);
+    if (opened == INVALID_HANDLE_VALUE) {
+        int system_code = (int)GetLastError();
+        return system_code == ERROR_FILE_NOT_FOUND ? 0
+                                                   : report(error, system_code, "look at", address);
+    }
+    bool is_socket = identify(opened, &found);
+    CloseHandle(opened);
+    if (!is_socket) {
+        return report_in_use(error, address, "something is there that is no socket");
+    }
+    if (!replace_stale) {
+        return report_in_use(error, address, "a socket's file is there");
+    }
+    int code = ask(address);
+    if (code == 0) {
+        return report_in_use(error, address, "a program has that socket open");
+    }
+    if (code == WSAECONNREFUSED) {
+        code = remove_file(&found);
+    }
+    return code == 0 ? 0 : report(error, code, "remove what was left behind at", address);
+}
+
+static int bind_name(SOCKET sock, const pco_address *address)
+{
+    pco__sockaddr name = pco__sockaddr_from(address);
+    return bind(sock, &name.any, (int)address->length) == 0 ? 0 : WSAGetLastError();
+}
+
+int pco__unix_bind(SOCKET sock, const pco_address *address, const pco__listener_options *options,
+                   pco_error *error)
+{
+    if (options->file_mode != 0) {
+        return pco__error_set(error, PCO_ENOTSUP, 0, "mode: files have none on Windows");
+    }
+    int system_code = bind_name(sock, address);
+    if (system_code == WSAEADDRINUSE) {
+        int code = make_room(address, options->replace_stale, error);
+        if (code != 0) {
+            return code;
+        }
+        system_code = bind_name(sock, address);
+    }
+    return system_code == 0 ? 0 : report(error, system_code, "bind", address);
 }
 
 /* ---- The other end ---- */
