@@ -129,6 +129,19 @@ static void what_was_written_leaves_before_the_end(void **state)
     assert_int_equal(client.protocol.counts[RESUME], 1);
 }
 
+static void outside_of_callbacks_the_end_leaves_at_once(void **state)
+{
+    (void)state;
+    server.protocol.keep_open = true;
+    open_ends();
+    size_t sent = client.socket->sent_length;
+    assert_int_equal(pco_transport_write_eof(client.transport), 0);
+    assert_true(client.socket->sent_length > sent);
+    assert_int_equal(pco_transport_get_write_buffer_size(client.transport), 0);
+    tls_run_ends(&server, &client);
+    assert_string_equal(server.protocol.log, "made end");
+}
+
 static void a_close_notify_that_waits_counts_for_the_water_marks(void **state)
 {
     (void)state;
@@ -344,6 +357,7 @@ int main(void)
         TEST(one_direction_ends_and_the_other_goes_on),
         TEST(who_has_ended_writes_no_more),
         TEST(what_was_written_leaves_before_the_end),
+        TEST(outside_of_callbacks_the_end_leaves_at_once),
         TEST(a_close_notify_that_waits_counts_for_the_water_marks),
         TEST(after_both_ends_it_is_closed_by_who_kept_it_open),
         TEST(eof_received_may_return_false_as_ever),

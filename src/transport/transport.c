@@ -135,7 +135,13 @@ int pco_transport_write_owned(pco_transport *transport, const void *data, size_t
 
 int pco_transport_write_eof(pco_transport *transport)
 {
-    return is_alive(transport) ? transport->class_->write_eof(transport) : PCO_ECLOSED;
+    if (!is_alive(transport)) {
+        return PCO_ECLOSED;
+    }
+    pco_loop *loop = transport->home->loop;
+    int code = transport->class_->write_eof(transport);
+    send_outside(loop);
+    return code;
 }
 
 bool pco_transport_can_write_eof(const pco_transport *transport)

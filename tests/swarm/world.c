@@ -168,6 +168,9 @@ void leave_library(world *at)
 {
     at->calls--;
     at->writing = NULL;
+    if (at->depth == 0 && !at->freed && at->loop->backend->after_callback != NULL) {
+        broken(at, "what was written outside of callbacks waits for the end of one");
+    }
 }
 
 void enter_callback(world *at, conn *inside, const char *name, uint64_t number)
