@@ -45,6 +45,8 @@ conn *conn_new(world *at, fake_socket *socket, bool is_tls)
     made->socket = socket;
     made->is_tls = is_tls;
     made->began = pco_loop_time(at->loop);
+    made->may_end = made->began + HANDSHAKE_TIMEOUT;
+    made->ends_by = INFINITY;
     at->conns[at->conns_count++] = made;
     return made;
 }
@@ -62,6 +64,16 @@ bool has_halves(const conn *of)
 bool is_attached(const conn *of)
 {
     return of->socket != NULL && of->socket->io != NULL;
+}
+
+bool awaits_choice(const world *at, const conn *of)
+{
+    for (unsigned i = 0; i < at->choices_count; i++) {
+        if (at->choices[i].of == of) {
+            return true;
+        }
+    }
+    return false;
 }
 
 conn *find_conn(const world *at, pco_socket sock)

@@ -122,10 +122,13 @@ struct conn {
     pco_ssl_context *client_context; /* of TLS, whose client it is; NULL: none */
     void *tls;                       /* the peer's OpenSSL; NULL: plain, or given up */
     bool is_tls;
-    bool wants_halves; /* the option ssl_half_close */
-    bool old;          /* one end knows TLS 1.2 at most */
-    bool chosen;       /* a certificate was asked for */
-    bool notified;     /* the TLS peer has sent its close_notify */
+    bool wants_halves;     /* the option ssl_half_close */
+    bool old;              /* one end knows TLS 1.2 at most */
+    bool chosen;           /* a certificate was asked for */
+    double may_end;        /* its handshake, since its time is up */
+    double ends_by;        /* and must have ended */
+    unsigned long overdue; /* the turn in which that time was seen to be up; 0: it is not */
+    bool notified;         /* the TLS peer has sent its close_notify */
 };
 
 struct served {
@@ -220,6 +223,8 @@ struct opening {
     pco_ssl_context *context; /* of a client of TLS */
     bool halves;              /* the option ssl_half_close */
     bool old;                 /* that context knows TLS 1.2 at most */
+    double handshake_timeout; /* 0: the usual */
+    double handshake_from;    /* 0: unknown */
     uint64_t refusals;        /* with one of these the call must fail, a bit each */
     target targets[TARGETS_MOST];
     size_t count;
@@ -276,7 +281,8 @@ typedef struct session {
 typedef struct choice {
     pco_ssl_question *question;
     const pco_ssl_hello *hello;
-    conn *of; /* NULL: unknown */
+    conn *of;       /* NULL: unknown */
+    bool is_client; /* who asks */
 } choice;
 
 /* A name that a loop's resolver was asked for. */
@@ -436,7 +442,10 @@ struct world {
     pco_ssl_context *context; /* NULL: not made yet */
     pco_ssl_context *other;   /* for names of SNI; NULL: not made yet */
     pco_ssl_context *clients[4];
-    pco_ssl_context *judged[2]; /* clients' whose servers the system judges; of TLS 1.2 at most */
+    pco_ssl_context *judged[2];   /* clients' whose servers the system judges; of TLS 1.2 at most */
+    pco_ssl_context *choosers[2]; /* clients' that ask what to show; the same two */
+    bool chooser_has_own[2];      /* a certificate */
+    pco_ssl_context *shown[2];    /* clients' with a certificate each */
     session sessions[SESSIONS_MOST];
     unsigned sessions_count;
     choice choices[CHOICES_MOST];

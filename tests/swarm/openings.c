@@ -53,8 +53,11 @@ static void greet(world *at, conn *of)
 conn *opening_conn_new(world *at, opening *of, fake_socket *socket)
 {
     conn *made = conn_new(at, socket, of->is_tls);
+    double limit = handshake_limit(of->handshake_timeout);
     made->opening = of;
     made->client_context = of->context;
+    made->may_end = of->handshake_from != 0 ? of->handshake_from + limit : 0;
+    made->ends_by = made->began + limit;
     if (of->verdict != NULL) {
         of->verdict->conn = made;
     }
@@ -253,6 +256,7 @@ void opening_progress(int stage, const pco_address *address, const pco_error *er
         broken(at, "opening %u tells stage %d with another address or error", of->id, stage);
     }
     of->stage = stage;
+    of->handshake_from = stage == PCO_CONNECTION_HANDSHAKE ? pco_loop_time(at->loop) : 0;
     if (stage == PCO_CONNECTION_CONNECTING) {
         begins(at, of, to);
     } else if (stage == PCO_CONNECTION_FAILED) {

@@ -126,6 +126,7 @@ void check_between_turns(world *at)
     check_signals(at);
     check_network(at);
     check_readers(at);
+    check_choices(at);
 }
 
 /* ---- At rest ---- */

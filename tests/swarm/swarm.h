@@ -19,6 +19,7 @@
  *     targets.c          where these may connect to
  *     pairs.c            connections whose both ends are the library's
  *     tls*.c             the peers of TLS connections
+ *     client_choice.c    clients that are asked which certificate to show
  *     lookups.c          work on threads, and the gates at which it stands
  *     posix/threads.c    other threads, in an order that a seed repeats
  *     verbs_*.c          the verbs: a new feature adds a file, and its table to verbs.c
@@ -288,6 +289,10 @@ void verdict_forget(gate *of);
 
 /* Gives every question the plainest answer. Whether there were any. */
 bool answer_choices(world *at);
+void check_choices(world *at);
+
+/* Whether one about it waits for its answer. */
+bool awaits_choice(const world *at, const conn *of);
 
 /* ---- Pairs (pairs.c) ---- */
 
@@ -407,6 +412,13 @@ void tls_end(void);
 void tls_world_begin(world *at);
 void tls_world_end(world *at);
 pco_ssl_context *tls_context_of(world *at); /* NULL: no memory */
+
+/* What a handshake may take by itself, and so long at most with an option that says `seconds`. */
+#define HANDSHAKE_TIMEOUT 60
+static inline double handshake_limit(double seconds)
+{
+    return seconds > 0 ? seconds : HANDSHAKE_TIMEOUT;
+}
 
 /* A client's context; one that verifies trusts the server's own certificate, of the name "own". */
 pco_ssl_context *tls_client_context_of(world *at, bool verifies, bool old);

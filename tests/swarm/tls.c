@@ -181,18 +181,26 @@ void tls_world_end(world *at)
     for (int i = 0; i < 4; i++) {
         pco_ssl_context_release(at->clients[i]);
     }
-    pco_ssl_context_release(at->judged[0]);
-    pco_ssl_context_release(at->judged[1]);
+    for (int i = 0; i < 2; i++) {
+        pco_ssl_context_release(at->judged[i]);
+        pco_ssl_context_release(at->choosers[i]);
+        pco_ssl_context_release(at->shown[i]);
+    }
+}
+
+void show_certificate(pco_ssl_context_options *options, int certificate)
+{
+    const identity *own = &identities[certificate];
+    options->certificate_pem = own->certificate;
+    options->certificate_pem_length = own->certificate_length;
+    options->key_pem = own->key;
+    options->key_pem_length = own->key_length;
 }
 
 pco_ssl_context_options tls_options_of(world *at, int certificate)
 {
-    const identity *own = &identities[certificate];
-    pco_ssl_context_options options = {.size = sizeof options,
-                                       .certificate_pem = own->certificate,
-                                       .certificate_pem_length = own->certificate_length,
-                                       .key_pem = own->key,
-                                       .key_pem_length = own->key_length};
+    pco_ssl_context_options options = {.size = sizeof options};
+    show_certificate(&options, certificate);
     if (certificate == OWN) {
         choose_choices(at, &options);
     }

@@ -28,9 +28,12 @@ typedef struct tls_peer {
     bool failed; /* understands nothing any more */
     unsigned updates;
     bool asks_for_other;
-    bool knows;   /* which it must be shown: nothing changed since it came */
-    bool other;   /* that */
-    int protocol; /* which of those that it offers was chosen; -1: none */
+    bool knows;        /* which it must be shown: nothing changed since it came */
+    bool other;        /* that */
+    int protocol;      /* which of those that it offers was chosen; -1: none */
+    bool asks;         /* a server: for a certificate */
+    bool insists;      /* and is content with nothing less */
+    const char *shows; /* the name of the client's that it must be shown; "": none */
 } tls_peer;
 
 /* Of the peers, each of TLS 1.3, and of 1.2 at most. */
@@ -71,6 +74,30 @@ pco_ssl_context_options tls_client_options(void);
 
 /* What the context with the certificate OWN asks the program (verbs_choice.c). */
 void choose_choices(world *at, pco_ssl_context_options *options);
+
+/* A client's context that asks what to show, and one that shows it. NULL: no memory. */
+pco_ssl_context *chooser_of(world *at, bool old);
+pco_ssl_context *client_that_shows(world *at, int certificate);
+
+/* A certificate with its key goes into the options. */
+void show_certificate(pco_ssl_context_options *options, int certificate);
+
+/* A peer, a server, may ask for a certificate; and has been shown the right one. */
+void ask_client(world *at, const conn *of, tls_peer *peer);
+void check_client(world *at, const conn *of);
+
+/* The common name of the certificate of the other end; "": there is none. */
+void name_shown(const SSL *to, char *name, size_t size);
+
+/* A question is asked, and answered: what both ends have in common (verbs_choice.c)... */
+void ask_choice(world *at, choice asked);
+void give_answer(world *at, const choice *of, pco_ssl_context *shown, bool fits);
+void refuse_choice(world *at, const choice *of);
+
+/* ...and what a client has to itself (client_choice.c). NULL: nobody that is known. */
+conn *conn_of_authorities(const world *at, const pco_ssl_hello *hello);
+void check_client_question(world *at, const choice *asked);
+void answer_client(world *at, const choice *of, unsigned how);
 
 /* A peer offers protocols, by which it is known; and is told the one that was chosen. */
 void offer_number(SSL *of, unsigned id);

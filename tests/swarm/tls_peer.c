@@ -26,6 +26,7 @@ void tls_peer_begin(world *at, conn *of, bool serves)
     BIO_set_mem_eof_return(made->in, -1);
     SSL_set_bio(made->ssl, made->in, made->out);
     if (made->serves) {
+        ask_client(at, of, made);
         SSL_set_accept_state(made->ssl);
     } else {
         choose_name(at, made);
@@ -96,16 +97,25 @@ void say_goodbye(conn *of)
     }
 }
 
+void name_shown(const SSL *to, char *name, size_t size)
+{
+    const X509 *shown = SSL_get0_peer_certificate(to);
+    snprintf(name, size, "%s", "");
+    if (shown != NULL) {
+        X509_NAME_get_text_by_NID(X509_get_subject_name(shown), NID_commonName, name, (int)size);
+    }
+}
+
 static void check_certificate(world *at, const conn *of)
 {
     const tls_peer *peer = of->tls;
     const char *wanted = common_names[peer->other ? OTHER : OWN];
     if (peer->serves) {
+        check_client(at, of);
         return;
     }
-    X509 *shown = SSL_get0_peer_certificate(peer->ssl);
     char name[16] = "";
-    X509_NAME_get_text_by_NID(X509_get_subject_name(shown), NID_commonName, name, sizeof name);
+    name_shown(peer->ssl, name, sizeof name);
     if (peer->knows && strcmp(name, wanted) != 0) {
         broken(at, "connection %u was shown the certificate '%s', not '%s'", of->id, name, wanted);
     }

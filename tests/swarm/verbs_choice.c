@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * verbs_choice.c: what the options of a server's context ask of the program in each handshake: the
+ * verbs_choice.c: what the options of a context ask of the program in each handshake: the
  * certificate, answered at once, later, never, with what cannot be, refused, after the connection's
- * end and after the loop's; and the application protocol.
+ * end and after the loop's; and of a server the application protocol. client_choice.c has what a
+ * client is asked.
  *
  * A peer of the model's offers its number as a protocol, so it is known who is asked about. Of a
  * pair's end that is not known.
@@ -11,13 +12,19 @@
 
 /* ---- About whom ---- */
 
-static conn *conn_of(const world *at, const pco_ssl_hello *hello)
+static conn *conn_of_protocols(const world *at, const pco_ssl_hello *hello)
 {
     unsigned id;
     if (hello->alpn_count == 0 || sscanf(hello->alpn[0], "c%u", &id) != 1) {
         return NULL;
     }
     return id < at->conns_count ? at->conns[id] : NULL;
+}
+
+static conn *conn_of(const world *at, const choice *asked)
+{
+    return asked->is_client ? conn_of_authorities(at, asked->hello)
+                            : conn_of_protocols(at, asked->hello);
 }
 
 void offer_number(SSL *of, unsigned id)
@@ -79,18 +86,17 @@ static void let_fail(const world *at, conn *of)
 
 static bool has_ended(const world *at, const conn *of)
 {
-    return at->freed || of->state == LOST_CONN || of->failed_handshake || of->socket->closed;
+    return at->freed || of->state == LOST_CONN || of->failed_handshake || of->socket->closed ||
+           (of->state == COMING && of->opening != NULL && of->opening->told) ||
+           (of->upgrade != NULL && of->upgrade->told);
 }
 
-/* Seconds that a server's handshake may take. */
-#define HANDSHAKE_TIMEOUT 60
-
-/* Who is told by a completion, or whose operations do not come back, may not have been told yet. */
+/* Whose operations do not come back may not have been told yet. */
 static bool may_have_ended(const world *at, const conn *of)
 {
-    return has_ended(at, of) || pco_loop_time(at->loop) >= of->began + HANDSHAKE_TIMEOUT ||
-           of->closed || of->doomed || of->causes != 0 || of->opening != NULL ||
-           of->upgrade != NULL || memory_was_short(at);
+    return has_ended(at, of) || pco_loop_time(at->loop) >= of->may_end - MOMENT || of->closed ||
+           of->doomed || of->causes != 0 || (of->opening != NULL && of->opening->expires) ||
+           memory_was_short(at);
 }
 
 static void check_answer(world *at, const conn *of, int code, int expected)
@@ -118,13 +124,8 @@ static void expect(const world *at, conn *of, const pco_ssl_context *shown)
     }
 }
 
-static void answer_with(world *at, const choice *of, pco_ssl_context *shown, bool fits)
+void give_answer(world *at, const choice *of, pco_ssl_context *shown, bool fits)
 {
-    if (fits) {
-        expect(at, of->of, shown);
-    } else {
-        let_fail(at, of->of);
-    }
     enter_library(at, NULL);
     int code = pco_ssl_question_answer(of->question, shown, NULL);
     leave_library(at);
@@ -132,31 +133,44 @@ static void answer_with(world *at, const choice *of, pco_ssl_context *shown, boo
     check_answer(at, of->of, code, fits ? 0 : PCO_EINVAL);
 }
 
-static void refuse(world *at, const choice *of)
+void refuse_choice(world *at, const choice *of)
 {
     say(at, "it is refused");
-    let_fail(at, of->of);
     enter_library(at, NULL);
     pco_ssl_question_refuse(of->question);
     leave_library(at);
+}
+
+static void answer_server(world *at, const choice *of, unsigned how)
+{
+    pco_ssl_context *clients = how == 7 ? tls_client_context_of(at, false, false) : NULL;
+    if (how == 6) {
+        let_fail(at, of->of);
+        refuse_choice(at, of);
+    } else if (clients != NULL) {
+        let_fail(at, of->of);
+        give_answer(at, of, clients, false);
+    } else {
+        pco_ssl_context *shown = how == 5 ? at->other : how == 4 ? at->context : NULL;
+        expect(at, of->of, shown);
+        give_answer(at, of, shown, true);
+    }
 }
 
 /* Out of the list first: answers may be given inside of what this calls. */
 static void settle(world *at, unsigned which, unsigned how)
 {
     choice of = at->choices[which];
-    pco_ssl_context *clients = how == 7 ? tls_client_context_of(at, false, false) : NULL;
     at->choices[which] = at->choices[--at->choices_count];
-    say(at, "the question about connection %d", of.of != NULL ? (int)of.of->id : -1);
-    if (conn_of(at, of.hello) != of.of) {
+    say(at, "the question about %s %d", of.is_client ? "client" : "connection",
+        of.of != NULL ? (int)of.of->id : -1);
+    if (conn_of(at, &of) != of.of) {
         broken(at, "a hello has changed before its question was answered");
     }
-    if (how == 6) {
-        refuse(at, &of);
-    } else if (how == 5 || how == 4) {
-        answer_with(at, &of, how == 5 ? at->other : at->context, true);
+    if (of.is_client) {
+        answer_client(at, &of, how);
     } else {
-        answer_with(at, &of, clients, clients == NULL);
+        answer_server(at, &of, how);
     }
 }
 
@@ -187,26 +201,34 @@ static void check_question(world *at, conn *of)
     of->chosen = true;
 }
 
-static void choose_certificate(pco_ssl_question *asked, const pco_ssl_hello *hello, void *context)
+void ask_choice(world *at, choice asked)
 {
-    world *at = context;
-    conn *of = conn_of(at, hello);
+    conn *of = asked.of;
     enter_callback(at, of, "choose_certificate", of != NULL ? of->id : CONNS_MOST);
+    if (asked.is_client) {
+        check_client_question(at, &asked);
+    }
     check_question(at, of);
     if (at->choices_count == CHOICES_MOST) {
         settle(at, 0, 0);
     }
-    at->choices[at->choices_count++] = (choice){asked, hello, of};
+    at->choices[at->choices_count++] = asked;
     act_in_callback(at);
     bool at_once = at->calm || pick(at, 3) != 1;
     unsigned how = at->calm ? 0 : pick(at, WAYS);
     for (unsigned i = 0; at_once && i < at->choices_count; i++) {
-        if (at->choices[i].question == asked) {
+        if (at->choices[i].question == asked.question) {
             settle(at, i, how);
             break;
         }
     }
     leave_callback(at, NULL);
+}
+
+static void choose_certificate(pco_ssl_question *asked, const pco_ssl_hello *hello, void *context)
+{
+    world *at = context;
+    ask_choice(at, (choice){asked, hello, conn_of_protocols(at, hello), false});
 }
 
 /* It runs inside of OpenSSL. */
@@ -215,7 +237,7 @@ static int choose_alpn(const pco_ssl_hello *hello, void *context)
     static const int answers[] = {
         0, 0, 1, 1, PCO_SSL_ALPN_NONE, PCO_SSL_ALPN_NONE, PCO_SSL_ALPN_REFUSE};
     world *at = context;
-    conn *of = conn_of(at, hello);
+    conn *of = conn_of_protocols(at, hello);
     tls_peer *peer = of != NULL ? of->tls : NULL;
     int answer = answers[pick(at, sizeof answers / sizeof answers[0])];
     happened(at, "choose_alpn", of != NULL ? of->id : CONNS_MOST);
@@ -236,6 +258,33 @@ void choose_choices(world *at, pco_ssl_context_options *options)
     options->choose_certificate = pick(at, 2) == 1 ? choose_certificate : NULL;
     options->choose_alpn = pick(at, 2) == 1 ? choose_alpn : NULL;
     options->callback_context = at;
+}
+
+/* ---- The time limit ---- */
+
+/* In so many turns a handshake whose time is up has ended. */
+#define TURNS_ENOUGH 5
+
+static bool is_overdue(const world *at, const conn *of)
+{
+    return !has_ended(at, of) && !of->closed && pco_loop_time(at->loop) > of->ends_by + MOMENT;
+}
+
+void check_choices(world *at)
+{
+    const fake_backend *fake = fake_of(at->loop);
+    for (unsigned i = 0; i < at->choices_count; i++) {
+        conn *of = at->choices[i].of;
+        if (of == NULL || !is_overdue(at, of) || fake->manual || fake->hold_cancels) {
+            continue;
+        }
+        of->overdue = of->overdue != 0 ? of->overdue : fake->turns;
+        if (fake->turns > of->overdue + TURNS_ENOUGH &&
+            fake->turns > at->mood_since + TURNS_ENOUGH) {
+            broken(at, "the handshake of connection %u waits for an answer, and its time is up",
+                   of->id);
+        }
+    }
 }
 
 /* ---- Verbs ---- */

@@ -212,6 +212,7 @@ void choose_client_tls(world *at, opening *of, pco_connection_options *options, 
     options->ssl_session = with->tls.session;
     choose_halves(at, of, options);
     options->ssl_handshake_timeout = times[pick(at, sizeof times / sizeof times[0])];
+    of->handshake_timeout = options->ssl_handshake_timeout;
     options->ssl_shutdown_timeout = times[pick(at, sizeof times / sizeof times[0])];
 }
 

@@ -27,7 +27,7 @@ static void check_success(world *at, const upgrade *of, const pco_transport *tra
     const pco_protocol *expected = of->given != NULL ? &of->given->base : &its->proto->base;
     size_t high;
     size_t low;
-    if (of->must_fail || of->canceled || its->closed || at->freeing) {
+    if (of->must_fail || of->canceled || its->closed || at->freeing || awaits_choice(at, its)) {
         broken(at, "TLS stands on connection %u, which must not be", its->id);
     }
     if (transport == its->transport || pco_transport_get_protocol(transport) != expected ||
@@ -212,6 +212,9 @@ static bool start(world *at, conn *of, bool serves)
     }
     of->wants_halves = made->halves;
     of->old = made->old;
+    of->client_context = serves ? NULL : options.ssl;
+    of->ends_by = pco_loop_time(at->loop) + handshake_limit(options.ssl_handshake_timeout);
+    of->may_end = of->ends_by;
     turn_peer(at, of, made);
     if (made->verdict != NULL) {
         made->verdict->conn = of;
@@ -221,7 +224,6 @@ static bool start(world *at, conn *of, bool serves)
         cause(of, PCO_ETLS);
     }
     of->is_tls = true;
-    of->client_context = serves ? NULL : options.ssl;
     of->upgrade = made;
     made->next = at->upgrades;
     at->upgrades = made;
