@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * proxy.c: passes TCP connections on to another server, both ways, until Ctrl-C.
+ * proxy.c: passes connections on to another server, both ways, until Ctrl-C.
  *
  *     proxy --port 8080 --to example.org 80
+ *     proxy --port 8080 --to-path /run/daemon.sock                    to a UNIX socket
+ *     proxy --path /run/web.sock --to example.org 80                  from one
  *     proxy --port 8443 --to 127.0.0.1 8080 --ssl cert.pem key.pem    TLS ends here
  *     proxy --port 8080 --to example.org 443 --tls                    TLS begins here
  *
@@ -26,10 +28,12 @@
 #include <string.h>
 
 #define USAGE                                                                                      \
-    "usage: proxy [flag]... --to HOST PORT\n"                                                      \
+    "usage: proxy [flag]... --to HOST PORT | --to-path PATH\n"                                     \
     "  --to HOST PORT         where connections are passed on to\n"                                \
+    "  --to-path PATH         the same, to a UNIX socket\n"                                        \
     "  --host NAME            where to listen (127.0.0.1)\n"                                       \
     "  --port N               0: one that is free (7002)\n"                                        \
+    "  --path PATH            where to listen, on a UNIX socket instead\n"                         \
     "  --ssl CERT KEY         clients speak TLS, with these PEM files (no)\n"                      \
     "  --tls                  the server speaks TLS, and has to prove that it is HOST (no)\n"      \
     "  --cacert FILE          whom to trust in the place of the system's authorities, in PEM\n"    \
@@ -50,6 +54,8 @@ typedef struct settings {
     pco_ssl_context_options trusted; /* without a ca_file: the system's authorities */
     pco_server_options server;
     pco_connection_options connection; /* of each connection to the server behind */
+    const char *path;                  /* of a UNIX socket, in the place of host and port */
+    const char *to_path;
     double grace;
 } settings;
 
@@ -220,13 +226,13 @@ static const pco_protocol_methods server_methods = {
 static void unreachable(pair *both, const pco_error *error)
 {
     pco_address address;
-    char name[PCO_ADDRESS_TEXT_SIZE] = "a client";
+    char name[PCO_ADDRESS_TEXT_SIZE] = ""; /* as it stays for a client on a UNIX socket */
 
     count.unreachable++;
     if (pco_transport_get_peername(both->client.transport, &address) == 0) {
         pco_address_format(&address, name, sizeof name);
     }
-    fprintf(stderr, "proxy: for %s: %s\n", name, error->message);
+    fprintf(stderr, "proxy: for %s: %s\n", name[0] != '\0' ? name : "a client", error->message);
     pco_transport_abort_reset(both->client.transport);
 }
 
@@ -247,6 +253,16 @@ static void connected(pco_transport *transport, pco_protocol *protocol, const pc
     }
 }
 
+static int connect_to_server(pco_loop *loop, const pco_connection_options *options, pair *both,
+                             pco_error *error)
+{
+    if (set.to_path != NULL) {
+        return pco_loop_create_unix_connection(loop, set.to_path, options, connected, both,
+                                               &both->connecting, error);
+    }
+    return pco_loop_create_connection(loop, options, connected, both, &both->connecting, error);
+}
+
 /* ---- The client's side ---- */
 
 /* The client is not read until there is somebody to pass it on to. */
@@ -261,8 +277,7 @@ static void client_made(pco_protocol *protocol, pco_transport *transport)
     set_reading(self);
 
     options.protocol = &both->server.protocol;
-    if (pco_loop_create_connection(pco_transport_get_loop(transport), &options, connected, both,
-                                   &both->connecting, &error) == 0) {
+    if (connect_to_server(pco_transport_get_loop(transport), &options, both, &error) == 0) {
         both->sides++;
     } else {
         unreachable(both, &error);
@@ -385,6 +400,10 @@ static void read_flag(const char *flag, char ***next)
     } else if (strcmp(flag, "--to") == 0) {
         set.connection.host = text(next, flag);
         set.connection.service = text(next, flag);
+    } else if (strcmp(flag, "--to-path") == 0) {
+        set.to_path = text(next, flag);
+    } else if (strcmp(flag, "--path") == 0) {
+        set.path = text(next, flag);
     } else if (strcmp(flag, "--host") == 0) {
         set.server.host = text(next, flag);
     } else if (strcmp(flag, "--port") == 0) {
@@ -429,8 +448,19 @@ static void read_settings(char **argv)
         const char *flag = *next++;
         read_flag(flag, &next);
     }
-    if (set.connection.host == NULL) {
-        refuse("--to", "is missing: where are connections to be passed on to?");
+    if ((set.connection.host == NULL) == (set.to_path == NULL)) {
+        refuse("--to", "or --to-path, one of them: where are connections to be passed on to?");
+    }
+    if (set.to_path != NULL) {
+        set.connection.keep_alive = PCO_DEFAULT; /* here nobody vanishes without a word */
+    }
+    if (set.path != NULL) {
+        set.server.host = NULL;
+        set.server.port = 0;
+        set.server.keep_alive = PCO_DEFAULT;
+    }
+    if (set.connection.tls == PCO_ON && set.to_path != NULL) {
+        refuse("--tls", "needs --to: a path proves nothing");
     }
     if (set.trusted.ca_file != NULL && set.connection.tls != PCO_ON) {
         refuse("--cacert", "needs --tls");
@@ -521,7 +551,9 @@ int main(int argc, char **argv)
         err = make_contexts(&error);
     }
     if (err == 0) {
-        err = pco_loop_create_server(loop, &set.server, &server, &error);
+        err = set.path != NULL
+                  ? pco_loop_create_unix_server(loop, set.path, &set.server, NULL, &server, &error)
+                  : pco_loop_create_server(loop, &set.server, &server, &error);
     }
     if (err == 0) {
         err = serve(loop, server, &error);

@@ -179,12 +179,29 @@ static int ask(const pco_address *address)
     return code;
 }
 
-/* The name is taken. Returns 0 if it is free by now. */
+/*
+ * Removes what nobody is bound to, unless that is not what has the name any more. A number alone
+ * does not tell: many file systems give the one that was freed last to the next file. 0 or errno.
+ */
+static int remove_stale(const char *path, const struct stat *stale)
+{
+    struct stat status;
+
+    if (lstat(path, &status) != 0) {
+        return errno == ENOENT ? 0 : errno;
+    }
+    if (status.st_dev != stale->st_dev || status.st_ino != stale->st_ino ||
+        status.st_ctime != stale->st_ctime || !S_ISSOCK(status.st_mode)) {
+        return 0;
+    }
+    return unlink(path) == 0 || errno == ENOENT ? 0 : errno;
+}
+
+/* The name is taken. Returns 0 if it is free by now, or another's. */
 static int make_room(const pco_address *address, bool replace_stale, pco_error *error)
 {
     char text[PCO_ADDRESS_TEXT_SIZE];
     const char *path = path_of(address, text, sizeof text);
-    pco__socket_file found;
     struct stat status;
 
     if (path == NULL) {
@@ -196,7 +213,7 @@ static int make_room(const pco_address *address, bool replace_stale, pco_error *
     if (!S_ISSOCK(status.st_mode)) {
         return report_in_use(error, address, kind_of(status.st_mode));
     }
-    if (!replace_stale || !look_at(address, &found)) {
+    if (!replace_stale) {
         return report_in_use(error, address, "a socket's file is there");
     }
     int code = ask(address);
@@ -209,7 +226,7 @@ static int make_room(const pco_address *address, bool replace_stale, pco_error *
                              "it is still in use");
     }
     if (code == ECONNREFUSED) {
-        code = remove_file(&found);
+        code = remove_stale(path, &status);
     } else if (code == ENOENT) {
         code = 0;
     }

@@ -134,7 +134,7 @@ class Lines:
 
 
 class Server:
-    """An example that runs. `addresses` are the (host, port) that it listens on."""
+    """An example that runs. `addresses` are the (host, port), or paths, that it listens on."""
 
     def __init__(self, name, *arguments, sockets=1, **options):
         # Read while the server writes: by a file of its own, since to seek in a shared one would
@@ -156,6 +156,9 @@ class Server:
 
     def _next_address(self):
         line = self.lines.next()
+        match = re.fullmatch(r"listening on ([/@].+)", line or "")
+        if match:
+            return match[1]
         match = re.fullmatch(r"listening on (?:\[(.+)\]|([^:]+)):(\d+)", line or "")
         if not match:
             raise AssertionError(f"not a line of an address: {line!r}; {self.errors()}")
@@ -231,7 +234,7 @@ class PeerTest(unittest.TestCase):
     """Starts servers and connections, ends them, and looks how the servers ended."""
 
     def start(self, name, *arguments, **options):
-        if "--port" not in arguments:
+        if "--port" not in arguments and "--path" not in arguments:
             arguments += ("--port", "0")
         server = Server(name, *arguments, **options)
         self.addCleanup(server.stderr.close)
