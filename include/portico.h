@@ -26,5 +26,6 @@
 #include <portico/connection.h>
 #include <portico/start_tls.h>
 #include <portico/unix.h>
+#include <portico/pass.h>
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* child.h: for tests that run themselves a second time, to see the program end. */
+/* child.h: for tests of several processes, such as those that run themselves a second time. */
 #ifndef CHILD_H
 #define CHILD_H
 
@@ -8,5 +8,8 @@
  * and nothing is left on the disk. Each system has its own.
  */
 void child_ends_without_a_word(void);
+
+/* The number of this process. */
+long long process_of_this_test(void);
 
 #endif

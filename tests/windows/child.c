@@ -22,3 +22,8 @@ void child_ends_without_a_word(void)
         _CrtSetReportFile(kinds[i], _CRTDBG_FILE_STDERR);
     }
 }
+
+long long process_of_this_test(void)
+{
+    return GetCurrentProcessId();
+}
