@@ -72,6 +72,10 @@ static const size_t pco_unix_options_bounds[] = {
     BOUNDS(pco_unix_options, replace_stale),
 };
 
+static const size_t pco_local_options_bounds[] = {
+    BOUNDS(pco_local_options, audience),
+};
+
 static const size_t pco_ssl_context_options_bounds[] = {
     BOUNDS(pco_ssl_context_options, certificate_file),
     BOUNDS(pco_ssl_context_options, certificate_pem),
@@ -264,6 +268,25 @@ static int give_unix_options(void *it)
     return blames_the_size(code, &error, "pco_unix_options.size is ") ? code : 0;
 }
 
+static void nobody_is_told(pco_transport *transport, pco_protocol *protocol, const pco_error *error,
+                           void *context)
+{
+    (void)transport;
+    (void)protocol;
+    (void)error;
+    (void)context;
+}
+
+/* The connection's options are missing. */
+static int give_local_options(void *it)
+{
+    pco_error error = {0};
+    int code = pco_loop_create_local_connection(loop, "name", NULL, it, nobody_is_told, NULL, NULL,
+                                                &error);
+
+    return blames_the_size(code, &error, "pco_local_options.size is ") ? code : 0;
+}
+
 /* They are all zero, so that those of the right size lack a certificate. */
 static int give_ssl_context_options(void *it)
 {
@@ -389,6 +412,7 @@ static void of_every_struct_the_size_is_checked_and_nothing_is_read_behind_it(vo
         SIZED(pco_loop_options, sizeof(size_t), give_loop_options),
         SIZED(pco_server_options, sizeof(size_t), give_server_options),
         SIZED(pco_unix_options, sizeof(size_t), give_unix_options),
+        SIZED(pco_local_options, sizeof(size_t), give_local_options),
         SIZED(pco_server_counters, sizeof(size_t), give_counters),
         SIZED(pco_transport_counters, sizeof(size_t), give_transport_counters),
         SIZED(pco_ssl_info, sizeof(size_t), give_ssl_info),

@@ -255,8 +255,11 @@ static const char *peer_of_winner(const pco__opening *opening, char *text, size_
     return known ? text : "";
 }
 
-/* TLS has failed. The stream ends by itself, once the peer has read the alert if there is one. */
-static void fail_by_tls(pco__opening *opening, const pco_error *error)
+/*
+ * The other end may not be who it is, or TLS has failed. The stream ends by itself, once the peer
+ * has read the alert if there is one.
+ */
+static void fail_by_peer(pco__opening *opening, const pco_error *error)
 {
     pco__purpose purpose = pco__opening_purpose(opening);
     char text[PCO_ADDRESS_TEXT_SIZE + sizeof "[]:65535"];
@@ -273,7 +276,7 @@ static void handshake_done(pco__connection_owner *owner, pco_transport *transpor
 {
     (void)transport;
     if (error != NULL) {
-        fail_by_tls(of_owner(owner), error);
+        fail_by_peer(of_owner(owner), error);
     }
 }
 
@@ -303,7 +306,7 @@ static void make_connection(pco__opening *opening)
         return;
     }
     if (pco__connection_begin(&opening->owner, stream, &error) != 0) {
-        fail_by_tls(opening, &error);
+        fail_by_peer(opening, &error);
     }
 }
 
@@ -552,6 +555,11 @@ static int check_call(pco_loop *loop, pco_connected connected, pco_error *error)
         return pco__error_set(error, PCO_ECLOSED, 0, "the loop is being freed");
     }
     return 0;
+}
+
+void pco__opening_check_peer(pco_request *request, pco__peer_check check)
+{
+    of_request(request)->owner.check_peer = check;
 }
 
 int pco__create_connection_to(pco_loop *loop, const pco_address *place,

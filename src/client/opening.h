@@ -116,6 +116,9 @@ static inline const char *pco__server_name(const pco_connection_options *options
 
 /* ---- create_connection.c ---- */
 
+/* Has the connection of a request, which has just been begun, ask who the other end is. */
+void pco__opening_check_peer(pco_request *request, pco__peer_check check);
+
 /* It ends with `error`, soon: what is under way is given up. */
 void pco__opening_fail(pco__opening *opening, const pco_error *error);
 

@@ -82,6 +82,11 @@ static int start_tls(pco__connection_owner *owner, pco__stream *stream, pco_erro
 
 int pco__connection_begin(pco__connection_owner *owner, pco__stream *stream, pco_error *error)
 {
+    int code = owner->check_peer != NULL ? owner->check_peer(owner, stream->io.socket, error) : 0;
+    if (code != 0) {
+        pco__stream_abort(stream, false);
+        return code;
+    }
     if (owner->ssl != NULL) {
         return start_tls(owner, stream, error);
     }

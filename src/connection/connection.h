@@ -27,14 +27,23 @@ typedef struct pco__connection_class {
                            const pco_error *error);
 } pco__connection_class;
 
+/*
+ * Whether the other end of a connection may be who it is. What it answers, with a sentence, ends
+ * the connection.
+ */
+typedef int (*pco__peer_check)(const pco__connection_owner *owner, pco_socket sock,
+                               pco_error *error);
+
 struct pco__connection_owner {
     pco__owner base; /* its class is a pco__connection_class */
     double close_timeout;
     bool linger;
 
+    pco__peer_check check_peer; /* asked before anything else; NULL: anybody may */
+
     /* For TLS. */
-    pco_ssl_context *ssl; /* NULL: plain */
-    bool is_client;
+    pco_ssl_context *ssl;    /* NULL: plain */
+    bool is_client;          /* set without TLS, too */
     const char *server_name; /* see pco__ssl_options */
     const pco_ssl_session *session;
     double handshake_timeout;
@@ -55,8 +64,9 @@ int pco__connection_connect(pco__connection_owner *owner, pco_loop *loop, pco_so
                             const pco_address *address, pco__stream **stream, pco_error *error);
 
 /*
- * Goes on with such a stream that is open: TLS, the protocol, connection_made. On failure, which is
- * TLS's alone, the stream has been aborted. Not from inside a call that the user made.
+ * Goes on with such a stream that is open: check_peer, TLS, the protocol, connection_made. On
+ * failure, of check_peer or TLS, the stream has been aborted. Not from inside a call that the user
+ * made.
  */
 int pco__connection_begin(pco__connection_owner *owner, pco__stream *stream, pco_error *error);
 

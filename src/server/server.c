@@ -14,6 +14,7 @@
 #include "support/error.h"
 #include "support/memory.h"
 #include "support/options.h"
+#include "system/local.h"
 #include "system/network.h"
 
 /* Seconds to wait after accepting failed (asyncio: ACCEPT_RETRY_DELAY). */
@@ -107,7 +108,7 @@ static void start_connection(pco_server *server, pco_socket sock, const pco_addr
         server->counters.handshaking++;
     }
     if (pco__connection_begin(&server->owner, stream, &error) != 0) {
-        server->counters.handshaking--;
+        server->counters.handshaking -= server->owner.ssl != NULL;
         report_refused(server, &error);
     }
 }
@@ -506,6 +507,7 @@ void pco_server_close(pco_server *server)
     }
     remove_file(server);
     close_listeners(server, PCO_NO_SOCKET);
+    pco__local_unlock(server->lock);
     if (!is_accepting(server)) {
         set_state(server, PCO__SERVER_CLOSED);
     }
@@ -705,6 +707,7 @@ pco_server *pco__server_new(pco_loop *loop, const pco_server_options *options,
         return NULL;
     }
     server->loop = loop;
+    server->lock = PCO__NO_LOCK;
     server->options = *options;
     server->socket_options = PCO__SOCKET_OPTIONS(options);
     server->adopted = pco__has_sock(options);

@@ -67,6 +67,7 @@ struct pco_server {
     pco__waiter *waiters; /* in the order in which they came */
     pco_server_counters counters;
     pco__socket_file *file; /* to be removed when it is closed; NULL: none */
+    intptr_t lock;          /* of the name that it serves, until it is closed; or PCO__NO_LOCK */
     unsigned holds;         /* a call of serve.c is under way: the server must not vanish */
     bool listens;           /* one of its sockets, at least */
     bool adopted;           /* its socket is the user's */
