@@ -223,6 +223,56 @@ class Worker(ProgramTest):
         self.assertEqual(self.server.wait(), 0, self.server.errors())
 
 
+class Local(ProgramTest):
+    """The programs of docs/local.md, which find their place in a folder of the test's own."""
+
+    def setUp(self):
+        super().setUp()
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def begin(self, name, *arguments):
+        process = subprocess.Popen(support.program(name) + list(arguments), text=True,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   env={**os.environ, "XDG_RUNTIME_DIR": self.folder})
+        lines = support.Lines(process.stdout)
+        self.addCleanup(lines.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process, lines
+
+    @support.posix_only
+    def test_the_second_says_its_words_to_the_first(self):
+        _, lines = self.begin("local_by_a_name")
+        self.assertEqual(lines.next(), "the first one")
+        for words in ("good day", "and good bye"):
+            second, _ = self.begin("local_by_a_name", words)
+            self.assertEqual(second.wait(PATIENCE), 0)
+            self.assertEqual(lines.next(), words)
+
+    @support.linux_only
+    def test_who_connects_by_a_path_is_told_who_it_is(self):
+        path = os.path.join(self.folder, "who.socket")
+        server, _ = self.begin("local_by_a_path", path)
+        deadline = support.Deadline("it listens")
+        while True:
+            deadline.check()
+            sock = socket.socket(socket.AF_UNIX)
+            try:
+                sock.connect(path)
+                break
+            except OSError:
+                sock.close()
+        with sock:
+            self.assertEqual(receive_all(sock).decode(),
+                             f"you are process {os.getpid()} of user {os.getuid()}\n")
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o660)
+        server.send_signal(signal.SIGTERM)
+        self.assertEqual(server.wait(PATIENCE), 0)
+        self.assertFalse(os.path.exists(path))
+
+
 class Descriptors(ProgramTest):
     def start(self, stdin):
         try:
