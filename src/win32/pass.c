@@ -28,9 +28,13 @@ typedef struct parcel {
 /* `action` could not be done. */
 static int fail(const char *action, int system_code, pco_error *error)
 {
-    int code = system_code == WSAEWOULDBLOCK ? PCO_EAGAIN : pco__error_from_system(system_code);
-    return pco__error_describe(error, code == PCO_ECONNABORTED ? PCO_ECONNRESET : code, system_code,
-                               "%s", action);
+    int code = pco__error_from_system(system_code);
+    if (system_code == WSAEWOULDBLOCK) {
+        code = PCO_EAGAIN;
+    } else if (code == PCO_ECONNABORTED || code == PCO_EPIPE) {
+        code = PCO_ECONNRESET;
+    }
+    return pco__error_describe(error, code, system_code, "%s", action);
 }
 
 static int check_socket(pco_socket sock, const char *what, pco_error *error)
@@ -66,7 +70,7 @@ static int check_channel(pco_socket channel, pco_error *error)
                                                  : fail("use a channel", WSAGetLastError(), error);
 }
 
-/* Which of the two events (POLLWRNORM, or POLLHUP by itself) are so now. */
+/* What of `wanted` is so now; POLLHUP and POLLERR come unasked. */
 static int condition_of(SOCKET channel, SHORT wanted)
 {
     WSAPOLLFD one = {.fd = channel, .events = wanted};

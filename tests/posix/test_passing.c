@@ -9,8 +9,7 @@
 
 #include "behaviour.h"
 #include "child.h"
-
-#include <portico/pass.h>
+#include "passing_child.h"
 
 #include "system/pass.h"
 
@@ -45,89 +44,7 @@ static bool is_readable(pco_socket sock)
     return poll(&one, 1, (int)(PATIENCE * 1000)) == 1;
 }
 
-/* The next message, for which it waits. */
-static int take(pco_socket from)
-{
-    int code = PCO_EAGAIN;
-    while (code == PCO_EAGAIN && is_readable(from)) {
-        code = pco_socket_take(from, &passed, NULL);
-    }
-    return code;
-}
-
 /* ---- The other process ---- */
-
-static pco_loop *own_loop;
-
-static void greet(pco_protocol *self, pco_transport *transport)
-{
-    (void)self;
-    pco_transport_write(transport, "child", 5);
-}
-
-static void send_back(pco_protocol *self, pco_transport *transport, const void *data, size_t length)
-{
-    (void)self;
-    pco_transport_write(transport, data, length);
-}
-
-static void end_of_child(pco_protocol *self, pco_transport *transport, const pco_error *error)
-{
-    (void)self;
-    (void)transport;
-    (void)error;
-    pco_loop_stop(own_loop);
-}
-
-static const pco_protocol_methods child_methods = {.size = sizeof child_methods,
-                                                   .connection_made = greet,
-                                                   .data_received = send_back,
-                                                   .connection_lost = end_of_child};
-static pco_protocol child_protocol = {.methods = &child_methods};
-
-static pco_protocol *make_child_protocol(void *context)
-{
-    (void)context;
-    return &child_protocol;
-}
-
-static void note_connected(pco_transport *transport, pco_protocol *protocol, const pco_error *error,
-                           void *context)
-{
-    (void)transport;
-    (void)protocol;
-    (void)context;
-    if (error != NULL) {
-        _exit(4);
-    }
-}
-
-/* Takes a listener, or a connection, and serves one client of it to the end. */
-static int live_as_child(void)
-{
-    pco_server *server = NULL;
-    int code;
-    if (take(channel[1]) != 0 || pco_loop_new(NULL, &own_loop, NULL) != 0) {
-        return 1;
-    }
-    if (strcmp((const char *)passed.data, "listener") == 0) {
-        pco_server_options options = {
-            .size = sizeof options, .protocol_factory = make_child_protocol, .sock = passed.socket};
-        code = pco_loop_create_server(own_loop, &options, &server, NULL);
-    } else {
-        pco_connection_options options = {
-            .size = sizeof options, .protocol = &child_protocol, .sock = passed.socket};
-        code =
-            pco_loop_connect_accepted_socket(own_loop, &options, note_connected, NULL, NULL, NULL);
-    }
-    if (code != 0 || pco_socket_pass(channel[1], 0, PCO_NO_SOCKET, "served", 6, NULL) != 0) {
-        return 2;
-    }
-    pco_loop_run_forever(own_loop);
-    pco_server_free(server);
-    pco_loop_free(own_loop);
-    return 0;
-}
 
 static pid_t begin_child(void)
 {
@@ -138,7 +55,7 @@ static pid_t begin_child(void)
         child_ends_without_a_word();
         alarm((unsigned)PATIENCE);
         close((int)channel[0]);
-        _exit(live_as_child());
+        _exit(live_as_child(channel[1]));
     }
     return child;
 }
@@ -153,7 +70,7 @@ static void assert_ends_well(pid_t child)
 
 static void assert_child_serves(void)
 {
-    assert_int_equal(take(channel[0]), 0);
+    assert_int_equal(take_on(at.loop, channel[0], &passed), 0);
     assert_string_equal((const char *)passed.data, "served");
 }
 
@@ -401,9 +318,9 @@ static void a_connection_opens_nothing_that_a_peer_sends_along(void **state)
         pco_connection_options options = {
             .size = sizeof options, .protocol_factory = make_record, .sock = channel[1]};
         assert_int_equal(pipe(ends), 0);
-        assert_int_equal(
-            pco_loop_connect_accepted_socket(at.loop, &options, note_connected, NULL, NULL, NULL),
-            0);
+        assert_int_equal(pco_loop_connect_accepted_socket(at.loop, &options, child_is_connected,
+                                                          NULL, NULL, NULL),
+                         0);
         assert_true(reaches(&at.made, made + 1));
         record *own = newest();
         send_along(channel[0], ends[1], MOST_ALONG, "first", 5);
