@@ -9,8 +9,12 @@
  * A path is that of a file, UTF-8 on Windows; a relative one counts from the current folder. It has
  * to fit into the system's address: 107 bytes on Linux and Windows, 103 elsewhere. A path that
  * begins with "@" is a name in Linux's abstract space instead, as pco_address_format writes it, of
- * at most 107 bytes behind it: no file, nothing to clean up, and nothing that protects it. For a
- * file of that name write "./@name".
+ * at most 107 bytes behind the "@": no file, nothing to clean up, and nothing that protects it. For
+ * a file of that name write "./@name".
+ *
+ * A UNIX socket has no resets: where TCP's peer sees one, by pco_transport_abort_reset or a time
+ * limit, this one's sees an end like any other, but where Linux tells it that input was left unread
+ * (PCO_ECONNRESET).
  *
  * Windows has UNIX sockets since version 1803, without abstract names, modes, users and groups.
  * Where a system has none, PCO_EAFNOSUPPORT.
@@ -43,8 +47,9 @@ typedef struct pco_unix_options {
 
     /*
      * Whether the file is removed when the server is closed, if it is still the one that the socket
-     * was bound to, also where that is `sock`. Default on. It is looked for by the same path. Where
-     * the listening socket goes on in another process, PCO_OFF leaves it its name.
+     * was bound to, also where that is `sock`. Default on. It is looked for by the same path, so
+     * that a relative one is lost in another folder. Where the listening socket goes on in another
+     * process, or is a service manager's (systemd), PCO_OFF leaves it its name.
      */
     int cleanup_socket;
 
@@ -53,7 +58,8 @@ typedef struct pco_unix_options {
      * that is bound to nothing. Default on. What is not a socket, and a socket that somebody has
      * open, whether it listens or not, always stays. Of two servers that find the same file at the
      * same instant one may remove what the other has just made: where that can happen, use a lock
-     * of your own. PCO_EINVAL: with `sock`.
+     * of your own, or portico/local.h. On Windows the server that is asked whether it lives sees a
+     * client that goes again. PCO_EINVAL: with `sock`.
      */
     int replace_stale;
 } pco_unix_options;
@@ -112,10 +118,10 @@ typedef struct pco_credentials {
  * user, hands the socket to another process, or ends, so that `process` may be that of another
  * program by now. Use user and group to decide; a process is for the log.
  *
- * Linux: all three. macOS and FreeBSD 13: all three, too. Other BSDs: user and group, OpenBSD and
- * NetBSD also the process. Windows: the process. PCO_ENOTSUP: no UNIX socket. PCO_ECLOSED: after
- * connection_lost, and once the transport is detached. PCO_ENOTCONN and others: the system knows no
- * longer, as macOS when the peer has gone. PCO_EINVAL: NULL. *credentials is untouched then.
+ * Linux, macOS, OpenBSD, NetBSD, FreeBSD 13: all three. Older FreeBSD: user and group. Windows: the
+ * process. PCO_ENOTSUP: no UNIX socket. PCO_ECLOSED: after connection_lost, and once the transport
+ * is detached. PCO_ENOTCONN and others: the system knows no longer, as macOS when the peer has
+ * gone. PCO_EINVAL: NULL. *credentials is untouched then.
  */
 PCO_API int pco_transport_get_peer_credentials(const pco_transport *transport,
                                                pco_credentials *credentials);

@@ -251,6 +251,7 @@ int pco__opening_check(const pco__network *network, const pco_connection_options
     if (code == 0 && place == NULL) {
         code = check_place(options, is_client, error);
     } else if (code == 0) {
+        code = pco__check_sock(options->sock, options->has_sock, error);
         options->addresses = place;
         options->addresses_count = 1;
     }

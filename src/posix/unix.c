@@ -27,6 +27,10 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#if defined(__FreeBSD__)
+#include <sys/ucred.h>
+#endif
+
 #include <unistd.h>
 
 /* ---- Addresses ---- */

@@ -522,6 +522,12 @@ static void options_that_create_connection_has_count_here_too(void **state)
     options = unix_connection();
     options.connect_timeout = -1;
     assert_connection_refused(there.path, &options, PCO_EINVAL, "connect_timeout");
+    options = unix_connection();
+    options.has_sock = 7;
+    assert_connection_refused(there.path, &options, PCO_EINVAL, "has_sock");
+    options.has_sock = PCO_OFF;
+    options.sock = 77;
+    assert_connection_refused(there.path, &options, PCO_EINVAL, "has_sock is PCO_OFF");
     assert_connection_refused(there.path, NULL, PCO_EINVAL, "options is NULL");
 }
 
