@@ -59,7 +59,7 @@ typedef struct pco__ssl_call {
 
 /* Connections that wait for their turn, first come, first served: see turns.h. */
 typedef struct pco__ssl_line {
-    pco__link waiting; /* pco__ssl.waiting */
+    pco__link waiting; /* pco__ssl.base.link */
     uint64_t spent;    /* nanoseconds of this turn */
     bool is_served;    /* it is the turn of those who wait */
 } pco__ssl_line;

@@ -85,7 +85,7 @@ typedef struct pco__ssl_kept {
 } pco__ssl_kept;
 
 struct pco__ssl {
-    pco_transport base;
+    pco_transport base;   /* its link: in a line of the loop's, or in its list of the busy */
     pco_protocol below;   /* what the lower end sees */
     pco_transport *lower; /* NULL when closed */
     pco__ssl_loop *shared;
@@ -97,10 +97,7 @@ struct pco__ssl {
     pco__queue queue;         /* plaintext that waits to be encrypted */
     size_t high;
     size_t low;
-    pco__link busy;    /* in the loop's list of those used of late */
-    pco__link waiting; /* in a line of the loop's */
-    pco__task task;    /* delivers what waits when reading is resumed; holds a reference */
-    pco__timer timer;  /* limits the handshake, later the shutdown */
+    pco__timer timer; /* limits the handshake, later the shutdown */
     double shutdown_timeout;
     pco__ssl_records bounds;
     uint64_t idle_since;  /* when the first of the messages came that brought no data... */
@@ -111,16 +108,17 @@ struct pco__ssl {
     int16_t error;        /* what connection_lost is told, 0: what the lower end says */
     uint8_t idle;         /* ...and how many they are */
     uint8_t state;        /* pco__ssl_state */
-    bool made;            /* its protocol is the user's, which hears connection_lost */
-    bool covers;          /* the lower end was the user's before */
-    bool delivering;      /* callbacks run that input has caused: what they do about reading counts
+    bool made : 1;        /* its protocol is the user's, which hears connection_lost */
+    bool covers : 1;      /* the lower end was the user's before */
+    bool delivering : 1;  /* callbacks run that input has caused: what they do about reading counts
                              when that is over */
-    bool goes_on;         /* the callback that runs is not the last of the input at hand: answers
+    bool goes_on : 1;     /* the callback that runs is not the last of the input at hand: answers
                              leave together */
-    bool half_close;      /* each direction ends for itself */
-    bool eof_asked;       /* write_eof was called; nothing may be written */
-    bool peer_closed;     /* its close_notify, or the end of the stream, has come */
-    bool used;            /* since the last sweep */
+    bool half_close : 1;  /* each direction ends for itself */
+    bool eof_asked : 1;   /* write_eof was called; nothing may be written */
+    bool peer_closed : 1; /* its close_notify, or the end of the stream, has come */
+    bool used : 1;        /* since the last sweep */
+    bool waits : 1;       /* in a line of the loop's */
 };
 
 /* Of a client in its handshake: whether the system is asked about the server's certificate. */
@@ -195,8 +193,8 @@ static inline bool pco__ssl_is_suspended(const pco__ssl *ssl)
 }
 
 /*
- * The answer is there, for OpenSSL's callback to fetch: the handshake goes on in a later turn. For
- * one that is not suspended, or over, it does nothing. The loop's thread.
+ * The answer is there, for OpenSSL's callback to fetch: the handshake goes on when it is its turn.
+ * For one that is not suspended, or over, it does nothing. The loop's thread.
  */
 void pco__ssl_go_on(pco__ssl *ssl);
 
@@ -213,9 +211,6 @@ pco__ssl_kept *pco__ssl_kept_new(const void *data, size_t length);
 
 /* It is its turn: goes on with what waits, input and output. */
 void pco__ssl_serve(pco__ssl *ssl);
-
-/* Run by pco__ssl.task: as pco__ssl_serve, and gives the reference back. */
-void pco__ssl_run_task(pco__task *task);
 
 /* Fires when the handshake or the shutdown has taken too long. */
 void pco__ssl_timed_out(pco__timer *timer);
@@ -277,9 +272,6 @@ void pco__ssl_end_at_once(pco__ssl *ssl, bool reset);
 
 /* connection_lost has returned: gives up what the connection had. */
 void pco__ssl_close_down(pco__ssl *ssl);
-
-/* Has pco__ssl_run_task run. */
-void pco__ssl_schedule(pco__ssl *ssl);
 
 /*
  * The connection that somebody has questions about. PCO_ECLOSED: its connection_lost has returned.

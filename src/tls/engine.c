@@ -49,6 +49,14 @@ static bool holds_nothing(const pco__ssl *ssl)
            strcmp(SSL_rstate_string(ssl->engine), "RH") == 0;
 }
 
+/* It is in the list of the busy, unless it waits in a line. */
+static void leave_busy(pco__ssl *ssl)
+{
+    if (!ssl->waits) {
+        pco__list_remove(&ssl->base.link);
+    }
+}
+
 /*
  * Ends the connection's use of the 33 KiB of buffers that OpenSSL keeps for each, if it can now; if
  * not, it is asked again after its next use. Early versions of OpenSSL 3.0 do not refuse when they
@@ -56,7 +64,7 @@ static bool holds_nothing(const pco__ssl *ssl)
  */
 static void rest(pco__ssl *ssl)
 {
-    pco__list_remove(&ssl->busy);
+    leave_busy(ssl);
     if (holds_nothing(ssl)) {
         SSL_free_buffers(ssl->engine);
     }
@@ -71,7 +79,7 @@ void pco__ssl_sweep(pco__timer *timer)
     pco__ssl_loop *shared = PCO__CONTAINER(timer, pco__ssl_loop, sweep);
     pco__link *next;
     for (pco__link *link = shared->busy.next; link != &shared->busy; link = next) {
-        pco__ssl *ssl = PCO__CONTAINER(link, pco__ssl, busy);
+        pco__ssl *ssl = PCO__CONTAINER(link, pco__ssl, base.link);
         next = link->next;
         if (!ssl->used) {
             rest(ssl);
@@ -91,8 +99,8 @@ void pco__ssl_sweep_soon(pco__ssl_loop *shared)
 static void mark_used(pco__ssl *ssl, pco__ssl_loop *shared)
 {
     ssl->used = true;
-    if (ssl->busy.next == NULL) {
-        pco__list_append(&shared->busy, &ssl->busy);
+    if (ssl->base.link.next == NULL) {
+        pco__list_append(&shared->busy, &ssl->base.link);
         pco__loop_schedule(shared->loop, &shared->turn);
     }
 }
@@ -183,6 +191,7 @@ int pco__ssl_engine_handshake(pco__ssl *ssl, pco__ssl_input *input)
         return note_failure(ssl, &call);
     }
     if (result == 1) {
+        SSL_clear_mode(ssl->engine, SSL_MODE_RELEASE_BUFFERS); /* from here on it is sweeping */
         /* It may be long before the first message, and there may be many in its place. */
         rest(ssl);
         return PCO__SSL_DONE;
@@ -374,7 +383,8 @@ static void note_alert(const SSL *engine, int where, int value)
 
 /*
  * What is needed here is set in the SSL and not in the SSL_CTX, which may be the user's: no
- * renegotiation, no asynchronous jobs, no shutdown in silence.
+ * renegotiation, no asynchronous jobs, no shutdown in silence. While the peer of a handshake is
+ * waited for, OpenSSL holds no buffers.
  */
 static int make_engine(pco__ssl *ssl, SSL_CTX *ctx, pco_error *error)
 {
@@ -385,7 +395,7 @@ static int make_engine(pco__ssl *ssl, SSL_CTX *ctx, pco_error *error)
     ssl->engine = engine;
     SSL_set_options(engine, SSL_OP_NO_RENEGOTIATION);
     SSL_set_mode(engine, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                             SSL_MODE_AUTO_RETRY);
+                             SSL_MODE_AUTO_RETRY | SSL_MODE_RELEASE_BUFFERS);
     SSL_clear_mode(engine, SSL_MODE_ASYNC);
     SSL_set_read_ahead(engine, 1);
     SSL_set_info_callback(engine, note_alert);
@@ -435,7 +445,7 @@ int pco__ssl_engine_new_for_hello(pco__ssl *ssl, pco_error *error)
 
 void pco__ssl_engine_free(pco__ssl *ssl)
 {
-    pco__list_remove(&ssl->busy);
+    leave_busy(ssl);
     SSL_free(ssl->engine);
     ssl->engine = NULL;
     ssl->bounds = (pco__ssl_records){.left = 0};

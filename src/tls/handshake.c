@@ -251,7 +251,7 @@ void pco__ssl_go_on(pco__ssl *ssl)
 {
     if (pco__ssl_is_suspended(ssl)) {
         ssl->handshake->suspended = false;
-        pco__ssl_schedule(ssl);
+        pco__ssl_wait_in_line(ssl, PCO__SSL_HANDSHAKES);
     }
 }
 

@@ -283,19 +283,9 @@ void pco__ssl_update_reading(pco__ssl *ssl)
 
 void pco__ssl_serve(pco__ssl *ssl)
 {
-    if (ssl->lower == NULL) {
-        return;
-    }
     use_kept(ssl);
     pco__ssl_pump(ssl);
     pco__ssl_update_reading(ssl);
-}
-
-void pco__ssl_run_task(pco__task *task)
-{
-    pco__ssl *ssl = PCO__CONTAINER(task, pco__ssl, task);
-    pco__ssl_serve(ssl);
-    pco_transport_release(&ssl->base);
 }
 
 void pco__ssl_timed_out(pco__timer *timer)
@@ -328,7 +318,7 @@ static void lower_data_received(pco_protocol *self, pco_transport *lower, const 
         keep(ssl, &input);
     }
     /* A message of the peer's may have held up the queue, and answers wait, too. */
-    if (ssl->queue.size != 0 || ssl->answered != 0 || ssl->eof_asked) {
+    if (pco__queue_size(&ssl->queue) != 0 || ssl->answered != 0 || ssl->eof_asked) {
         pco__ssl_pump(ssl);
     }
     if (has_enough(ssl) || lower->reading_paused) {

@@ -38,7 +38,7 @@ void pco__ssl_set_state(pco__ssl *ssl, pco__ssl_state state)
            state == PCO__SSL_CLOSED);
     ssl->state = (uint8_t)state;
     if (state == PCO__SSL_CLOSED) {
-        pco__list_remove(&ssl->waiting);
+        pco__ssl_leave_line(ssl);
         pco__queue_clear(&ssl->queue);
     }
 }
@@ -73,14 +73,6 @@ void pco__ssl_end_at_once(pco__ssl *ssl, bool reset)
     ssl->lower->class_->abort(ssl->lower, reset);
 }
 
-void pco__ssl_schedule(pco__ssl *ssl)
-{
-    if (!pco__task_is_queued(&ssl->task)) {
-        pco_transport_retain(&ssl->base);
-        pco__loop_schedule(ssl->base.home->loop, &ssl->task);
-    }
-}
-
 void pco__ssl_close(pco__ssl *ssl)
 {
     if (ssl->state == PCO__SSL_BROKEN) {
@@ -90,13 +82,13 @@ void pco__ssl_close(pco__ssl *ssl)
     ssl->base.class_->limit_begins(&ssl->base, 0, &ssl->left);
     pco__loop_start_timer(ssl->base.home->loop, &ssl->timer, ssl->shutdown_timeout);
     pco__ssl_set_state(ssl, PCO__SSL_FLUSHING);
-    if (ssl->queue.size == 0) {
+    if (pco__queue_size(&ssl->queue) == 0) {
         pco__ssl_shut_down(ssl);
     }
     if (ssl->state != PCO__SSL_CLOSED) {
         pco__ssl_update_reading(ssl);
         if (ssl->kept != NULL || pco__ssl_engine_holds_input(ssl)) {
-            pco__ssl_schedule(ssl);
+            pco__ssl_wait_in_line(ssl, PCO__SSL_DATA);
         }
     }
 }
@@ -146,7 +138,7 @@ static int class_write_eof(pco_transport *transport)
     }
     if (!ssl->eof_asked) {
         ssl->eof_asked = true;
-        if (ssl->state == PCO__SSL_OPEN && ssl->queue.size == 0) {
+        if (ssl->state == PCO__SSL_OPEN && pco__queue_size(&ssl->queue) == 0) {
             pco__ssl_say_goodbye(ssl);
             pco__ssl_pause_if_over(ssl);
         }
@@ -179,7 +171,7 @@ static void class_reading_changed(pco_transport *transport)
     pco__ssl *ssl = of(transport);
     if (!transport->reading_paused && !ssl->delivering &&
         (ssl->kept != NULL || pco__ssl_engine_holds_input(ssl))) {
-        pco__ssl_schedule(ssl);
+        pco__ssl_wait_in_line(ssl, PCO__SSL_DATA);
     }
     pco__ssl_update_reading(ssl);
 }
@@ -199,13 +191,14 @@ static void class_close_within(pco_transport *transport, double seconds, bool li
 static void class_limit_begins(pco_transport *transport, size_t above, size_t *left)
 {
     pco__ssl *ssl = of(transport);
-    ssl->lower->class_->limit_begins(ssl->lower, above + ssl->queue.size, left);
+    ssl->lower->class_->limit_begins(ssl->lower, above + pco__queue_size(&ssl->queue), left);
 }
 
 static bool class_has_progressed(pco_transport *transport, size_t above, size_t *left)
 {
     pco__ssl *ssl = of(transport);
-    return ssl->lower->class_->has_progressed(ssl->lower, above + ssl->queue.size, left);
+    return ssl->lower->class_->has_progressed(ssl->lower, above + pco__queue_size(&ssl->queue),
+                                              left);
 }
 
 static void class_fail(pco_transport *transport, int code, int system_code, const char *sentence)
@@ -402,7 +395,6 @@ int pco__ssl_put_on(pco_transport *lower, const pco__ssl_options *options, pco__
     }
     pco__transport_init(&ssl->base, &ssl_class, lower->home, &no_protocol, lower->stream);
     ssl->below.methods = &pco__ssl_lower_methods;
-    ssl->task.run = pco__ssl_run_task;
     ssl->timer.fire = pco__ssl_timed_out;
     ssl->shutdown_timeout = options->shutdown_timeout;
     ssl->half_close = options->half_close;

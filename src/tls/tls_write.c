@@ -59,10 +59,11 @@ static int encrypt_some(pco__ssl *ssl)
 {
     int outcome = 1;
     uint64_t began = pco__ssl_step_begins(ssl->shared);
-    for (unsigned i = 0; i < STEP_RECORDS && outcome > 0 && ssl->queue.size != 0; i++) {
+    for (unsigned i = 0; i < STEP_RECORDS && outcome > 0 && pco__queue_size(&ssl->queue) != 0;
+         i++) {
         const unsigned char *data;
         size_t length = front(ssl, &data);
-        outcome = pco__ssl_engine_write(ssl, data, length, length == ssl->queue.size);
+        outcome = pco__ssl_engine_write(ssl, data, length, length == pco__queue_size(&ssl->queue));
         if (outcome > 0) {
             pco__queue_take(&ssl->queue, (size_t)outcome);
         }
@@ -87,7 +88,8 @@ static bool may_encrypt(const pco__ssl *ssl)
 /* Returns whether the queue is empty. */
 static bool encrypt_queue(pco__ssl *ssl)
 {
-    while (ssl->queue.size != 0 && may_encrypt(ssl) && has_room(ssl) && may_encrypt(ssl)) {
+    while (pco__queue_size(&ssl->queue) != 0 && may_encrypt(ssl) && has_room(ssl) &&
+           may_encrypt(ssl)) {
         if (!pco__ssl_may_go_on(ssl->shared, PCO__SSL_DATA)) {
             pco__ssl_wait_in_line(ssl, PCO__SSL_DATA);
             return false;
@@ -101,7 +103,7 @@ static bool encrypt_queue(pco__ssl *ssl)
             return false;
         }
     }
-    return ssl->queue.size == 0;
+    return pco__queue_size(&ssl->queue) == 0;
 }
 
 /* ---- Water marks ---- */
@@ -109,7 +111,7 @@ static bool encrypt_queue(pco__ssl *ssl)
 size_t pco__ssl_pending(const pco_transport *transport)
 {
     const pco__ssl *ssl = of(transport);
-    return ssl->queue.size + pending_below(ssl);
+    return pco__queue_size(&ssl->queue) + pending_below(ssl);
 }
 
 void pco__ssl_pause_if_over(pco__ssl *ssl)
@@ -136,7 +138,8 @@ static void resume_if_under(pco__ssl *ssl)
         return;
     }
     if (pco__ssl_pending(&ssl->base) > ssl->low) {
-        if (ssl->queue.size > ssl->low || ssl->lower->class_->await_room(ssl->lower, ssl->low)) {
+        if (pco__queue_size(&ssl->queue) > ssl->low ||
+            ssl->lower->class_->await_room(ssl->lower, ssl->low)) {
             return;
         }
         if (!pco__ssl_is_open(ssl) || pco__ssl_pending(&ssl->base) > ssl->low) {
@@ -186,7 +189,7 @@ static int write_at_once(pco__ssl *ssl, const unsigned char *data, size_t length
 {
     size_t done = 0;
     int outcome = 1;
-    if (ssl->queue.size != 0 || pending_below(ssl) >= ENCRYPT_AHEAD) {
+    if (pco__queue_size(&ssl->queue) != 0 || pending_below(ssl) >= ENCRYPT_AHEAD) {
         return 0;
     }
     size_t most = length < WRITE_AT_ONCE ? length : WRITE_AT_ONCE;
@@ -225,7 +228,7 @@ static int check_writable(const pco__ssl *ssl, bool *dropped)
 /* What is left waits; then goes on as far as it can. */
 static void go_on(pco__ssl *ssl)
 {
-    if (ssl->queue.size != 0) {
+    if (pco__queue_size(&ssl->queue) != 0) {
         encrypt_queue(ssl);
     }
     pco__ssl_pause_if_over(ssl);
@@ -258,7 +261,7 @@ int pco__ssl_write(pco_transport *transport, const void *data, size_t length)
 /* Puts small buffers together, in records as full as can be; they are not many bytes. */
 static int write_gathered(pco__ssl *ssl, const pco_buffer *buffers, size_t count, size_t total)
 {
-    pco__queue gathered = {NULL, NULL, 0};
+    pco__queue gathered = {NULL};
     if (pco__queue_copy(&gathered, buffers, count, total) != 0) {
         pco__ssl_set_error(ssl, PCO_ENOMEM, 0, NULL);
         return give_up(ssl, PCO_ENOMEM);
@@ -283,7 +286,7 @@ int pco__ssl_writelines(pco_transport *transport, const pco_buffer *buffers, siz
     if (count == 1) {
         return pco__ssl_write(transport, buffers->data, total);
     }
-    if (total <= PCO__SSL_RECORD_SIZE && ssl->queue.size == 0) {
+    if (total <= PCO__SSL_RECORD_SIZE && pco__queue_size(&ssl->queue) == 0) {
         size_t filled = 0;
         for (size_t i = 0; i < count; i++) {
             if (buffers[i].length != 0) {
@@ -293,7 +296,7 @@ int pco__ssl_writelines(pco_transport *transport, const pco_buffer *buffers, siz
         }
         return pco__ssl_write(transport, ssl->shared->gathered, total);
     }
-    if (ssl->queue.size == 0) {
+    if (pco__queue_size(&ssl->queue) == 0) {
         return write_gathered(ssl, buffers, count, total);
     }
     if (pco__queue_copy(&ssl->queue, buffers, count, total) != 0) {

@@ -33,9 +33,22 @@ bool pco__ssl_may_go_on(const pco__ssl_loop *shared, size_t which)
 
 void pco__ssl_wait_in_line(pco__ssl *ssl, size_t line)
 {
-    if (ssl->waiting.next == NULL) {
-        pco__list_append(&ssl->shared->lines[line].waiting, &ssl->waiting);
+    if (!ssl->waits) {
+        ssl->waits = true;
+        pco__list_remove(&ssl->base.link);
+        pco__list_append(&ssl->shared->lines[line].waiting, &ssl->base.link);
         pco__loop_schedule(ssl->shared->loop, &ssl->shared->turn);
+    }
+}
+
+void pco__ssl_leave_line(pco__ssl *ssl)
+{
+    if (ssl->waits) {
+        ssl->waits = false;
+        pco__list_remove(&ssl->base.link);
+        if (ssl->engine != NULL) {
+            pco__list_append(&ssl->shared->busy, &ssl->base.link);
+        }
     }
 }
 
@@ -48,8 +61,8 @@ static void serve_line(pco__ssl_loop *shared, size_t which)
     pco__list_move(&line->waiting, &now);
     line->is_served = true;
     while (!pco__list_is_empty(&now) && line->spent < BUDGET) {
-        pco__ssl *ssl = PCO__CONTAINER(now.next, pco__ssl, waiting);
-        pco__list_remove(&ssl->waiting);
+        pco__ssl *ssl = PCO__CONTAINER(now.next, pco__ssl, base.link);
+        pco__ssl_leave_line(ssl);
         pco__ssl_serve(ssl);
     }
     line->is_served = false;

@@ -4,7 +4,8 @@
  * a peer can cause: a step of a handshake takes up to 1.5 ms, and records without data, or a large
  * write, as long as there are any. So each of two kinds, handshakes and all else, has half a
  * millisecond of a turn, but at least one step; whoever finds it used up waits in the kind's line,
- * and is served in one of the next turns, first come, first served.
+ * and is served in one of the next turns, first come, first served. In the same line waits who has
+ * to go on without anything having come: reading was resumed, an answer is there.
  */
 #ifndef PCO_TLS_TURNS_H
 #define PCO_TLS_TURNS_H
@@ -27,6 +28,9 @@ bool pco__ssl_may_go_on(const pco__ssl_loop *shared, size_t line);
 
 /* The connection waits: it is served (pco__ssl_serve) when it is its turn. Once is enough. */
 void pco__ssl_wait_in_line(struct pco__ssl *ssl, size_t line);
+
+/* It waits no more, and counts as busy. */
+void pco__ssl_leave_line(struct pco__ssl *ssl);
 
 /* The task of pco__ssl_loop. */
 void pco__ssl_turn(pco__task *task);

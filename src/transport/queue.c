@@ -23,10 +23,10 @@ static void append(pco__queue *queue, pco__chunk *chunk)
     if (queue->head == NULL) {
         queue->head = chunk;
     } else {
-        queue->tail->segment.next = &chunk->segment;
+        queue->head->tail->segment.next = &chunk->segment;
     }
-    queue->tail = chunk;
-    queue->size += chunk->segment.length;
+    queue->head->tail = chunk;
+    queue->head->size += chunk->segment.length;
 }
 
 int pco__queue_copy(pco__queue *queue, const pco_buffer *buffers, size_t count, size_t total)
@@ -35,8 +35,8 @@ int pco__queue_copy(pco__queue *queue, const pco_buffer *buffers, size_t count, 
     for (size_t i = 0; i < count; i++) {
         skip += buffers[i].length;
     }
-    pco__chunk *chunk = queue->tail;
-    if (queue->head == NULL || chunk->room < total) {
+    pco__chunk *chunk = queue->head != NULL ? queue->head->tail : NULL;
+    if (chunk == NULL || chunk->room < total) {
         size_t room = total > CHUNK_LEAST ? total : CHUNK_LEAST;
         chunk = pco__malloc(sizeof *chunk + room);
         if (chunk == NULL) {
@@ -60,7 +60,7 @@ int pco__queue_copy(pco__queue *queue, const pco_buffer *buffers, size_t count, 
     }
     chunk->segment.length += total;
     chunk->room -= total;
-    queue->size += total;
+    queue->head->size += total;
     return 0;
 }
 
@@ -80,8 +80,10 @@ int pco__queue_own(pco__queue *queue, const pco_buffer *buffer, pco__owned owned
 
 void pco__queue_take(pco__queue *queue, size_t length)
 {
-    assert(length <= queue->size);
-    queue->size -= length;
+    assert(length <= pco__queue_size(queue));
+    if (length != 0) {
+        queue->head->size -= length;
+    }
     while (length != 0) {
         pco__chunk *chunk = queue->head;
         if (length < chunk->segment.length) {
@@ -91,8 +93,9 @@ void pco__queue_take(pco__queue *queue, size_t length)
         }
         length -= chunk->segment.length;
         queue->head = (pco__chunk *)(void *)chunk->segment.next;
-        if (queue->head == NULL) {
-            queue->tail = NULL;
+        if (queue->head != NULL) {
+            queue->head->tail = chunk->tail;
+            queue->head->size = chunk->size;
         }
         free_chunk(chunk);
     }

@@ -15,19 +15,26 @@ typedef struct pco__owned {
     void *context;
 } pco__owned;
 
-typedef struct pco__chunk {
+typedef struct pco__chunk pco__chunk;
+struct pco__chunk {
     pco__segment segment;
     size_t room; /* bytes free behind the copied data, which follows in memory */
     const void *owned_data;
     pco__owned owned;
-} pco__chunk;
 
-/* All zero: empty. */
+    /* Of the first one alone: the queue's, so that one that is empty takes up a pointer. */
+    pco__chunk *tail;
+    size_t size; /* bytes */
+};
+
 typedef struct pco__queue {
-    pco__chunk *head;
-    pco__chunk *tail; /* while there is a head */
-    size_t size;      /* bytes */
+    pco__chunk *head; /* NULL: empty */
 } pco__queue;
+
+static inline size_t pco__queue_size(const pco__queue *queue)
+{
+    return queue->head != NULL ? queue->head->size : 0;
+}
 
 /*
  * Appends a copy of the last `total` bytes (not 0) of the buffers, all that they hold or fewer, or
@@ -46,7 +53,7 @@ void pco__queue_take(pco__queue *queue, size_t length);
 
 static inline void pco__queue_clear(pco__queue *queue)
 {
-    pco__queue_take(queue, queue->size);
+    pco__queue_take(queue, pco__queue_size(queue));
 }
 
 #endif

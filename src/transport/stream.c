@@ -29,6 +29,7 @@
 #include "support/memory.h"
 
 static const pco__transport_class stream_class;
+static void run_task(pco__task *task);
 
 static pco__stream *of(const pco_transport *transport)
 {
@@ -98,12 +99,19 @@ void pco__stream_join(pco__stream *stream)
     }
 }
 
+static PCO__NOINLINE void end_limit(pco__stream *stream)
+{
+    pco__loop_stop_timer(stream->base.home->loop, &stream->timer);
+    stream->limited = false;
+    stream->task = (pco__task){.run = run_task};
+}
+
 void pco__stream_terminate(pco__stream *stream)
 {
     pco__backend *backend = stream->base.home->backend;
     pco__stream_set_state(stream, PCO__STREAM_DRAINING);
-    if (pco__timer_is_running(&stream->timer)) {
-        pco__loop_stop_timer(stream->base.home->loop, &stream->timer);
+    if (stream->limited) {
+        end_limit(stream);
     }
     if (stream->receive.in_flight) {
         backend->class_->cancel(backend, &stream->receive);
@@ -238,6 +246,17 @@ void pco__stream_flushed(pco__stream *stream)
     }
 }
 
+/* The task may be queued for input that was kept, which nobody waits for any more. */
+static PCO__NOINLINE void begin_limit(pco__stream *stream)
+{
+    pco_loop *loop = stream->base.home->loop;
+    pco__loop_unschedule(loop, &stream->task);
+    stream->limited = true;
+    stream->timer = (pco__timer){.fire = close_timed_out};
+    limit_begins(&stream->base, 0, &stream->of_state.left);
+    pco__loop_start_timer(loop, &stream->timer, stream->close_timeout);
+}
+
 void pco__stream_close(pco__stream *stream)
 {
     if (stream->state == PCO__STREAM_CONNECTING) {
@@ -260,8 +279,7 @@ void pco__stream_close(pco__stream *stream)
         pco__stream_update_reading(stream);
     }
     if (stream->state == PCO__STREAM_CLOSING && !isinf(stream->close_timeout)) {
-        limit_begins(&stream->base, 0, &stream->of_state.left);
-        pco__loop_start_timer(stream->base.home->loop, &stream->timer, stream->close_timeout);
+        begin_limit(stream);
     }
 }
 
@@ -326,6 +344,7 @@ static void init(pco__stream *stream, pco__transports *home, pco__stream_state s
     stream->bad_buffer = false;
     stream->asking = false;
     stream->reads_plainly = false;
+    stream->limited = false;
     stream->peer_length = fits ? peer->length & 0x1f : 0;
     stream->cork = 0;
     stream->error = 0;
@@ -336,8 +355,7 @@ static void init(pco__stream *stream, pco__transports *home, pco__stream_state s
     stream->owner = options->owner;
     stream->top = &stream->base;
     stream->task = (pco__task){.run = run_task};
-    stream->timer = (pco__timer){.fire = close_timed_out};
-    stream->close_timeout = options->close_timeout;
+    stream->close_timeout = (float)options->close_timeout;
     pco__stream_set_limits(stream, PCO__HIGH_WATER, PCO__LOW_WATER);
 }
 
@@ -485,7 +503,7 @@ static void class_get_limits(const pco_transport *transport, size_t *high, size_
 static void class_close_within(pco_transport *transport, double seconds, bool linger)
 {
     pco__stream *stream = of(transport);
-    stream->close_timeout = seconds;
+    stream->close_timeout = (float)seconds;
     stream->linger = linger;
     pco__stream_close(stream);
 }

@@ -66,7 +66,9 @@ struct pco__stream {
     pco__op receive;    /* RECV or WATCH */
     pco__queue queue;   /* being sent, first to last */
     uint16_t small;     /* the longest write that may wait in a cork: at most `high` */
+    int16_t error;      /* what connection_lost will be told, 0: nothing */
     uint8_t state;      /* pco__stream_state */
+    uint8_t cork;       /* which of home->corks is its own, from 1 on; 0: none */
     bool eof_asked : 1; /* write_eof was called; nothing may be written */
     bool made : 1;      /* connection_made has been called */
     bool eof_seen : 1;  /* the peer has closed its side */
@@ -83,11 +85,10 @@ struct pco__stream {
      */
     bool reads_plainly : 1;
 
+    bool limited : 1; /* CLOSING: the timer is in the task's place */
     uint8_t peer_length : 5;
-    uint8_t cork;  /* which of home->corks is its own, from 1 on; 0: none */
-    int16_t error; /* what connection_lost will be told, 0: nothing */
-    int system_code;
     unsigned char peer[28]; /* the peer's sockaddr, if it fits */
+    float close_timeout;    /* seconds, as exact as need be */
     pco__op send;           /* SEND; while CONNECTING: CONNECT */
     size_t high;
     size_t low;
@@ -99,9 +100,13 @@ struct pco__stream {
     } of_state;
     pco__owner *owner;  /* NULL: none */
     pco_transport *top; /* what the user sees: this stream's base, or TLS above it */
-    pco__task task;     /* deliver what was kept, finish, or give the socket away */
-    pco__timer timer;   /* limits CLOSING */
-    double close_timeout;
+    union {
+        struct {
+            pco__task task;  /* deliver what was kept, finish, or give the socket away */
+            int system_code; /* with `error` */
+        };
+        pco__timer timer; /* limits CLOSING, where there is nothing to be done before its end */
+    };
 };
 
 typedef struct pco__stream_options {

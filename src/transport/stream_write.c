@@ -94,7 +94,7 @@ static bool fits_cork(const pco__stream *stream, size_t length)
 
 size_t pco__stream_pending(const pco__stream *stream)
 {
-    return stream->queue.size + corked_by(stream);
+    return pco__queue_size(&stream->queue) + corked_by(stream);
 }
 
 /* ---- The queue ---- */
@@ -138,7 +138,7 @@ void pco__stream_drop_output(pco__stream *stream)
 
 void pco__stream_resume_if_under(pco__stream *stream)
 {
-    if (stream->base.writing_paused && stream->queue.size <= stream->low &&
+    if (stream->base.writing_paused && pco__queue_size(&stream->queue) <= stream->low &&
         stream->state == PCO__STREAM_OPEN) {
         pco_protocol *protocol = stream->base.protocol;
         stream->base.writing_paused = false;
@@ -151,7 +151,7 @@ void pco__stream_resume_if_under(pco__stream *stream)
 bool pco__stream_await_room(pco__stream *stream, size_t size)
 {
     pco__stream_flush_cork(stream);
-    if (stream->state != PCO__STREAM_OPEN || stream->queue.size <= size) {
+    if (stream->state != PCO__STREAM_OPEN || pco__queue_size(&stream->queue) <= size) {
         return false;
     }
     stream->low = size;
@@ -316,7 +316,7 @@ void pco__stream_flush_cork(pco__stream *stream)
 
 static void pause_if_over(pco__stream *stream)
 {
-    if (stream->queue.size > stream->high && !stream->base.writing_paused &&
+    if (pco__queue_size(&stream->queue) > stream->high && !stream->base.writing_paused &&
         stream->state == PCO__STREAM_OPEN) {
         pco_protocol *protocol = stream->base.protocol;
         stream->base.writing_paused = true;
