@@ -9,6 +9,7 @@ Every wait has a limit, and only processes that were started here are ever signa
 import contextlib
 import json
 import os
+import random
 import re
 import select
 import shutil
@@ -115,6 +116,18 @@ def is_listening(port):
 # ---- Servers, loads, and who is measured ----
 
 
+def free_port():
+    """A free port as servers have in life: none of those that the system gives to clients."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        first_given = int(file.read().split()[0])
+    while True:
+        port = random.randrange(1024, first_given)
+        with socket.socket() as probe:
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+
+
 class Bench:
     """What all measurements share: where the programs are, the certificate, the cores."""
 
@@ -138,7 +151,8 @@ class Bench:
                 measured = start(self.start_server(command, case, here, wrapper, stderr))
                 load = start(self.start_load([self.load], measured, case, there, **options))
             elif case.role == "client":
-                server = start(self.start_server(self.echo[case.tls], case, there))
+                port = free_port()
+                server = start(self.start_server(self.echo[case.tls], case, there, port=port))
                 command = [*wrapper, *command, *self.belief(case)]
                 load = start(self.start_load(command, server, case, here, stderr, **options))
                 measured = load
@@ -152,8 +166,10 @@ class Bench:
         """How a client is told that it speaks TLS, and with whom."""
         return ["--tls", self.certificate[2]] if case.tls else []
 
-    def start_server(self, command, case, core=None, wrapper=(), stderr=subprocess.DEVNULL):
-        command = [*wrapper, *command, "--port", "0"]
+    def start_server(
+        self, command, case, core=None, wrapper=(), stderr=subprocess.DEVNULL, port=0
+    ):
+        command = [*wrapper, *command, "--port", str(port)]
         if case.tls:
             command += ["--tls", *self.certificate[:2]]
         server = Child(command, self.cores[0] if core is None else core, stderr)

@@ -1111,6 +1111,11 @@ static int tell(const pco_address *known, int otherwise, pco_address *address)
     return known->length != 0 ? 0 : otherwise;
 }
 
+static bool gives_port(pco__backend *backend, int port)
+{
+    return port != of(backend)->port_not_given;
+}
+
 static int sockname(pco__backend *backend, pco_socket number, pco_address *address)
 {
     const fake_socket *sock = find_socket(of(backend), number);
@@ -1183,6 +1188,7 @@ static const pco__network fake_network = {
     .listen = listen_on,
     .prepare_connected = prepare_connected,
     .close = close_loose_socket,
+    .gives_port = gives_port,
     .sockname = sockname,
     .peername = peername,
     .counters = counters,

@@ -146,10 +146,11 @@ typedef struct fake_backend {
     bool receive_on_cancel; /* a RECV canceled from its get_buffer brings its data all the same */
     bool sends_what_came_later; /* a SEND includes what its chain was given after submit() */
     int batch; /* so many operations end in one poll(), as they can; 0: all. The rest waits */
-    int attach_error; /* the next attach fails with it; */
-    int open_error;   /* so does the next socket that is opened to connect with, */
-    int bind_error;   /* the next one that is bound to connect from, */
-    int option_error; /* and the next wish for a connected one, or one to connect with */
+    int port_not_given; /* which no socket is given that connects without one; 0: any is */
+    int attach_error;   /* the next attach fails with it; */
+    int open_error;     /* so does the next socket that is opened to connect with, */
+    int bind_error;     /* the next one that is bound to connect from, */
+    int option_error;   /* and the next wish for a connected one, or one to connect with */
 } fake_backend;
 
 /* One ACCEPT per listener, as epoll has; and FAKE_ACCEPTS, as completion ports have many. */

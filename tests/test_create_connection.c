@@ -722,6 +722,35 @@ static void who_always_meets_itself_is_refused(void **state)
     assert_non_null(strstr(seen.error.message, "nobody but the socket itself"));
 }
 
+static void a_port_that_sockets_are_not_given_is_nobody_s_own(void **state)
+{
+    (void)state;
+    fake_of(loop)->port_not_given = 80;
+    begin_with("127.0.0.1");
+    meets_itself("127.0.0.1");
+    assert_done(0);
+}
+
+static int bind_as_the_user_likes(pco_socket sock, int family, void *context)
+{
+    (void)sock;
+    (void)family;
+    (void)context;
+    return 0;
+}
+
+static void whoever_prepares_the_socket_may_give_it_any_port(void **state)
+{
+    (void)state;
+    fake_of(loop)->port_not_given = 80;
+    options.prepare_socket = bind_as_the_user_likes;
+    begin_with("127.0.0.1");
+    meets_itself("127.0.0.1");
+    assert_int_equal(seen.completions, 0);
+    ends("127.0.0.1", 0);
+    assert_done(0);
+}
+
 /* ---- A socket of the user's ---- */
 
 static void begin_with_sock(void)
@@ -1342,6 +1371,8 @@ int main(void)
         TEST(what_prepare_socket_returns_may_be_no_code_of_ours),
         TEST(who_meets_itself_tries_again),
         TEST(who_always_meets_itself_is_refused),
+        TEST(a_port_that_sockets_are_not_given_is_nobody_s_own),
+        TEST(whoever_prepares_the_socket_may_give_it_any_port),
         TEST(a_socket_becomes_a_connection_in_a_turn_of_its_own),
         TEST(a_socket_is_closed_if_it_is_canceled_first),
         TEST(a_socket_that_cannot_be_attached_stays_the_caller_s),

@@ -328,14 +328,24 @@ static void begin(pco__opening *opening, size_t index)
     }
 }
 
-/* An ephemeral port may happen to be the very one that the socket connects to. */
+/* The port that the socket was given may be the very one that it connects to. */
+static bool may_have_met_itself(const pco__opening *opening, int port)
+{
+    const pco__network *network = network_of(opening);
+    if (opening->options.local_port != 0 || pco__attempts_are_unix(opening)) {
+        return false;
+    }
+    return opening->options.prepare_socket != NULL || network->gives_port == NULL ||
+           network->gives_port(opening->loop->backend, port);
+}
+
 static bool has_met_itself(const pco__opening *opening, const pco__stream *stream,
                            const pco_address *address)
 {
     pco__backend *backend = opening->loop->backend;
     pco_address own;
     pco_address peer;
-    return opening->options.local_port == 0 && !pco__attempts_are_unix(opening) &&
+    return may_have_met_itself(opening, pco_address_port(address)) &&
            network_of(opening)->sockname(backend, stream->io.socket, &own) == 0 &&
            pco_address_port(&own) == pco_address_port(address) &&
            network_of(opening)->peername(backend, stream->io.socket, &peer) == 0 &&

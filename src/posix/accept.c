@@ -157,25 +157,12 @@ static inline bool try_accept_one(pco__reactor *reactor, pco__io *io)
 }
 
 /* A listener is registered when it listens: some kqueues never tell what a socket became later. */
-static bool register_listener(pco__reactor *reactor, pco__io *io)
-{
-    pco_error error;
-    pco__result result = {.error = pco__reactor_poller(reactor)->add(reactor, io, &error),
-                          .socket = PCO_NO_SOCKET};
-
-    io->private_.reactor.registered = result.error == 0;
-    if (result.error != 0) {
-        result.system_code = error.system_code;
-        pco__reactor_finish(reactor, io->private_.reactor.in, &result);
-    }
-    return io->private_.reactor.registered;
-}
-
 void pco__reactor_accept(pco__reactor *reactor, pco__io *io)
 {
     int left = ACCEPTS_PER_TURN;
 
-    if (!io->private_.reactor.registered && !register_listener(reactor, io)) {
+    if (!io->private_.reactor.registered &&
+        !pco__reactor_register(reactor, io, io->private_.reactor.in)) {
         return;
     }
     if (reactor->reserve < 0) {

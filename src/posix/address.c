@@ -40,12 +40,6 @@ sa_family_t pco__sockaddr_family(const pco_address *address)
     return header.sa_family;
 }
 
-void pco__address_set_length(pco_address *address, socklen_t length)
-{
-    address->length =
-        length < sizeof address->storage ? (uint32_t)length : (uint32_t)sizeof address->storage;
-}
-
 int pco__socket_sockname(pco_socket sock, pco_address *address)
 {
     pco_address found = {0};

@@ -16,7 +16,11 @@ sa_family_t pco__sockaddr_family(const pco_address *address);
  * Takes over the length that getsockname or accept has reported with the storage; some systems
  * report more than they wrote.
  */
-void pco__address_set_length(pco_address *address, socklen_t length);
+static inline void pco__address_set_length(pco_address *address, socklen_t length)
+{
+    address->length =
+        length < sizeof address->storage ? (uint32_t)length : (uint32_t)sizeof address->storage;
+}
 
 /* As pco__network.sockname. */
 int pco__socket_sockname(pco_socket sock, pco_address *address);

@@ -32,10 +32,9 @@ typedef struct pco__reactor_io {
     uint8_t wants;       /* PCO__READY_*: what the operations in flight wait for */
     uint8_t short_reads; /* PCO__SHORT_READ_*: why a short read leaves `ready` as it is */
     uint8_t role : 3;    /* pco__io_role */
-    bool registered : 1; /* of a listener: the poller knows it */
-    bool connect_started : 1;
-    bool starving : 1;  /* the link is in the list of those that starve */
-    bool shut_down : 1; /* we have ended our side: EPIPE is the answer to that */
+    bool registered : 1; /* what listens or connects: the poller knows it */
+    bool starving : 1;   /* the link is in the list of those that starve */
+    bool shut_down : 1;  /* we have ended our side: EPIPE is the answer to that */
 } pco__reactor_io;
 
 typedef struct pco__reactor_op {

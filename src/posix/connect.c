@@ -10,9 +10,8 @@
 #include <sys/socket.h>
 
 /*
- * What was reported of a socket before its connect() means nothing: an unconnected one counts as
- * ended and ready for all. What is reported afterwards is true, since the system looks at the
- * socket when it is asked, not when the edge came.
+ * The socket is registered behind its connect(), since an unconnected one counts as ended and ready
+ * for all. The system looks at it then, so that nothing is missed.
  */
 static void start_connect(pco__reactor *reactor, pco__io *io)
 {
@@ -21,16 +20,16 @@ static void start_connect(pco__reactor *reactor, pco__io *io)
     bool is_unix = pco_address_family(address) == PCO_AF_UNIX;
     pco__result result = {0};
 
-    io->private_.reactor.connect_started = true;
-    io->private_.reactor.ready = 0;
     io->private_.reactor.short_reads = is_unix ? PCO__SHORT_READ_PROVES_NOTHING : 0;
-    io->private_.reactor.error = 0;
-    if (connect(pco__io_descriptor(io), (const struct sockaddr *)address->storage,
-                (socklen_t)address->length) == 0) {
-        io->private_.reactor.ready |= PCO__READY_OUT;
-        pco__reactor_finish(reactor, op, &result);
-    } else if (errno != EINPROGRESS && errno != EINTR) {
+    bool stands = connect(pco__io_descriptor(io), (const struct sockaddr *)address->storage,
+                          (socklen_t)address->length) == 0;
+    if (!stands && errno != EINPROGRESS && errno != EINTR) {
         pco__reactor_fail(reactor, op, errno);
+        return;
+    }
+    io->private_.reactor.ready = stands ? PCO__READY_OUT : 0;
+    if (pco__reactor_register(reactor, io, op) && stands) {
+        pco__reactor_finish(reactor, op, &result);
     }
 }
 
@@ -38,7 +37,7 @@ void pco__reactor_connect(pco__reactor *reactor, pco__io *io)
 {
     pco__result result = {0};
 
-    if (!io->private_.reactor.connect_started) {
+    if (!io->private_.reactor.registered) {
         start_connect(reactor, io);
         return;
     }

@@ -267,17 +267,23 @@ static PCO__COLD void look_for_unix(pco__reactor *reactor, pco__io *io)
 }
 
 /*
- * What is taken for ready before the system has said so: that the first ACCEPT registers a
- * listener, and that a connection has room to send, or the first attempt will tell.
+ * What is taken for ready before the system has said so: the first ACCEPT and CONNECT, which
+ * register the socket; and that a connection has room to send, or the first attempt will tell.
  */
 static uint8_t ready_at_first(pco__io_role role)
 {
     static const uint8_t ready[] = {[PCO__IO_LISTENER] = PCO__READY_IN,
                                     [PCO__IO_CONNECTED] = PCO__READY_OUT,
                                     [PCO__IO_GIVEN] = PCO__READY_OUT,
-                                    [PCO__IO_UNCONNECTED] = 0};
+                                    [PCO__IO_UNCONNECTED] = PCO__READY_OUT};
 
     return ready[role];
+}
+
+/* Whether it is what it will be, so that it can be registered. */
+static bool is_complete(pco__io_role role)
+{
+    return role != PCO__IO_LISTENER && role != PCO__IO_UNCONNECTED;
 }
 
 static int check_descriptor(pco__reactor *reactor, int descriptor, pco_error *error)
@@ -309,7 +315,7 @@ int pco__reactor_attach(pco__backend *backend, pco__io *io, pco__io_role role, p
     if (role == PCO__IO_CONNECTED ? reactor->has_unix : role != PCO__IO_UNCONNECTED) {
         look_for_unix(reactor, io);
     }
-    if (role != PCO__IO_LISTENER) {
+    if (is_complete(role)) {
         code = pco__reactor_poller(reactor)->add(reactor, io, error);
     }
     if (code == 0) {
@@ -317,6 +323,20 @@ int pco__reactor_attach(pco__backend *backend, pco__io *io, pco__io_role role, p
         reactor->base.attached++;
     }
     return code;
+}
+
+bool pco__reactor_register(pco__reactor *reactor, pco__io *io, pco__op *op)
+{
+    pco_error error;
+    pco__result result = {.error = pco__reactor_poller(reactor)->add(reactor, io, &error),
+                          .socket = PCO_NO_SOCKET};
+
+    io->private_.reactor.registered = result.error == 0;
+    if (result.error != 0) {
+        result.system_code = error.system_code;
+        pco__reactor_finish(reactor, op, &result);
+    }
+    return result.error == 0; /* or the socket may be gone */
 }
 
 /* The socket is not the reactor's any more. */
@@ -329,7 +349,6 @@ static void forget(pco__reactor *reactor, pco__io *io)
     reactor->base.attached--;
 }
 
-/* A listener is not registered before its first ACCEPT. */
 void pco__reactor_detach(pco__backend *backend, pco__io *io)
 {
     pco__reactor *reactor = reactor_of(backend);
@@ -340,7 +359,7 @@ void pco__reactor_detach(pco__backend *backend, pco__io *io)
         return;
     }
     assert(io->private_.reactor.role != PCO__IO_LISTENER || !io->private_.reactor.registered);
-    if (io->private_.reactor.role != PCO__IO_LISTENER) {
+    if (is_complete(io->private_.reactor.role) || io->private_.reactor.registered) {
         pco__reactor_poller(reactor)->remove(reactor, io, false);
     }
     pco__list_remove(&io->private_.reactor.link);
@@ -383,10 +402,6 @@ void pco__reactor_submit(pco__backend *backend, pco__op *op)
     } else {
         assert(state->in == NULL);
         state->in = op;
-    }
-    if (op->kind == PCO__OP_CONNECT) {
-        state->connect_started = false;
-        state->ready |= PCO__READY_OUT; /* to be tried: what was reported before means nothing */
     }
     op->private_.reactor.wants = (uint8_t)wants;
     state->wants = (uint8_t)(state->wants | wants);

@@ -66,6 +66,8 @@ typedef struct pco__reactor {
     uint32_t generation; /* of the socket attached last; 0 is no socket's */
     pid_t process;       /* which made it: its children share the means to wake it */
     int reserve;         /* a descriptor to give up when there are no others left; -1: none */
+    int first_given;     /* the ports that the system gives to who connects: see ports.c... */
+    int last_given;      /* ...0: that was not looked up yet */
     bool has_unix;       /* a listener of AF_UNIX has been attached */
     bool queued;         /* something may be in one of the lists */
 } pco__reactor;
@@ -167,6 +169,12 @@ pco__sent pco__reactor_try_send_one(pco__backend *backend, pco__io *io, const vo
 int64_t pco__reactor_unsent(pco__backend *backend, const pco__io *io);
 int pco__reactor_shutdown_send(pco__backend *backend, pco__io *io);
 void pco__reactor_close(pco__backend *backend, pco__io *io, bool reset);
+
+/*
+ * Has the poller know a socket that was attached before it is what it will be: one that is to
+ * listen, or to be connected. Where that fails it is the end of `op`, and this returns false.
+ */
+bool pco__reactor_register(pco__reactor *reactor, pco__io *io, pco__op *op);
 
 /* Puts the socket at the end of the ready queue, unless it is in a queue already. */
 static inline void pco__reactor_enqueue(pco__reactor *reactor, pco__io *io)

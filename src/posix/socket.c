@@ -542,6 +542,7 @@ const pco__network pco__system_network = {
     .resolve_service = pco__resolve_service,
     .open = open_socket,
     .bind_local = bind_local,
+    .gives_port = pco__port_is_given,
     .bind = bind_socket,
     .adopt_listener = adopt_listener,
     .adopt_connected = adopt_connected,

@@ -8,6 +8,8 @@
 #include <portico/address.h>
 #include <portico/base.h>
 
+#include "system/backend.h"
+
 /*
  * Keeps a descriptor clear of 0 to 2, whose numbers a program may have closed and will
  * print to all the same: returns it, or a duplicate of it that is close-on-exec, having closed it.
@@ -24,5 +26,8 @@ int pco__socket_accept(int listener, pco_address *peer);
 /* As pco__backend_class.unsent and pco__network.close. */
 int64_t pco__socket_unsent(int descriptor);
 void pco__socket_close(pco_socket sock, bool reset);
+
+/* ports.c: as pco__network.gives_port. */
+bool pco__port_is_given(pco__backend *backend, int port);
 
 #endif

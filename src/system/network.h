@@ -103,6 +103,12 @@ struct pco__network {
      */
     int (*open)(pco__backend *backend, int family, int proto, pco_socket *sock, pco_error *error);
 
+    /*
+     * Whether the system may give this port to such a socket, when it connects and has none yet:
+     * then it may connect to itself. NULL: it cannot tell.
+     */
+    bool (*gives_port)(pco__backend *backend, int port);
+
     /* Binds such a socket to the address that it is to connect from; port 0: any. */
     int (*bind_local)(pco__backend *backend, pco_socket sock, const pco_address *address,
                       pco_error *error);

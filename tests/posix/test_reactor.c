@@ -664,6 +664,48 @@ static void accepted_sockets_have_the_listeners_options(void **state)
     close_listener(&from);
 }
 
+/* ---- Ports ---- */
+
+static bool gives(int port)
+{
+    return tested->network->gives_port(at.backend, port);
+}
+
+/* As Linux tells; the rest gives any. */
+static void ports_are_given_from_the_systems_range(void **state)
+{
+    FILE *file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "r");
+    int first = 0;
+    int last = 65535;
+
+    (void)state;
+    if (file != NULL) {
+        assert_int_equal(fscanf(file, "%d %d", &first, &last), 2);
+        fclose(file);
+    }
+    assert_true(gives(first));
+    assert_true(gives(last));
+    assert_false(gives(first - 1));
+    assert_false(gives(last + 1));
+}
+
+static void who_connects_is_given_a_port_of_that_range(void **state)
+{
+    listener from;
+    end client;
+    pco_address name;
+    pco_socket accepted;
+
+    (void)state;
+    open_listener(&from);
+    accepted = connect_one(&from, &client);
+    assert_int_equal(tested->network->sockname(at.backend, client.io.socket, &name), 0);
+    assert_true(gives(pco_address_port(&name)));
+    tested->network->close(at.backend, accepted, false);
+    close_end(&client);
+    close_listener(&from);
+}
+
 /* ---- All of it ---- */
 
 static const struct CMUnitTest tests[] = {
@@ -686,6 +728,8 @@ static const struct CMUnitTest tests[] = {
     TEST(no_descriptor_is_one_of_the_standard_ones),
     TEST(sending_to_a_closed_connection_raises_no_signal),
     TEST(accepted_sockets_have_the_listeners_options),
+    TEST(ports_are_given_from_the_systems_range),
+    TEST(who_connects_is_given_a_port_of_that_range),
 };
 
 int main(void)
