@@ -145,7 +145,8 @@ void check_client_question(world *at, const choice *asked)
     const conn *of = asked->of;
     const pco_ssl_hello *hello = asked->hello;
     const tls_peer *peer = of != NULL ? of->tls : NULL;
-    if (peer == NULL || !peer->asks || !is_chooser(at, of->client_context)) {
+    bool is_demanded = of != NULL && (peer == NULL || peer->asks); /* it may have been given up */
+    if (!is_demanded || !is_chooser(at, of->client_context)) {
         broken(at, "a client is asked for a certificate that nobody demands");
     }
     if (must_fail(of)) {

@@ -48,7 +48,13 @@ void gate_leave(world *at, gate *of)
         of->opening = NULL;
         of->creation = NULL;
         gate_set(gate_number(at, of), GATE_FALSE, 0);
+        gates_settle(at, GATES);
     }
+}
+
+void gate_begins(world *at, const gate *of)
+{
+    gates_settle(at, of == NULL || memory_was_short(at) ? GATES : gate_number(at, of));
 }
 
 /* An opening's look-up begins in a task of the loop's, a verdict is asked for in a handshake. */
@@ -93,6 +99,7 @@ static void note_begun(world *at)
         gate *of = &at->gates[i];
         if (of->begun == 0 && is_under_way(of)) {
             of->begun = ++at->gates_begun;
+            gate_begins(at, of->creation == NULL && !of->is_verdict ? of : NULL);
         }
     }
 }
@@ -147,6 +154,7 @@ void gate_let_through(world *at, gate *of, gate_state state, int port)
     of->held = false;
     gate_set(gate_number(at, of), state, port);
     wait_for_post(at, before);
+    gates_settle(at, GATES);
 }
 
 bool end_lookups(world *at)

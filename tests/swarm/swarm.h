@@ -325,6 +325,9 @@ bool is_any_held(const world *at);
 gate *gate_take(world *at, gate wanted);
 unsigned gate_number(const world *at, const gate *of);
 
+/* Its thread has been asked for, and will stand there, unless there is no memory. NULL: none. */
+void gate_begins(world *at, const gate *of);
+
 /* Nobody waits for it any more. NULL: there was none. */
 void gate_leave(world *at, gate *of);
 
@@ -351,6 +354,12 @@ void gate_set(unsigned number, gate_state state, int port);
 
 /* On the library's thread: waits until it is open, or false. */
 gate_state gate_wait(const char *service, int *port);
+
+/*
+ * Waits until who was let through is gone, or at the next gate, and somebody at this one, unless
+ * that is GATES: how many threads there are decides on whether one more needs memory.
+ */
+void gates_settle(world *at, unsigned number);
 void gate_service(unsigned number, char *service, size_t size); /* the name to look up */
 
 /* How much other threads have posted to the loop, and waiting for one to post more. */

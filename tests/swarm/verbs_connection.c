@@ -52,7 +52,8 @@ static void end_write(world *at, const attempt *made, int code, const char *name
     } else if (made->closing || made->ended) {
         broken(at, "a write was taken after close or write_eof");
     }
-    if (of->state == MADE_CONN && !pco_transport_is_closing(of->transport) &&
+    bool may_wait = code != 0 && of->is_tls; /* what TLS has to say itself, until it is told */
+    if (of->state == MADE_CONN && !pco_transport_is_closing(of->transport) && !may_wait &&
         pco_transport_get_write_buffer_size(of->transport) > of->high && !of->writing_paused) {
         broken(at, "more waits than the high-water mark, and pause_writing was not called");
     }

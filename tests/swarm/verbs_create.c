@@ -279,7 +279,9 @@ static void create_async(world *at)
     made->next = at->creations;
     at->creations = made;
     at->lookups++;
-    if (made->gate == NULL) {
+    if (made->gate != NULL) {
+        gate_begins(at, made->gate);
+    } else {
         wait_for_post(at, before);
     }
 }

@@ -114,6 +114,8 @@ static void unhost(world *at)
         broken(at, "pco_loop_unhost returned %s", pco_error_name(code));
     }
     at->hosted = false;
+    /* Whether the thread had to be woken to leave is chance, and a wait that follows feels it. */
+    at->loop->backend->class_->wake(at->loop->backend, false);
 }
 
 const verb verbs_host[] = {

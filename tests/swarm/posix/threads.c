@@ -18,6 +18,9 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static gate_state gates[GATES];
 static int ports[GATES];
+static unsigned standing[GATES]; /* threads, at each */
+static unsigned alive;           /* and all that have been at one */
+static pthread_key_t known;      /* of those: is set */
 
 /* ---- A thread of ours ---- */
 
@@ -45,6 +48,46 @@ void thread_run(void (*run)(void *context), void *context)
 
 /* ---- Gates ---- */
 
+static void thread_ends(void *unused)
+{
+    (void)unused;
+    pthread_mutex_lock(&mutex);
+    alive--;
+    pthread_mutex_unlock(&mutex);
+}
+
+/* The mutex is held. */
+static void know_thread(void)
+{
+    if (pthread_getspecific(known) == NULL && pthread_setspecific(known, &known) == 0) {
+        alive++;
+    }
+}
+
+/* Whether somebody stands at that gate, and who was let through is gone, or at the next. */
+static bool are_settled(unsigned number)
+{
+    unsigned count = 0;
+    pthread_mutex_lock(&mutex);
+    for (unsigned i = 0; i < GATES; i++) {
+        count += gates[i] == GATE_CLOSED ? standing[i] : 0;
+    }
+    bool settled = count == alive && (number == GATES || standing[number] != 0);
+    pthread_mutex_unlock(&mutex);
+    return settled;
+}
+
+void gates_settle(world *at, unsigned number)
+{
+    uint64_t end = pco__monotonic() + PATIENCE;
+    while (!are_settled(number)) {
+        if (pco__monotonic() > end) {
+            broken(at, "a thread does not begin its work, or does not go home");
+        }
+        sched_yield();
+    }
+}
+
 void gate_set(unsigned number, gate_state state, int port)
 {
     pthread_mutex_lock(&mutex);
@@ -63,9 +106,12 @@ gate_state gate_wait(const char *service, int *port)
 {
     unsigned number = (unsigned)strtoul(service + strlen("gate"), NULL, 10);
     pthread_mutex_lock(&mutex);
+    know_thread();
+    standing[number]++;
     while (gates[number] == GATE_CLOSED) {
         pthread_cond_wait(&changed, &mutex);
     }
+    standing[number]--;
     gate_state state = gates[number];
     *port = ports[number];
     pthread_mutex_unlock(&mutex);
@@ -83,6 +129,10 @@ static int wait_at_gate(const char *service, int *port, pco_error *error)
 void gates_begin(void)
 {
     fake_resolve_service = wait_at_gate;
+    if (pthread_key_create(&known, thread_ends) != 0) {
+        fputs("swarm: there is no key\n", stderr);
+        abort();
+    }
 }
 
 /* ---- A host ---- */
