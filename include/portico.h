@@ -26,6 +26,7 @@
 #include <portico/connection.h>
 #include <portico/start_tls.h>
 #include <portico/unix.h>
+#include <portico/pipe.h>
 #include <portico/local.h>
 #include <portico/pass.h>
 

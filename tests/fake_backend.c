@@ -14,6 +14,7 @@
 
 #include "system/complete.h"
 #include "support/error.h"
+#include "support/memory.h"
 #include "loop/loop.h"
 
 #include <limits.h>
@@ -21,6 +22,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* The backend that was made last: named pipes are no backend's. */
+static fake_backend *newest;
 
 /* Who binds to any port is given this one and those that follow. */
 #define FIRST_PORT 49152
@@ -657,6 +661,7 @@ static int init(const pco__backend_class *self, const pco__backend_options *opti
     fake->next_socket = FAKE_FIRST_SOCKET;
     fake->next_port = FIRST_PORT;
     fake->now = (uint64_t)(FAKE_START * 1e9);
+    newest = fake;
     *backend = &fake->base;
     return 0;
 }
@@ -735,6 +740,9 @@ static int attach(pco__backend *backend, pco__io *io, pco__io_role role, pco_err
     if (sock->io != NULL || sock->closed) {
         die("attach: the socket is attached already, or was closed");
     }
+    if (sock->is_pipe != (role == PCO__IO_PIPE || role == PCO__IO_PIPE_LISTENER)) {
+        die("attach: a pipe as a socket, or a socket as a pipe");
+    }
     sock->io = io;
     sock->role = role;
     backend->attached++;
@@ -757,9 +765,14 @@ static bool is_watched(unsigned kind)
     return kind == PCO__OP_READABLE || kind == PCO__OP_WRITABLE;
 }
 
+static bool is_listener(const fake_socket *sock)
+{
+    return sock->role == PCO__IO_LISTENER || sock->role == PCO__IO_PIPE_LISTENER;
+}
+
 static void check_submit(const fake_socket *sock, const pco__op *op)
 {
-    bool listens = sock->role == PCO__IO_LISTENER;
+    bool listens = is_listener(sock);
 
     if (op->kind >= KINDS) {
         die("submit: there is no kind %u", op->kind);
@@ -769,6 +782,9 @@ static void check_submit(const fake_socket *sock, const pco__op *op)
     }
     if (op->in_flight) {
         die("rule Once: a %s was submitted that is in flight", kind_names[op->kind]);
+    }
+    if (sock->role == PCO__IO_PIPE_LISTENER && op->with.pipe == NULL) {
+        die("submit: an ACCEPT that does not say of which pipe");
     }
     if (op->done == NULL || listens != (op->kind == PCO__OP_ACCEPT) ||
         (sock->role == PCO__IO_FOREIGN) != is_watched(op->kind)) {
@@ -884,6 +900,9 @@ static int shutdown_send(pco__backend *backend, pco__io *io)
     if (sock->out.op != NULL || sock->shut_down) {
         die("shutdown_send: a SEND is in flight, or the end was sent before");
     }
+    if (sock->is_pipe) {
+        die("shutdown_send: a pipe has no half");
+    }
     sock->shut_down = true;
     return 0;
 }
@@ -895,7 +914,7 @@ static void close_socket(pco__backend *backend, pco__io *io, bool reset)
     if (sock->role == PCO__IO_FOREIGN) {
         die("close: the socket is somebody else's");
     }
-    if (flights_of(sock) != 0 && sock->role != PCO__IO_LISTENER) {
+    if (flights_of(sock) != 0 && !is_listener(sock)) {
         die("rule Drained: a socket was closed with an operation in flight");
     }
     if (sock->closed) {
@@ -961,7 +980,7 @@ static fake_socket *loose_socket(const pco__backend *backend, pco_socket number,
 {
     fake_socket *sock = find_socket((const fake_backend *)backend, number);
 
-    if (sock == NULL || sock->closed || sock->io != NULL) {
+    if (sock == NULL || sock->closed || sock->io != NULL || sock->is_pipe) {
         die("%s: no such socket, or it is attached", action);
     }
     return sock;
@@ -1173,8 +1192,67 @@ static void remove_file(pco__backend *backend, const pco__socket_file *file)
     sock->file_removed = true;
 }
 
+/* ---- Named pipes ---- */
+
+static fake_socket *new_pipe(fake_backend *fake)
+{
+    fake_socket *made = new_socket(fake);
+
+    made->is_pipe = true;
+    made->opened = true;
+    return made;
+}
+
+static int bind_pipe(const char *name, const char *sddl, pco__pipe **pipe, pco_socket *listener,
+                     pco_error *error)
+{
+    (void)sddl;
+    if (newest->pipe_error != 0) {
+        return pco__error_describe(error, newest->pipe_error, FAKE_SYSTEM_CODE(newest->pipe_error),
+                                   "serve pipe %s", name);
+    }
+    *pipe = pco__malloc(1);
+    if (*pipe == NULL) {
+        return pco__error_describe(error, PCO_ENOMEM, 0, "serve pipe %s", name);
+    }
+    fake_socket *made = new_pipe(newest);
+    made->role = PCO__IO_PIPE_LISTENER;
+    *listener = made->number;
+    return 0;
+}
+
+static int open_pipe(const char *name, pco_socket *sock, pco_error *error)
+{
+    int failure = newest->pipe_error;
+
+    newest->pipe_opens++;
+    if (failure == 0 && (newest->pipe == NULL || strcmp(name, newest->pipe) != 0)) {
+        failure = PCO_ENOENT;
+    }
+    if (failure != 0) {
+        return pco__error_describe(error, failure, FAKE_SYSTEM_CODE(failure), "connect to pipe %s",
+                                   name);
+    }
+    *sock = new_pipe(newest)->number;
+    return 0;
+}
+
+static void close_pipe(pco_socket number)
+{
+    fake_socket *sock = find_socket(newest, number);
+
+    if (sock == NULL || sock->closed || sock->io != NULL || !sock->is_pipe) {
+        die("close: no such pipe, or it is attached");
+    }
+    sock->closed = true;
+}
+
+static const pco__pipes_class fake_pipes = {
+    .bind = bind_pipe, .open = open_pipe, .close = close_pipe};
+
 static const pco__network fake_network = {
     .changes = &fake_changes_class,
+    .pipes = &fake_pipes,
     .reuse_port_supported = reuse_port_supported,
     .socket_options_supported = socket_options_supported,
     .resolve = resolve,
@@ -1304,6 +1382,7 @@ pco_socket fake_connect(pco_loop *loop, pco_socket listener, const pco_address *
     fake_client *client = add_client(loop, listener);
 
     client->socket = fake_socket_new(loop);
+    fake_socket_of(loop, client->socket)->is_pipe = fake_socket_of(loop, listener)->is_pipe;
     fake_socket_of(loop, client->socket)->name = fake_socket_of(loop, listener)->name;
     if (peer != NULL) {
         client->peer = *peer;

@@ -21,14 +21,16 @@
  *
  * By default canceled operations come back as on epoll, before poll() returns; with `cancels_wait`
  * as on completion ports. Servers work on it as well: the fake's own network invents their
- * listeners, and fake_connect clients. Only names are looked up by the system. All of this is for
- * the loop's thread; only the backend's wake and await are for any. There is no descriptor.
+ * listeners, those of named pipes, too, and fake_connect clients. Only names are looked up by the
+ * system. All of this is for the loop's thread; only the backend's wake and await are for any.
+ * There is no descriptor.
  */
 #ifndef FAKE_BACKEND_H
 #define FAKE_BACKEND_H
 
 #include "system/backend.h"
 #include "system/network.h"
+#include "system/pipes.h"
 #include "system/platform.h"
 
 #include <portico.h>
@@ -108,9 +110,10 @@ struct fake_socket {
     unsigned sends; /* how many calls and operations sent something */
     bool shut_down;
     bool closed;
-    bool taken;  /* fake_take_away */
-    bool reset;  /* it was closed so */
-    bool opened; /* the library has, and so has to close it */
+    bool taken;   /* fake_take_away */
+    bool reset;   /* it was closed so */
+    bool opened;  /* the library has, and so has to close it */
+    bool is_pipe; /* a handle, and no socket */
 
     /* Of PCO_AF_UNIX: who is at the other end, and whether a listener's file is gone. */
     pco_credentials credentials;
@@ -151,6 +154,10 @@ typedef struct fake_backend {
     int open_error;     /* so does the next socket that is opened to connect with, */
     int bind_error;     /* the next one that is bound to connect from, */
     int option_error;   /* and the next wish for a connected one, or one to connect with */
+
+    const char *pipe;    /* the name of a pipe that is served elsewhere; NULL: none is */
+    int pipe_error;      /* what to open or to serve a pipe fails with, as long as it is not 0 */
+    unsigned pipe_opens; /* how often that was tried */
 } fake_backend;
 
 /* One ACCEPT per listener, as epoll has; and FAKE_ACCEPTS, as completion ports have many. */

@@ -55,7 +55,7 @@ PCO_API int pco_transport_write_owned(pco_transport *transport, const void *data
  * happens on a closing transport. With TLS 1.3 it sends close_notify, if the option ssl_half_close
  * is on, and the socket stays open both ways; otherwise it is PCO_ENOTSUP with TLS (asyncio:
  * NotImplementedError), whose version 1.2 has the peer answer a close_notify by closing at once,
- * whatever it had to say. PCO_ECLOSED.
+ * whatever it had to say; and with a named pipe (portico/pipe.h). PCO_ECLOSED.
  */
 PCO_API int pco_transport_write_eof(pco_transport *transport);
 

@@ -119,9 +119,9 @@ typedef struct pco_credentials {
  * program by now. Use user and group to decide; a process is for the log.
  *
  * Linux, macOS, OpenBSD, NetBSD, FreeBSD 13: all three. Older FreeBSD: user and group. Windows: the
- * process. PCO_ENOTSUP: no UNIX socket. PCO_ECLOSED: after connection_lost, and once the transport
- * is detached. PCO_ENOTCONN and others: the system knows no longer, as macOS when the peer has
- * gone. PCO_EINVAL: NULL. *credentials is untouched then.
+ * process. PCO_ENOTSUP: neither a UNIX socket nor a named pipe. PCO_ECLOSED: after connection_lost,
+ * and once the transport is detached. PCO_ENOTCONN and others: the system knows no longer, as macOS
+ * when the peer has gone. PCO_EINVAL: NULL. *credentials is untouched then.
  */
 PCO_API int pco_transport_get_peer_credentials(const pco_transport *transport,
                                                pco_credentials *credentials);

@@ -43,6 +43,7 @@ static void free_opening(pco__opening *opening)
     pco__free((char *)(uintptr_t)opening->options.service);
     pco__free((char *)(uintptr_t)opening->options.local_host);
     pco__free((char *)(uintptr_t)opening->options.server_hostname);
+    pco__free((char *)(uintptr_t)opening->pipe.name);
     pco__free(opening->local);
     if (opening->attempts != opening->own) {
         pco__free(opening->attempts);
@@ -70,10 +71,11 @@ static int copy_string(const char **text)
 }
 
 /* The opening's options still have the user's strings: what is not copied must not be freed. */
-static int copy_strings(pco_connection_options *options)
+static int copy_strings(pco__opening *opening)
 {
+    pco_connection_options *options = &opening->options;
     const char **texts[] = {&options->host, &options->service, &options->local_host,
-                            &options->server_hostname};
+                            &options->server_hostname, &opening->pipe.name};
     int code = 0;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (code == 0) {
@@ -92,7 +94,9 @@ pco__purpose pco__opening_purpose(const pco__opening *opening)
     const pco_connection_options *options = &opening->options;
     pco__purpose purpose;
     const char *host = pco__text_or_null(options->host);
-    if (pco__has_own_sock(options)) {
+    if (opening->pipe.name != NULL) {
+        snprintf(purpose.text, sizeof purpose.text, "connect to pipe %.100s", opening->pipe.name);
+    } else if (pco__has_own_sock(options)) {
         snprintf(purpose.text, sizeof purpose.text, "use a socket as a connection");
     } else if (options->addresses_count != 0) {
         char path[PCO_ADDRESS_TEXT_SIZE];
@@ -333,10 +337,19 @@ static int look_up(pco__opening *opening, const char *host, const char *service,
     return pco__lookup_begin(opening->loop, &place, done, opening, &opening->lookup);
 }
 
+static void go_on_connecting(pco__opening *opening)
+{
+    if (opening->pipe.name != NULL) {
+        pco__pipe_go_on(opening);
+    } else {
+        pco__attempts_go_on(opening);
+    }
+}
+
 static void start_connecting(pco__opening *opening)
 {
     opening->stage = PCO__OPENING_CONNECTING;
-    pco__attempts_go_on(opening);
+    go_on_connecting(opening);
 }
 
 static void found_remote(void *context, pco_address *addresses, size_t count,
@@ -397,6 +410,10 @@ static int look_up_local(pco__opening *opening)
 static void look_up_names(pco__opening *opening)
 {
     const pco_connection_options *options = &opening->options;
+    if (opening->pipe.name != NULL) {
+        start_connecting(opening);
+        return;
+    }
     if (opening->attempts == NULL || pco__text_or_null(options->local_host) != NULL) {
         pco__opening_tell(opening, PCO_CONNECTION_RESOLVING, NULL, NULL);
     }
@@ -421,7 +438,7 @@ static void go_on(pco__task *task)
         look_up_names(opening);
         break;
     case PCO__OPENING_CONNECTING:
-        pco__attempts_go_on(opening);
+        go_on_connecting(opening);
         break;
     case PCO__OPENING_MAKING:
         make_connection(opening);
@@ -470,6 +487,7 @@ static void set_up(pco__opening *opening, pco_loop *loop, bool is_client)
     opening->limit.fire = limit_is_over;
     pco__connection_owner_init(owner, &owner_class);
     owner->close_timeout = options->close_timeout;
+    owner->has_pipes = opening->pipe.name != NULL;
     owner->ssl = options->ssl;
     owner->is_client = is_client;
     owner->server_name = pco__server_name(options);
@@ -501,7 +519,7 @@ static int prepare(pco__opening *opening, pco_loop *loop, bool is_client, pco_er
     if (opening->options.ssl_session != NULL) {
         pco_ssl_session_retain(opening->options.ssl_session);
     }
-    if (copy_strings(&opening->options) != 0) {
+    if (copy_strings(opening) != 0) {
         return pco__error_describe(error, PCO_ENOMEM, 0, "open a connection");
     }
     int code = take_context(opening, loop, given, error);
@@ -512,9 +530,8 @@ static int prepare(pco__opening *opening, pco_loop *loop, bool is_client, pco_er
     return pco__has_own_sock(&opening->options) ? adopt_sock(opening, error) : 0;
 }
 
-static int open_connection(pco_loop *loop, const pco_connection_options *checked, bool is_client,
-                           pco_connected connected, void *context, pco_request **request,
-                           pco_error *error)
+int pco__open_connection(pco_loop *loop, const pco_connection_options *checked,
+                         const pco__opener *opener, pco_request **request, pco_error *error)
 {
     size_t given = checked->addresses_count;
     pco__opening *opening = pco__calloc(sizeof *opening + given * sizeof opening->own[0]);
@@ -529,9 +546,12 @@ static int open_connection(pco_loop *loop, const pco_connection_options *checked
     if (given != 0) {
         pco__attempts_set(opening, opening->own, checked->addresses, given);
     }
-    opening->connected = connected;
-    opening->context = context;
-    int code = prepare(opening, loop, is_client, error);
+    if (opener->pipe != NULL) {
+        opening->pipe = *opener->pipe;
+    }
+    opening->connected = opener->connected;
+    opening->context = opener->context;
+    int code = prepare(opening, loop, opener->is_client, error);
     if (code != 0) {
         free_opening(opening);
         pco__free(begun);
@@ -545,7 +565,7 @@ static int open_connection(pco_loop *loop, const pco_connection_options *checked
     return 0;
 }
 
-static int check_call(pco_loop *loop, pco_connected connected, pco_error *error)
+int pco__check_opening(pco_loop *loop, pco_connected connected, pco_error *error)
 {
     pco__loop_check_thread(loop);
     if (connected == NULL) {
@@ -567,12 +587,13 @@ int pco__create_connection_to(pco_loop *loop, const pco_address *place,
                               void *context, pco_request **request, pco_error *error)
 {
     pco_connection_options checked;
-    int code = check_call(loop, connected, error);
+    int code = pco__check_opening(loop, connected, error);
     if (code == 0) {
         code = pco__opening_check(network_of(loop), options, place, true, &checked, error);
     }
     if (code == 0) {
-        code = open_connection(loop, &checked, true, connected, context, request, error);
+        pco__opener opener = {.is_client = true, .connected = connected, .context = context};
+        code = pco__open_connection(loop, &checked, &opener, request, error);
     }
     return code;
 }
@@ -589,12 +610,13 @@ int pco_loop_connect_accepted_socket(pco_loop *loop, const pco_connection_option
                                      pco_error *error)
 {
     pco_connection_options checked;
-    int code = check_call(loop, connected, error);
+    int code = pco__check_opening(loop, connected, error);
     if (code == 0) {
         code = pco__opening_check(network_of(loop), options, NULL, false, &checked, error);
     }
     if (code == 0) {
-        code = open_connection(loop, &checked, false, connected, context, request, error);
+        pco__opener opener = {.is_client = false, .connected = connected, .context = context};
+        code = pco__open_connection(loop, &checked, &opener, request, error);
     }
     return code;
 }

@@ -5,6 +5,7 @@
  *   options.c             the options, checked
  *   create_connection.c   the look-ups, the connection, the completion
  *   attempts.c            which address is tried when, and which one wins
+ *   pipe.c                instead: a named pipe, whose instances may all be in use
  */
 #ifndef PCO_OPENING_H
 #define PCO_OPENING_H
@@ -43,6 +44,14 @@ typedef struct pco__attempt {
     const char *action; /* what failed, if not connecting: static */
 } pco__attempt;
 
+/* The named pipe that is wanted. */
+typedef struct pco__pipe_wanted {
+    const char *name; /* without its prefix, a copy; NULL: none is */
+    double patience;  /* seconds in which an instance has to be free */
+    double pause;     /* before it is tried again */
+    uint64_t began;   /* 0: it was not tried yet */
+} pco__pipe_wanted;
+
 typedef struct pco__opening pco__opening;
 
 /* What the user has of it. */
@@ -56,6 +65,7 @@ struct pco__opening {
     pco__opening_request *request;  /* NULL once it is complete */
     pco__connection_owner owner;    /* of its streams */
     pco_connection_options options; /* complete; strings and addresses are copies */
+    pco__pipe_wanted pipe;
     pco_connected connected;
     void *context;
     uint8_t stage;  /* pco__opening_stage */
@@ -91,6 +101,10 @@ int pco__opening_check(const pco__network *network, const pco_connection_options
                        const pco_address *place, bool is_client, pco_connection_options *options,
                        pco_error *error);
 
+/* The same of who connects to a named pipe. *patience: how long its instances may be in use. */
+int pco__opening_check_pipe(const pco__network *network, const pco_connection_options *given,
+                            pco_connection_options *options, double *patience, pco_error *error);
+
 static inline bool pco__has_own_sock(const pco_connection_options *options)
 {
     return pco__is_sock(options->sock, options->has_sock);
@@ -118,6 +132,21 @@ static inline const char *pco__server_name(const pco_connection_options *options
 
 /* Has the connection of a request, which has just been begun, ask who the other end is. */
 void pco__opening_check_peer(pco_request *request, pco__peer_check check);
+
+/* Checks a call that opens a connection, but for its options. */
+int pco__check_opening(pco_loop *loop, pco_connected connected, pco_error *error);
+
+/* Who opens what: a client, a client of a pipe (else NULL), or who has accepted a socket. */
+typedef struct pco__opener {
+    bool is_client;
+    const pco__pipe_wanted *pipe; /* its name is still the caller's */
+    pco_connected connected;
+    void *context;
+} pco__opener;
+
+/* Begins, with options that were checked. */
+int pco__open_connection(pco_loop *loop, const pco_connection_options *checked,
+                         const pco__opener *opener, pco_request **request, pco_error *error);
 
 /* It ends with `error`, soon: what is under way is given up. */
 void pco__opening_fail(pco__opening *opening, const pco_error *error);
@@ -164,5 +193,10 @@ void pco__attempt_ended(pco__owner *owner, pco__stream *stream, const pco__resul
 
 /* The delay's timer. */
 void pco__attempts_delay_is_over(pco__timer *timer);
+
+/* ---- pipe.c ---- */
+
+/* Tries to open the pipe, and sees to it that it is tried again if it has no free instance. */
+void pco__pipe_go_on(pco__opening *opening);
 
 #endif

@@ -12,6 +12,9 @@
 
 #define HAPPY_EYEBALLS_DELAY 0.25
 
+/* Seconds in which a named pipe has to have a free instance. */
+#define PIPE_PATIENCE 30.0
+
 static const pco__field option_fields[] = {
     PCO__FIELD(pco_connection_options, protocol_factory),
     PCO__FIELD(pco_connection_options, context),
@@ -232,32 +235,11 @@ static void complete_options(pco_connection_options *options)
     }
 }
 
-int pco__connection_options_read(const pco_connection_options *given,
-                                 pco_connection_options *options, pco_error *error)
+/* What is behind the place, wherever that is. */
+static int check_rest(const pco__network *network, pco_connection_options *options, bool is_client,
+                      pco_error *error)
 {
-    memset(options, 0, sizeof *options);
-    return given != NULL ? pco__options_read(&option_layout, given, options, error)
-                         : pco__error_set(error, PCO_EINVAL, 0, "options is NULL");
-}
-
-int pco__opening_check(const pco__network *network, const pco_connection_options *given,
-                       const pco_address *place, bool is_client, pco_connection_options *options,
-                       pco_error *error)
-{
-    int code = pco__connection_options_read(given, options, error);
-    if (code == 0) {
-        code = check_protocol(options, error);
-    }
-    if (code == 0 && place == NULL) {
-        code = check_place(options, is_client, error);
-    } else if (code == 0) {
-        code = pco__check_sock(options->sock, options->has_sock, error);
-        options->addresses = place;
-        options->addresses_count = 1;
-    }
-    if (code == 0) {
-        code = check_tls(options, is_client, error);
-    }
+    int code = check_tls(options, is_client, error);
     if (code == 0) {
         code = check_ssl(options, is_client, error);
     }
@@ -275,4 +257,70 @@ int pco__opening_check(const pco__network *network, const pco_connection_options
         complete_options(options);
     }
     return code;
+}
+
+/* What is about sockets, and said of a pipe. */
+static int check_pipe_place(const pco_connection_options *options, pco_error *error)
+{
+    const pco__socket_options wanted = PCO__SOCKET_OPTIONS(options);
+    const pco__socket_option given[] = {
+        {options->host != NULL, "host"},
+        {options->port != 0, "port"},
+        {options->service != NULL, "service"},
+        {options->addresses != NULL || options->addresses_count != 0, "addresses"},
+        {options->family != PCO_AF_UNSPEC, "family"},
+        {options->proto != 0, "proto"},
+        {options->flags != 0, "flags"},
+        {pco__has_own_sock(options), "sock"},
+        {options->local_host != NULL, "local_host"},
+        {options->local_port != 0, "local_port"},
+        {options->happy_eyeballs_delay != 0, "happy_eyeballs_delay"},
+        {options->interleave != 0, "interleave"},
+        {options->all_errors != PCO_DEFAULT, "all_errors"},
+        {options->prepare_socket != NULL, "prepare_socket"},
+        {pco__socket_options_ask(&wanted), "keep_alive or user_timeout"}};
+    int code = pco__check_sock(options->sock, options->has_sock, error);
+    return code == 0 ? pco__check_no_socket_options(given, sizeof given / sizeof given[0], error)
+                     : code;
+}
+
+int pco__connection_options_read(const pco_connection_options *given,
+                                 pco_connection_options *options, pco_error *error)
+{
+    memset(options, 0, sizeof *options);
+    return given != NULL ? pco__options_read(&option_layout, given, options, error)
+                         : pco__error_set(error, PCO_EINVAL, 0, "options is NULL");
+}
+
+int pco__opening_check_pipe(const pco__network *network, const pco_connection_options *given,
+                            pco_connection_options *options, double *patience, pco_error *error)
+{
+    int code = pco__connection_options_read(given, options, error);
+    if (code == 0) {
+        code = check_protocol(options, error);
+    }
+    if (code == 0) {
+        code = check_pipe_place(options, error);
+    }
+    *patience =
+        options->connect_timeout > 0 ? INFINITY : PIPE_PATIENCE; /* that is a limit of all */
+    return code == 0 ? check_rest(network, options, true, error) : code;
+}
+
+int pco__opening_check(const pco__network *network, const pco_connection_options *given,
+                       const pco_address *place, bool is_client, pco_connection_options *options,
+                       pco_error *error)
+{
+    int code = pco__connection_options_read(given, options, error);
+    if (code == 0) {
+        code = check_protocol(options, error);
+    }
+    if (code == 0 && place == NULL) {
+        code = check_place(options, is_client, error);
+    } else if (code == 0) {
+        code = pco__check_sock(options->sock, options->has_sock, error);
+        options->addresses = place;
+        options->addresses_count = 1;
+    }
+    return code == 0 ? check_rest(network, options, is_client, error) : code;
 }

@@ -178,6 +178,55 @@ int pco__check_port(int *port, const char **service, int least, pco_error *error
     return 0;
 }
 
+/* "\\\\.\\pipe\\", whose letters may be of either case. */
+static bool has_pipe_prefix(const char *name)
+{
+    static const char prefix[] = "\\\\.\\pipe\\";
+    size_t i = 0;
+    while (prefix[i] != '\0' &&
+           (name[i] == prefix[i] || (prefix[i] >= 'a' && name[i] == prefix[i] - 'a' + 'A'))) {
+        i++;
+    }
+    return prefix[i] == '\0';
+}
+
+int pco__check_pipe_name(const char *name, const char **bare, pco_error *error)
+{
+    if (name == NULL || name[0] == '\0') {
+        return pco__error_set(error, PCO_EINVAL, 0, "the pipe's name is NULL or empty");
+    }
+    *bare = name + (has_pipe_prefix(name) ? strlen("\\\\.\\pipe\\") : 0);
+    size_t length = strlen(*bare);
+    if (length == 0) {
+        return pco__error_set(error, PCO_EINVAL, 0, "%s: the pipe has no name", name);
+    }
+    if (strpbrk(*bare, "/\\") != NULL) {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "%s: a pipe's name has neither \\ nor / in it, but for the prefix "
+                              "\\\\.\\pipe\\",
+                              name);
+    }
+    char last = (*bare)[length - 1];
+    if (last == '.' || last == ' ') {
+        return pco__error_set(error, PCO_EINVAL, 0,
+                              "%s: a pipe's name does not end in a dot or a space, which Windows "
+                              "leaves off",
+                              name);
+    }
+    return 0;
+}
+
+int pco__check_no_socket_options(const pco__socket_option *options, size_t count, pco_error *error)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (options[i].given) {
+            return pco__error_set(error, PCO_EINVAL, 0, "%s is of no meaning for a pipe",
+                                  options[i].name);
+        }
+    }
+    return 0;
+}
+
 int pco__check_lookup(int family, int flags, pco_error *error)
 {
     if (family != PCO_AF_UNSPEC && family != PCO_AF_INET && family != PCO_AF_INET6) {

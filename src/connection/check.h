@@ -48,6 +48,19 @@ int pco__check_socket_options(const pco__network *network, const pco__socket_opt
  */
 int pco__check_port(int *port, const char **service, int least, pco_error *error);
 
+/*
+ * The name of a named pipe: *bare is what is behind its prefix, if it has that. What else Windows
+ * demands it says itself.
+ */
+int pco__check_pipe_name(const char *name, const char **bare, pco_error *error);
+
+/* Of a pipe's options: the first that is given, though it is about sockets. */
+typedef struct pco__socket_option {
+    bool given;
+    const char *name;
+} pco__socket_option;
+int pco__check_no_socket_options(const pco__socket_option *options, size_t count, pco_error *error);
+
 /* What a look-up is restricted to: a family, and PCO_AI_*. */
 int pco__check_lookup(int family, int flags, pco_error *error);
 

@@ -18,7 +18,8 @@ static pco__stream_options stream_options(pco__connection_owner *owner, const pc
     return (pco__stream_options){.owner = &owner->base,
                                  .peer = peer,
                                  .close_timeout = owner->close_timeout,
-                                 .linger = owner->linger};
+                                 .linger = owner->linger,
+                                 .is_pipe = owner->has_pipes};
 }
 
 int pco__connection_new(pco__connection_owner *owner, pco_loop *loop, pco_socket sock,

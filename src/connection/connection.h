@@ -38,6 +38,7 @@ struct pco__connection_owner {
     pco__owner base; /* its class is a pco__connection_class */
     double close_timeout;
     bool linger;
+    bool has_pipes; /* its connections are no sockets */
 
     pco__peer_check check_peer; /* asked before anything else; NULL: anybody may */
 

@@ -163,8 +163,8 @@ int pco__server_options_read(const pco_server_options *given, pco_server_options
                          : pco__error_set(error, PCO_EINVAL, 0, "options is NULL");
 }
 
-static int check_options(const pco__network *network, const pco_server_options *given,
-                         pco_server_options *options, pco_error *error)
+int pco__server_check(const pco__network *network, const pco_server_options *given,
+                      pco_server_options *options, pco_error *error)
 {
     int code = pco__server_options_read(given, options, error);
     if (code != 0) {
@@ -198,7 +198,7 @@ static int check(plan *made, const pco__network *network, const pco_server_optio
 {
     made->network = network;
     made->place = place;
-    int code = check_options(network, given, &made->options, error);
+    int code = pco__server_check(network, given, &made->options, error);
     if (code != 0) {
         return code;
     }
@@ -275,13 +275,6 @@ static bool is_duplicate(const pco_address *seen, size_t count, const pco_addres
     return false;
 }
 
-static void add_listener(pco_server *server, pco_socket sock)
-{
-    pco__listener *listener = &server->listeners[server->listeners_count++];
-    listener->server = server;
-    listener->io.socket = sock;
-}
-
 /* What has been bound so far. */
 typedef struct binding {
     pco_server *server;
@@ -325,7 +318,7 @@ static int bind_address(binding *state, const pco_address *wanted, pco_error *er
     if (code != 0) {
         return code;
     }
-    add_listener(server, sock);
+    pco__server_add_listener(server, sock);
     state->seen[state->seen_count++] = *wanted;
     if (options->same_port == PCO_ON && network->sockname(backend, sock, &address) == 0) {
         state->same_port = pco_address_port(&address);
@@ -390,7 +383,7 @@ static int adopt_sock(pco_server *server, bool *was_blocking, pco_error *error)
                                                         was_blocking, error);
     }
     if (code == 0) {
-        add_listener(server, options->sock);
+        pco__server_add_listener(server, options->sock);
     }
     return code;
 }

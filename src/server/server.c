@@ -33,10 +33,14 @@ static const pco__network *network_of(const pco_server *server)
     return server->loop->backend->class_->network;
 }
 
-/* Closes a socket that is not attached. */
+/* Closes a socket, or a pipe's end, that is not attached. */
 static void close_socket(const pco_server *server, pco_socket sock)
 {
-    network_of(server)->close(server->loop->backend, sock, false);
+    if (server->pipe != NULL) {
+        network_of(server)->pipes->close(sock);
+    } else {
+        network_of(server)->close(server->loop->backend, sock, false);
+    }
 }
 
 /* ---- Connections ---- */
@@ -96,8 +100,10 @@ static void start_connection(pco_server *server, pco_socket sock, const pco_addr
 {
     pco__stream *stream;
     pco_error error;
-    network_of(server)->prepare_connected(server->loop->backend, sock, &server->socket_options,
-                                          server->adopted);
+    if (server->pipe == NULL) {
+        network_of(server)->prepare_connected(server->loop->backend, sock, &server->socket_options,
+                                              server->adopted);
+    }
     if (pco__connection_new(&server->owner, server->loop, sock, peer, &stream, &error) != 0) {
         close_socket(server, sock);
         report_refused(server, &error);
@@ -254,8 +260,10 @@ static int attach_listener(pco_server *server, pco__listener *listener, pco_erro
         accept->op.kind = PCO__OP_ACCEPT;
         accept->op.io = &listener->io;
         accept->op.done = accepted;
+        accept->op.with.pipe = server->pipe;
     }
-    int code = class_->attach(server->loop->backend, &listener->io, PCO__IO_LISTENER, error);
+    pco__io_role role = server->pipe != NULL ? PCO__IO_PIPE_LISTENER : PCO__IO_LISTENER;
+    int code = class_->attach(server->loop->backend, &listener->io, role, error);
     listener->attached = code == 0;
     return code;
 }
@@ -270,7 +278,7 @@ int pco__server_start(pco_server *server, pco_error *error)
     for (size_t i = 0; i < server->listeners_count && code == 0; i++) {
         code = attach_listener(server, &server->listeners[i], error);
     }
-    for (size_t i = 0; i < server->listeners_count && code == 0; i++) {
+    for (size_t i = 0; i < server->listeners_count && code == 0 && server->pipe == NULL; i++) {
         code = network_of(server)->listen(server->loop->backend, server->listeners[i].io.socket,
                                           server->options.backlog, error);
         server->listens = server->listens || code == 0;
@@ -368,8 +376,10 @@ static void free_listeners(pco_server *server)
         pco__free(server->listeners[i].accepts);
     }
     pco__free(server->listeners);
+    pco__free(server->pipe);
     server->listeners = NULL;
     server->listeners_count = 0;
+    server->pipe = NULL;
 }
 
 static void drop_waiters(pco_server *server)
@@ -727,6 +737,13 @@ pco_server *pco__server_new(pco_loop *loop, const pco_server_options *options,
     server->resident.class_ = &server_class;
     pco__loop_move_in(loop, &server->resident);
     return server;
+}
+
+void pco__server_add_listener(pco_server *server, pco_socket sock)
+{
+    pco__listener *listener = &server->listeners[server->listeners_count++];
+    listener->server = server;
+    listener->io.socket = sock;
 }
 
 void pco__server_discard(pco_server *server, pco_socket kept)

@@ -14,6 +14,7 @@
 #include "loop/timer.h"
 #include "support/list.h"
 #include "system/backend.h"
+#include "system/pipes.h"
 #include "transport/stream.h"
 
 typedef struct pco__listener pco__listener;
@@ -60,6 +61,7 @@ struct pco_server {
     pco__socket_options socket_options;
     pco__listener *listeners;
     size_t listeners_count;
+    pco__pipe *pipe; /* what it serves, if that is a named pipe; NULL: sockets */
     pco__server_state state;
     pco__task task;       /* closing and waiters go on */
     pco__timer back_off;  /* after accepting failed */
@@ -106,12 +108,19 @@ int pco__server_options_read(const pco_server_options *given, pco_server_options
 int pco__create_server_at(pco_loop *loop, const pco_server_options *options,
                           const pco__server_place *place, pco_server **server, pco_error *error);
 
+/* Checks the options of a server, of whatever kind, and reads them into a whole struct. */
+int pco__server_check(const pco__network *network, const pco_server_options *given,
+                      pco_server_options *options, pco_error *error);
+
 /* Listens on every socket and begins to accept. */
 int pco__server_start(pco_server *server, pco_error *error);
 
 /* Makes a server without listeners, a resident of the loop. NULL: out of memory. */
 pco_server *pco__server_new(pco_loop *loop, const pco_server_options *options,
                             size_t listeners_limit);
+
+/* Gives it a listener of this socket, which is bound. */
+void pco__server_add_listener(pco_server *server, pco_socket sock);
 
 /* A server that nobody was given: frees it; its sockets are closed but for `kept`. */
 void pco__server_discard(pco_server *server, pco_socket kept);

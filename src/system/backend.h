@@ -76,6 +76,10 @@ typedef enum pco__op_kind {
      * accepted are no failures and are passed over in silence, unless nothing else has come in a
      * thousand attempts or more: then the last failure is told. `length` is how many clients had
      * to be turned away for want of a descriptor.
+     *
+     * Of a PIPE_LISTENER `with.pipe` says what instances are made of: each ACCEPT makes one, waits
+     * for its client and brings it; `peer` is empty. So many clients as there are ACCEPTs in flight
+     * find an instance at once.
      */
     PCO__OP_ACCEPT,
 
@@ -131,8 +135,6 @@ typedef enum pco__op_kind {
      *                and no end.
      *   files        SEND's sibling, whose `with` points to a handle, an offset and a length.
      *                `length` as SEND's.
-     *   pipes        no kind but a role (pco__io_role): what pco__io.socket names is a handle then,
-     *                and RECV, SEND and close() are what they are for a stream.
      */
 } pco__op_kind;
 
@@ -150,8 +152,9 @@ struct pco__op {
     bool (*done)(pco__op *op, const pco__result *result); /* true: submit it again */
     pco__io *io;
     union {
-        const pco__segment *chain;                                      /* SEND */
-        const pco_address *address;                                     /* CONNECT */
+        const pco__segment *chain;    /* SEND */
+        const pco_address *address;   /* CONNECT */
+        const struct pco__pipe *pipe; /* ACCEPT of a PIPE_LISTENER: see pipes.h */
         void (*get_buffer)(pco__op *op, void **buffer, size_t *length); /* RECV */
     } with;
     uint8_t kind;   /* pco__op_kind */
@@ -170,13 +173,22 @@ static inline size_t pco__most_of(const pco__op *op, size_t size)
 /* A success of attach(), and no error, which are negative: see there. */
 #define PCO__ANOTHER 1
 
-/* What a socket is when it is attached. */
+/* What a socket, or what stands in its place, is when it is attached. */
 typedef enum pco__io_role {
     PCO__IO_LISTENER,
     PCO__IO_CONNECTED,   /* accepted from such a listener */
     PCO__IO_UNCONNECTED, /* its CONNECT is to come */
     PCO__IO_GIVEN,       /* connected elsewhere: of whatever family */
-    PCO__IO_FOREIGN      /* somebody else's, of whatever kind: only to be watched */
+    PCO__IO_FOREIGN,     /* somebody else's, of whatever kind: only to be watched */
+
+    /*
+     * Windows alone: a handle that is no socket, of a named pipe: see pipes.h. RECV, WATCH and SEND
+     * are what they are of a connection, but that a pipe has no half that ends alone:
+     * shutdown_send() is PCO_ENOTSUP, and once the peer's end is closed, a SEND is PCO_ECONNRESET.
+     * A reset is unknown to it, too: close() leaves what was sent readable in any case.
+     */
+    PCO__IO_PIPE_LISTENER,
+    PCO__IO_PIPE /* accepted from such a listener, or opened */
 } pco__io_role;
 
 /* What try_send() has done; small enough to be returned in registers. */

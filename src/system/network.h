@@ -72,6 +72,9 @@ struct pco__network {
     /* How the system tells that it has changed. */
     const pco__changes_class *changes;
 
+    /* What opens named pipes; NULL: the system has none. */
+    const struct pco__pipes_class *pipes;
+
     /* ---- Names. Any thread; they may outlive the backend. ---- */
 
     /* Whether reuse_port exists here; if not, `error` says so. 0 or PCO_ENOTSUP. */
@@ -162,7 +165,7 @@ struct pco__network {
 
     /* ---- Sockets of PCO_AF_UNIX ---- */
 
-    /* Who is at the other end. PCO_ENOTSUP: it is another kind of socket. */
+    /* Who is at the other end; of a named pipe, too. PCO_ENOTSUP: it is another kind of socket. */
     int (*credentials)(pco__backend *backend, pco_socket sock, pco_credentials *credentials);
 
     /* The file that it is bound to. Returns false if there is none. */

@@ -36,6 +36,12 @@ static pco__stream *of(const pco_transport *transport)
     return (pco__stream *)transport;
 }
 
+/* It has no half that could be closed alone. */
+static bool is_pipe(const pco__stream *stream)
+{
+    return stream->peer_length == PCO__PEER_OF_PIPE;
+}
+
 /* ---- The end ---- */
 
 /* What connection_lost is told. */
@@ -286,6 +292,9 @@ void pco__stream_close(pco__stream *stream)
 static int write_eof(pco_transport *transport)
 {
     pco__stream *stream = of(transport);
+    if (is_pipe(stream)) {
+        return PCO_ENOTSUP;
+    }
     if (stream->state != PCO__STREAM_OPEN) {
         return PCO_ECLOSED;
     }
@@ -339,13 +348,13 @@ static void init(pco__stream *stream, pco__transports *home, pco__stream_state s
     stream->eof_seen = false;
     stream->eof_delivered = false;
     stream->eof_sent = false;
-    stream->linger = options->linger;
+    stream->linger = options->linger && !options->is_pipe;
     stream->reset = false;
     stream->bad_buffer = false;
     stream->asking = false;
     stream->reads_plainly = false;
     stream->limited = false;
-    stream->peer_length = fits ? peer->length & 0x1f : 0;
+    stream->peer_length = options->is_pipe ? PCO__PEER_OF_PIPE : fits ? peer->length & 0x1f : 0;
     stream->cork = 0;
     stream->error = 0;
     if (fits) {
@@ -386,7 +395,9 @@ static int make(pco_loop *loop, pco_socket sock, pco__io_role role,
 int pco__stream_new(pco_loop *loop, pco_socket sock, const pco__stream_options *options,
                     pco__stream **stream, pco_error *error)
 {
-    pco__io_role role = options->peer != NULL ? PCO__IO_CONNECTED : PCO__IO_GIVEN;
+    pco__io_role role = options->is_pipe        ? PCO__IO_PIPE
+                        : options->peer != NULL ? PCO__IO_CONNECTED
+                                                : PCO__IO_GIVEN;
     return make(loop, sock, role, options, stream, error);
 }
 
@@ -504,7 +515,7 @@ static void class_close_within(pco_transport *transport, double seconds, bool li
 {
     pco__stream *stream = of(transport);
     stream->close_timeout = (float)seconds;
-    stream->linger = linger;
+    stream->linger = linger && !is_pipe(stream);
     pco__stream_close(stream);
 }
 
@@ -558,8 +569,7 @@ static bool holds_input(const pco_transport *transport)
 
 static bool can_write_eof(const pco_transport *transport)
 {
-    (void)transport;
-    return true;
+    return !is_pipe(of(transport));
 }
 
 static int no_ssl_info(pco_transport *transport, pco_ssl_info *info)

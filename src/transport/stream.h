@@ -59,6 +59,9 @@ struct pco__owner {
     pco__link streams; /* pco_transport.link */
 };
 
+/* The stream is a named pipe: in the place of the length of an address, which is shorter. */
+#define PCO__PEER_OF_PIPE 31
+
 /* What each message needs comes first, so that it lies together. */
 struct pco__stream {
     pco_transport base;
@@ -85,11 +88,11 @@ struct pco__stream {
      */
     bool reads_plainly : 1;
 
-    bool limited : 1; /* CLOSING: the timer is in the task's place */
-    uint8_t peer_length : 5;
-    unsigned char peer[28]; /* the peer's sockaddr, if it fits */
-    float close_timeout;    /* seconds, as exact as need be */
-    pco__op send;           /* SEND; while CONNECTING: CONNECT */
+    bool limited : 1;        /* CLOSING: the timer is in the task's place */
+    uint8_t peer_length : 5; /* PCO__PEER_OF_PIPE: there is no address, and no half to close */
+    unsigned char peer[28];  /* the peer's sockaddr, if it fits */
+    float close_timeout;     /* seconds, as exact as need be */
+    pco__op send;            /* SEND; while CONNECTING: CONNECT */
     size_t high;
     size_t low;
     union {
@@ -114,6 +117,7 @@ typedef struct pco__stream_options {
     const pco_address *peer; /* or NULL */
     double close_timeout;
     bool linger;
+    bool is_pipe; /* PCO__IO_PIPE: it has no half that could be closed alone */
 } pco__stream_options;
 
 /*

@@ -312,10 +312,11 @@ int pco_transport_get_peername(const pco_transport *transport, pco_address *addr
         return PCO_ECLOSED;
     }
     const pco__stream *stream = transport->stream;
-    if (stream->peer_length == 0 && stream->io.socket == PCO_NO_SOCKET) {
+    bool is_noted = stream->peer_length != 0 && stream->peer_length != PCO__PEER_OF_PIPE;
+    if (!is_noted && stream->io.socket == PCO_NO_SOCKET) {
         return PCO_ECLOSED;
     }
-    if (stream->peer_length == 0) {
+    if (!is_noted) {
         pco__backend *backend = transport->home->backend;
         return backend->class_->network->peername(backend, stream->io.socket, address);
     }

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * accept.c (Windows): AcceptEx, of which a listener has several in flight, each with a socket of
- * its own to accept on; and when a listener is at fault and not its clients.
+ * its own to accept on, or an instance of its own, if it is a pipe's; and when a listener is at
+ * fault and not its clients.
  */
 #include "win32/iocp.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include "support/memory.h"
 #include "system/platform.h"
@@ -82,10 +84,31 @@ static void drop_accept_state(pco__op *op)
     op->private_.iocp.accept = NULL;
 }
 
-/* Posts one AcceptEx, on a new socket. */
+HANDLE pco__iocp_accept_handle(const pco__op *op)
+{
+    return (HANDLE)(pco__io_is_pipe(op->io) ? op->private_.iocp.accept->socket
+                                            : pco__io_socket(op->io));
+}
+
+/* What was to be accepted, and is not; INVALID_SOCKET: it was closed with the listener. */
+static void close_accepted(const pco__op *op, SOCKET sock)
+{
+    if (pco__io_is_pipe(op->io)) {
+        if (sock != INVALID_SOCKET) {
+            CloseHandle((HANDLE)sock);
+        }
+    } else {
+        closesocket(sock);
+    }
+}
+
+/* Posts one AcceptEx, on a new socket; or waits for the client of a new instance of a pipe. */
 static int post_accept(pco__iocp *self, pco__op *op, int *system_code)
 {
     pco__accept_state *accept = op->private_.iocp.accept;
+    if (pco__io_is_pipe(op->io)) {
+        return pco__pipe_post_accept(self, op, &accept->socket, system_code);
+    }
     bool is_unix = op->io->private_.iocp.family == AF_UNIX;
     accept->socket = pco__winsock_open(op->io->private_.iocp.family, is_unix ? 0 : IPPROTO_TCP);
     if (accept->socket == INVALID_SOCKET) {
@@ -151,6 +174,10 @@ static void find_peer(pco__iocp *self, const pco__op *op, pco_address *peer)
  */
 static bool finish_accept(pco__iocp *self, pco__op *op, pco_address *peer)
 {
+    if (pco__io_is_pipe(op->io)) {
+        memset(peer, 0, sizeof *peer);
+        return op->private_.iocp.accept->socket != INVALID_SOCKET;
+    }
     SOCKET sock = op->private_.iocp.accept->socket;
     SOCKET listener = pco__io_socket(op->io);
     if (!pco__io_is_closed(op->io) && setsockopt(sock, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT,
@@ -177,7 +204,7 @@ void pco__iocp_on_accept(pco__iocp *self, pco__op *op, int error, int system_cod
         pco__iocp_complete(self, op, &result);
         return;
     }
-    closesocket(sock);
+    close_accepted(op, sock);
     if (client_gave_up(error) && !op->canceled && pool->packets_failed < ACCEPT_PACKETS_FAILED) {
         pool->packets_failed++;
         pco__iocp_start_again(self, op);
@@ -205,13 +232,21 @@ void pco__iocp_on_known_accept(pco__iocp *self, pco__op *op)
 
 /*
  * Closing ends the accepts only with the socket's last handle, and somebody may have a duplicate.
- * One by one, since the duplicate's accepts are none of ours.
+ * One by one, since the duplicate's accepts are none of ours. Of a pipe each has an instance, which
+ * would be there for clients until its packet has come: so it is closed at once, which ends the
+ * ACCEPT as well.
  */
 void pco__iocp_cancel_accepts(pco__backend *backend, pco__accept_pool *pool)
 {
     for (size_t i = 0; i < PCO__IOCP_ACCEPTS; ++i) {
-        if (pool->all[i].op != NULL) {
-            pco__iocp_cancel(backend, pool->all[i].op);
+        pco__accept_state *accept = &pool->all[i];
+        if (accept->op == NULL) {
+            continue;
+        }
+        pco__iocp_cancel(backend, accept->op);
+        if (pco__io_is_pipe(accept->op->io) && accept->socket != INVALID_SOCKET) {
+            CloseHandle((HANDLE)accept->socket);
+            accept->socket = INVALID_SOCKET;
         }
     }
 }

@@ -28,6 +28,7 @@
 #include "support/error.h"
 #include "support/memory.h"
 #include "system/network.h"
+#include "system/pipes.h"
 #include "system/platform.h"
 
 /* How long a canceled operation may take to end, in nanoseconds; and twice that at the most. */
@@ -131,7 +132,11 @@ bool pco__iocp_owns(const pco__iocp *self, pco_socket sock)
 static void close_own(pco__iocp *self, pco__io *io, bool reset)
 {
     disown(self, io->socket);
-    pco__winsock_close(pco__io_socket(io), reset);
+    if (pco__io_is_pipe(io)) {
+        pco__system_pipes.close(io->socket);
+    } else {
+        pco__winsock_close(pco__io_socket(io), reset);
+    }
     io->socket = PCO_NO_SOCKET;
 }
 
@@ -203,7 +208,7 @@ static int start(pco__iocp *self, pco__op *op, int *system_code)
         return pco__iocp_start_send(op, system_code);
     case PCO__OP_RECV:
     case PCO__OP_WATCH:
-        return pco__iocp_start_receive(op, system_code);
+        return pco__iocp_start_receive(self, op, system_code);
     case PCO__OP_READABLE:
     case PCO__OP_WRITABLE:
         return pco__iocp_start_poll(self, op, system_code);
@@ -237,11 +242,16 @@ static int packet_error(pco__op *op, int *system_code)
     /* Users know Winsock's codes, not NTSTATUS; the table knows both. */
     DWORD length = 0;
     DWORD flags = 0;
+    int error = pco__error_from_system(status);
+    if (pco__io_is_pipe(op->io)) {
+        GetOverlappedResult((HANDLE)op->io->socket, pco__op_overlapped(op), &length, FALSE);
+        *system_code = (int)GetLastError();
+        return error == PCO_EPIPE ? PCO_ECONNRESET : error; /* STATUS_PIPE_DISCONNECTED */
+    }
     if (!WSAGetOverlappedResult(pco__io_socket(op->io), pco__op_overlapped(op), &length, FALSE,
                                 &flags)) {
         *system_code = WSAGetLastError();
     }
-    int error = pco__error_from_system(status);
     return error != PCO_EUNKNOWN ? error : pco__error_from_system(*system_code);
 }
 
@@ -523,9 +533,25 @@ static int prepare(pco__iocp *self, pco__io *io, int *system_code)
     return 0;
 }
 
+/* Of a listener it is the instances that join, each for its ACCEPT. */
+static int join_port_with_pipe(pco__iocp *self, pco__io *io, pco_error *error)
+{
+    int system_code;
+    if (io->private_.iocp.accepts != NULL) {
+        return 0;
+    }
+    int err = pco__pipe_join_port(self, io, &system_code);
+    return err == 0 ? 0
+                    : pco__error_describe(error, err, system_code,
+                                          "attach a pipe to the completion port");
+}
+
 static int join_port(pco__iocp *self, pco__io *io, pco_error *error)
 {
     HANDLE handle = (HANDLE)io->socket;
+    if (pco__io_is_pipe(io)) {
+        return join_port_with_pipe(self, io, error);
+    }
     if (CreateIoCompletionPort(handle, self->port, 0, 0) == NULL) {
         int system_code = (int)GetLastError();
         if (system_code == ERROR_INVALID_PARAMETER) {
@@ -549,7 +575,9 @@ static int iocp_attach(pco__backend *backend, pco__io *io, pco__io_role role, pc
     if (role == PCO__IO_FOREIGN) {
         return pco__iocp_attach_foreign(self, io, error);
     }
-    io->private_.iocp = (pco__iocp_io){.family = AF_UNSPEC};
+    bool is_pipe = role == PCO__IO_PIPE_LISTENER || role == PCO__IO_PIPE;
+    bool listens = role == PCO__IO_PIPE_LISTENER || role == PCO__IO_LISTENER;
+    io->private_.iocp = (pco__iocp_io){.family = is_pipe ? PCO__FAMILY_PIPE : AF_UNSPEC};
     if (role == PCO__IO_LISTENER || role == PCO__IO_UNCONNECTED) {
         int system_code;
         int err = prepare(self, io, &system_code);
@@ -557,7 +585,7 @@ static int iocp_attach(pco__backend *backend, pco__io *io, pco__io_role role, pc
             return pco__error_describe(error, err, system_code, "prepare a socket");
         }
     }
-    if (role == PCO__IO_LISTENER) {
+    if (listens) {
         io->private_.iocp.accepts = pco__accept_pool_new();
         if (io->private_.iocp.accepts == NULL) {
             return pco__error_describe(error, PCO_ENOMEM, 0, "prepare to accept");
@@ -635,7 +663,9 @@ void pco__iocp_cancel(pco__backend *backend, pco__op *op)
         pco__iocp_cancel_poll(pco__iocp_of(backend), op);
     } else if (op->private_.iocp.state == PCO__STATE_STARTED && !pco__io_is_closed(op->io)) {
         /* ERROR_NOT_FOUND: it has ended already. Its packet comes in either case. */
-        CancelIoEx((HANDLE)op->io->socket, pco__op_overlapped(op));
+        CancelIoEx(op->kind == PCO__OP_ACCEPT ? pco__iocp_accept_handle(op)
+                                              : (HANDLE)op->io->socket,
+                   pco__op_overlapped(op));
         if (op->kind != PCO__OP_ACCEPT) { /* a listener is nothing that may be closed so */
             expect_end(pco__iocp_of(backend), op);
         }
@@ -647,6 +677,9 @@ void pco__iocp_cancel(pco__backend *backend, pco__op *op)
 static int iocp_shutdown_send(pco__backend *backend, pco__io *io)
 {
     (void)backend;
+    if (pco__io_is_pipe(io)) {
+        return PCO_ENOTSUP;
+    }
     return shutdown(pco__io_socket(io), SD_SEND) == 0 ? 0
                                                       : pco__error_from_system(WSAGetLastError());
 }
@@ -716,6 +749,9 @@ static void iocp_fini(pco__backend *backend)
     assert(self->base.attached == 0 && pco__list_is_empty(&self->known));
     if (self->asker != INVALID_SOCKET) {
         closesocket(self->asker);
+    }
+    if (self->unheard != NULL) {
+        CloseHandle(self->unheard);
     }
     CloseHandle(self->port);
     pco__free(self->own);

@@ -2,7 +2,8 @@
 /*
  * iocp.h: what the files of the completion port share. iocp.c has the port itself, its packets and
  * its sockets; accept.c, connect.c, poll.c, receive.c and send.c have each kind of operation:
- * start_X begins it, on_X judges the packet that tells of its end.
+ * start_X begins it, on_X judges the packet that tells of its end. What named pipes do otherwise is
+ * in pipe_io.c.
  */
 #ifndef PCO_WIN32_IOCP_H
 #define PCO_WIN32_IOCP_H
@@ -29,6 +30,9 @@ enum {
 
 /* What stands in the place of the family of a FOREIGN socket, which has polls. */
 #define PCO__FAMILY_FOREIGN (-1)
+
+/* The same of a named pipe's end, and of what accepts them: their numbers are handles. */
+#define PCO__FAMILY_PIPE (-2)
 
 /* Functions that each provider must be asked for. */
 typedef struct pco__extensions {
@@ -59,6 +63,7 @@ typedef struct pco__iocp {
     HANDLE asker_base;     /* what the driver knows it as */
     uint32_t *own;         /* a bit for each socket that is attached and not FOREIGN: see own() */
     size_t own_words;
+    HANDLE unheard; /* an event that nobody waits for, once there are pipes: see pipe_io.c */
 } pco__iocp;
 
 static inline pco__iocp *pco__iocp_of(pco__backend *backend)
@@ -88,6 +93,11 @@ static inline SOCKET pco__io_socket(const pco__io *io)
 static inline bool pco__io_is_closed(const pco__io *io)
 {
     return io->socket == PCO_NO_SOCKET;
+}
+
+static inline bool pco__io_is_pipe(const pco__io *io)
+{
+    return io->private_.iocp.family == PCO__FAMILY_PIPE;
 }
 
 /*
@@ -133,6 +143,9 @@ int pco__iocp_start_accept(pco__iocp *self, pco__op *op, int *system_code);
 void pco__iocp_on_known_accept(pco__iocp *self, pco__op *op);
 void pco__iocp_on_accept(pco__iocp *self, pco__op *op, int error, int system_code);
 
+/* accept.c: the instance of a pipe that an ACCEPT waits for, or else its listener. */
+HANDLE pco__iocp_accept_handle(const pco__op *op);
+
 /* accept.c: cancels the ACCEPTs of a listener that is being closed. */
 void pco__iocp_cancel_accepts(pco__backend *backend, pco__accept_pool *pool);
 
@@ -140,7 +153,7 @@ int pco__iocp_start_connect(pco__iocp *self, pco__op *op, int *system_code);
 void pco__iocp_on_connect(pco__iocp *self, pco__op *op, int error, int system_code);
 
 /* receive.c, RECV and WATCH. */
-int pco__iocp_start_receive(pco__op *op, int *system_code);
+int pco__iocp_start_receive(pco__iocp *self, pco__op *op, int *system_code);
 void pco__iocp_on_receive(pco__iocp *self, pco__op *op, int error, int system_code);
 void pco__iocp_on_watch(pco__iocp *self, pco__op *op, int error, int system_code);
 
@@ -156,6 +169,19 @@ int pco__iocp_start_poll(pco__iocp *self, pco__op *op, int *system_code);
 void pco__iocp_on_poll(pco__iocp *self, pco__op *op);
 void pco__iocp_finish_poll(pco__iocp *self, pco__op *op, int error, int system_code);
 void pco__iocp_cancel_poll(pco__iocp *self, pco__op *op);
+
+/* pipe_io.c: the same of named pipes, called by those above. */
+int pco__pipe_join_port(pco__iocp *self, pco__io *io, int *system_code);
+int pco__pipe_post_accept(pco__iocp *self, pco__op *op, SOCKET *instance, int *system_code);
+int pco__pipe_start_receive(pco__iocp *self, pco__op *op, int *system_code);
+int pco__pipe_start_send(pco__op *op, int *system_code);
+
+/* pipe_io.c: whether there may be something to read, now that a receive's packet has come. */
+bool pco__pipe_may_look(pco__op *op);
+
+/* pipe_io.c: reads without waiting. *length 0: the end. PCO_EAGAIN: there is nothing. */
+int pco__pipe_receive(const pco__iocp *self, const pco__io *io, void *buffer, size_t size,
+                      size_t *length, int *system_code);
 
 /* send.c: as in pco__backend_class. */
 pco__sent pco__iocp_try_send(pco__backend *backend, pco__io *io, const pco_buffer *buffers,

@@ -9,8 +9,11 @@
 
 #include "system/platform.h"
 
-int pco__iocp_start_receive(pco__op *op, int *system_code)
+int pco__iocp_start_receive(pco__iocp *self, pco__op *op, int *system_code)
 {
+    if (pco__io_is_pipe(op->io)) {
+        return pco__pipe_start_receive(self, op, system_code);
+    }
     /* Zero bytes: it completes when there is something to read, and no memory is tied up. */
     static char nothing;
     WSABUF empty = {.len = 0, .buf = &nothing};
@@ -20,20 +23,35 @@ int pco__iocp_start_receive(pco__op *op, int *system_code)
         system_code);
 }
 
+/* As pco__pipe_receive. */
+static int receive_from_socket(SOCKET sock, void *buffer, size_t size, size_t *length,
+                               int *system_code)
+{
+    int got = recv(sock, buffer, size > INT_MAX ? INT_MAX : (int)size, 0);
+    if (got != SOCKET_ERROR) {
+        *length = (size_t)got;
+        return 0;
+    }
+    *system_code = WSAGetLastError();
+    return pco__stream_error(pco__error_from_system(*system_code));
+}
+
 static void receive(pco__iocp *self, pco__op *op, void *buffer, size_t size)
 {
-    int length = recv(pco__io_socket(op->io), buffer, size > INT_MAX ? INT_MAX : (int)size, 0);
-    if (length != SOCKET_ERROR) {
-        pco__result result = {.length = (size_t)length, .data = buffer, .socket = PCO_NO_SOCKET};
-        pco__iocp_complete(self, op, &result);
-        return;
-    }
-    int system_code = WSAGetLastError();
-    if (system_code == WSAEWOULDBLOCK) {
+    size_t length = 0;
+    int system_code = 0;
+    int error =
+        pco__io_is_pipe(op->io)
+            ? pco__pipe_receive(self, op->io, buffer, size, &length, &system_code)
+            : receive_from_socket(pco__io_socket(op->io), buffer, size, &length, &system_code);
+    if (error == PCO_EAGAIN) {
         pco__iocp_start_again(self, op); /* the packet told of something that was there once */
-        return;
+    } else if (error != 0) {
+        pco__iocp_finish(self, op, error, system_code);
+    } else {
+        pco__result result = {.length = length, .data = buffer, .socket = PCO_NO_SOCKET};
+        pco__iocp_complete(self, op, &result);
     }
-    pco__iocp_finish(self, op, pco__stream_error(pco__error_from_system(system_code)), system_code);
 }
 
 /* The zero-byte receive has taken nothing, so a canceled operation leaves all data where it is. */
@@ -41,6 +59,9 @@ void pco__iocp_on_receive(pco__iocp *self, pco__op *op, int error, int system_co
 {
     void *buffer = self->buffer;
     size_t size = pco__most_of(op, self->buffer_size);
+    if (pco__io_is_pipe(op->io) && pco__pipe_may_look(op)) {
+        error = 0;
+    }
     if (op->canceled || error != 0) {
         pco__iocp_finish(self, op, op->canceled ? PCO_ECANCELED : pco__stream_error(error),
                          system_code);
@@ -65,6 +86,9 @@ void pco__iocp_on_receive(pco__iocp *self, pco__op *op, int error, int system_co
  */
 void pco__iocp_on_watch(pco__iocp *self, pco__op *op, int error, int system_code)
 {
+    if (pco__io_is_pipe(op->io) && pco__pipe_may_look(op)) {
+        error = 0;
+    }
     if (op->canceled || error != 0) {
         pco__iocp_finish(self, op, op->canceled ? PCO_ECANCELED : pco__stream_error(error),
                          system_code);

@@ -37,6 +37,9 @@ static bool add_part(send_list *list, const void *data, size_t length)
 
 int pco__iocp_start_send(pco__op *op, int *system_code)
 {
+    if (pco__io_is_pipe(op->io)) {
+        return pco__pipe_start_send(op, system_code);
+    }
     send_list list;
     list.count = 0;
     list.room = SEND_LIMIT;
@@ -67,6 +70,10 @@ pco__sent pco__iocp_try_send(pco__backend *backend, pco__io *io, const pco_buffe
     assert(count > 0 && count <= PCO__SEND_BUFFERS);
     if (pco__io_is_closed(io)) {
         return (pco__sent){.error = PCO_ECONNRESET};
+    }
+    /* A pipe takes all of a write or keeps it waiting, so only an operation can say how much. */
+    if (pco__io_is_pipe(io)) {
+        return (pco__sent){.error = PCO_EAGAIN};
     }
     send_list list;
     list.count = 0;

@@ -20,6 +20,7 @@
 #include "support/error.h"
 #include "support/memory.h"
 #include "system/network.h"
+#include "system/pipes.h"
 #include "system/platform.h"
 
 /* ---- Winsock ---- */
@@ -392,6 +393,7 @@ static void close_socket(pco__backend *backend, pco_socket sock, bool reset)
 
 const pco__network pco__system_network = {
     .changes = &pco__system_changes,
+    .pipes = &pco__system_pipes,
     .reuse_port_supported = reuse_port_supported,
     .socket_options_supported = pco__tcp_supported,
     .resolve = pco__resolve,

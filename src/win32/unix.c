@@ -11,6 +11,7 @@
 #include "support/error.h"
 #include "support/memory.h"
 #include "system/platform.h"
+#include "win32/pipe.h"
 
 /* What a file of such a socket is tagged with: IO_REPARSE_TAG_AF_UNIX, which older SDKs lack. */
 #define SOCKET_TAG 0x80000023
@@ -239,6 +240,11 @@ int pco__unix_bind(SOCKET sock, const pco_address *address, const pco__listener_
 int pco__unix_credentials(pco__backend *backend, pco_socket sock, pco_credentials *credentials)
 {
     (void)backend;
+    ULONG process = 0;
+    if (pco__pipe_process((HANDLE)sock, &process)) {
+        credentials->process = (long long)process;
+        return 0;
+    }
     pco__sockaddr name;
     int length = sizeof name;
     if (getsockname((SOCKET)sock, &name.any, &length) != 0) {
@@ -247,7 +253,6 @@ int pco__unix_credentials(pco__backend *backend, pco_socket sock, pco_credential
     if (name.any.sa_family != AF_UNIX) {
         return PCO_ENOTSUP;
     }
-    ULONG process = 0;
     DWORD got = 0;
     if (WSAIoctl((SOCKET)sock, SIO_AF_UNIX_GETPEERPID, NULL, 0, &process, sizeof process, &got,
                  NULL, NULL) != 0) {
