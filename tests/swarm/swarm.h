@@ -368,6 +368,9 @@ typedef struct post_count {
     unsigned long wakes;
 } post_count;
 post_count posts_now(world *at);
+
+/* The same, where calls of the library would take what was posted before. */
+post_count posts_taken(world *at);
 void wait_for_post(world *at, post_count before);
 
 /* pco_loop_host's wake_up; how often it was called; and waiting until it has been more often. */

@@ -260,7 +260,7 @@ static void create_async(world *at)
 {
     pco_server_options options;
     creation *made = calloc(1, sizeof *made);
-    post_count before = posts_now(at);
+    post_count before = posts_taken(at);
     made->at = at;
     made->id = at->creations_count++;
     int refusal;

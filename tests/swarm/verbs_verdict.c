@@ -60,6 +60,7 @@ static int verify(X509_STORE_CTX *store, void *context)
         say(at, "the system is to judge the server of connection %u", of->conn->id);
         of->begun = ++at->gates_begun;
         of->ssl = pco_transport_retain(&ssl->base);
+        gate_begins(at, of);
     }
     return answer;
 }

@@ -178,6 +178,12 @@ post_count posts_now(world *at)
     return now;
 }
 
+post_count posts_taken(world *at)
+{
+    pco__inbox_take(&at->loop->posted, &at->loop->ready);
+    return posts_now(at);
+}
+
 /* The first that is posted wakes the loop, after that. */
 void wait_for_post(world *at, post_count before)
 {
