@@ -192,23 +192,32 @@ int pco__local_find(const char *name, int audience, bool to_serve, pco__local_pl
 /* ---- Who is first ---- */
 
 /*
- * The sticky bit of a file keeps those away who clean up what is old (the specification of
- * XDG_RUNTIME_DIR); not every system lets a user set it.
+ * What was there already keeps its mode: where others may write in the folder, the name may be one
+ * more of a file that is ours and nobody else's to read (link(2)), and who opened that for all
+ * would give it away. The sticky bit of a file keeps those away who clean up what is old (the
+ * specification of XDG_RUNTIME_DIR); not every system lets a user set it.
  */
+static int open_lock(const char *path, mode_t mode)
+{
+    int flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+    int descriptor = open(path, flags | O_CREAT | O_EXCL, mode);
+    if (descriptor < 0 && errno == EEXIST) {
+        descriptor = open(path, flags);
+    } else if (descriptor >= 0 && fchmod(descriptor, mode | S_ISVTX) != 0) {
+        (void)fchmod(descriptor, mode);
+    }
+    return pco__descriptor_raise(descriptor);
+}
+
 int pco__local_lock(const pco__local_place *place, intptr_t *lock, pco_error *error)
 {
     *lock = PCO__NO_LOCK;
     if (place->lock[0] == '\0') {
         return 0;
     }
-    mode_t mode = (mode_t)place->mode;
-    int flags = O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
-    int descriptor = pco__descriptor_raise(open(place->lock, flags, mode));
+    int descriptor = open_lock(place->lock, (mode_t)place->mode);
     if (descriptor < 0) {
         return report(error, errno, "open", place->lock);
-    }
-    if (fchmod(descriptor, mode | S_ISVTX) != 0) {
-        (void)fchmod(descriptor, mode); /* neither is it ours to change, if it is another user's */
     }
     if (flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
         int code = errno;

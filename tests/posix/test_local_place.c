@@ -408,6 +408,36 @@ static void a_lock_that_is_a_link_is_not_followed(void **state)
     assert_int_equal(access(in_top("elsewhere"), F_OK), -1);
 }
 
+/* In a folder of a group, or in /tmp: others can give any file the name, and wait for its owner. */
+static void a_lock_that_was_there_keeps_its_mode(void **state)
+{
+    (void)state;
+    pco__local_place place;
+    intptr_t lock;
+    place_in_top("editor", &place);
+    place.mode = 0660;
+    touch(in_top("secret"));
+    assert_int_equal(link(in_top("secret"), place.lock), 0);
+    assert_int_equal(pco__local_lock(&place, &lock, NULL), 0);
+    assert_int_equal(mode_of(in_top("secret")), 0600);
+    pco__local_unlock(lock);
+}
+
+static void a_new_lock_has_its_mode_whatever_the_umask(void **state)
+{
+    (void)state;
+    pco__local_place place;
+    intptr_t lock;
+    place_in_top("editor", &place);
+    place.mode = 0660;
+    mode_t before = umask(0077);
+    int code = pco__local_lock(&place, &lock, NULL);
+    umask(before);
+    assert_int_equal(code, 0);
+    assert_int_equal(mode_of(place.lock) & 0777, 0660);
+    pco__local_unlock(lock);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -440,6 +470,8 @@ int main(void)
         TEST(a_lock_is_given_back_by_a_process_that_is_killed),
         TEST(the_file_of_a_lock_stays),
         TEST(a_lock_that_is_a_link_is_not_followed),
+        TEST(a_lock_that_was_there_keeps_its_mode),
+        TEST(a_new_lock_has_its_mode_whatever_the_umask),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
