@@ -164,7 +164,6 @@ static void find_open_place(const char *name, pco__local_place *place)
 #else
     char whole[sizeof "portico-all-" + PCO__LOCAL_NAME_MOST];
     snprintf(whole, sizeof whole, "portico-all-%s", name);
-    whole[PCO__LOCAL_NAME_MOST] = '\0';
     pco__local_place_in("/tmp", whole, place);
     place->mode = 0666;
 #endif
