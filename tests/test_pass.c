@@ -10,7 +10,6 @@
 
 #include <portico/pass.h>
 
-#include "system/network.h"
 #include "system/pass.h"
 
 static pco_socket channel[2];
@@ -22,9 +21,10 @@ static int begin_channel(void **state)
     return code != 0 ? code : pco_socket_pair(channel, NULL);
 }
 
+/* A duplicate alone: the network's close() shuts the socket down on Windows, at both ends. */
 static void close_socket(pco_socket sock)
 {
-    pco__system_network.close(NULL, sock, false);
+    pco__pass_close(sock);
 }
 
 static int end_channel(void **state)
@@ -130,6 +130,8 @@ static void a_full_channel_takes_no_part_of_a_message(void **state)
     unsigned sent = 0;
     pco_error error;
     int code = 0;
+    peer_shrink_buffers(channel[0]);
+    peer_shrink_buffers(channel[1]);
     while (sent < 100000 && code == 0) {
         code = pco_socket_pass(channel[0], 0, PCO_NO_SOCKET, &sent, sizeof sent, &error);
         sent += code == 0;
