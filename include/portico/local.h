@@ -13,8 +13,9 @@
  * Where that is:
  *
  *   Linux, BSDs  the socket NAME.socket in the folder "portico" of XDG_RUNTIME_DIR, or of
- *                /run/user/UID if that variable is not set, or names what is not absolute, not this
- *                user's, or open to others; if that is not there either, in /tmp/portico-UID
+ *                /run/user/UID if that variable is not set, or names what is not there, not
+ *                absolute, not this user's, open to others, or too long for a name behind it; if
+ *                that is not there either, in /tmp/portico-UID
  *   macOS        in the folder "portico" of the user's temporary folder
  *   Windows      the pipe portico-SID-NAME, where SID is the user's
  *

@@ -77,12 +77,12 @@ PCO_API int pco_socket_pass(pco_socket channel, long long process, pco_socket so
  * comes over it is closed and not leaked: sockets too many, descriptors that are no sockets.
  *
  * PCO_EAGAIN: no message is there. PCO_ECLOSED: the other process has closed the channel, and all
- * messages were taken. PCO_EMFILE: there is no descriptor for it; the message stays there for
- * another time (a reader of the channel is called until then: remove it for a while). PCO_EINVAL:
- * what came is no message of pco_socket_pass, or its socket was lost on the way (out of
- * descriptors, because another thread was faster): close the channel. PCO_ENOTSOCK, PCO_ENOTSUP: of
- * the channel, as above. PCO_ECONNRESET: it has broken. PCO_ENOBUFS, PCO_ENOMEM. Any thread; one at
- * a time for a channel.
+ * messages were taken. PCO_EMFILE: no descriptor is free for a socket, whether one comes or not; a
+ * message that is there stays for another time (a reader of the channel is called until then:
+ * remove it for a while). PCO_EINVAL: what came is no message of pco_socket_pass, or its socket was
+ * lost on the way (out of descriptors, because another thread was faster): close the channel.
+ * PCO_ENOTSOCK, PCO_ENOTSUP: of the channel, as above. PCO_ECONNRESET: it has broken. PCO_ENOBUFS,
+ * PCO_ENOMEM. Any thread; one at a time for a channel.
  */
 PCO_API int pco_socket_take(pco_socket channel, pco_passed *passed, pco_error *error);
 

@@ -208,6 +208,19 @@ static int open_lock(const char *path, mode_t mode)
     return pco__descriptor_raise(descriptor);
 }
 
+/*
+ * A server could only say that the address is in use. But whoever has the lock knows that nobody
+ * runs, and who would be told to connect then would ask for ever.
+ */
+static int check_way(const pco__local_place *place, pco_error *error)
+{
+    struct stat status;
+    if (lstat(place->where, &status) != 0 || S_ISSOCK(status.st_mode)) {
+        return 0;
+    }
+    return pco__error_set(error, PCO_EACCES, 0, "%s is in the way: it is no socket", place->where);
+}
+
 int pco__local_lock(const pco__local_place *place, intptr_t *lock, pco_error *error)
 {
     *lock = PCO__NO_LOCK;
@@ -222,6 +235,11 @@ int pco__local_lock(const pco__local_place *place, intptr_t *lock, pco_error *er
         int code = errno;
         close(descriptor);
         return code == EWOULDBLOCK ? PCO_EADDRINUSE : report(error, code, "lock", place->lock);
+    }
+    int code = check_way(place, error);
+    if (code != 0) {
+        close(descriptor);
+        return code;
     }
     *lock = descriptor;
     return 0;

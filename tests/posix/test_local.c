@@ -736,6 +736,31 @@ static void a_place_that_is_not_ours_alone_is_refused_by_both(void **state)
     assert_int_equal(told.calls, 0);
 }
 
+static void what_is_no_socket_is_no_server_that_runs(void **state)
+{
+    (void)state;
+    char folder[128];
+    char path[160];
+    struct stat status;
+    pco_server *server = NULL;
+    snprintf(folder, sizeof folder, "%s/portico", top);
+    snprintf(path, sizeof path, "%s/%s.socket", folder, NAME);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    for (int kind = 0; kind < 3; kind++) {
+        pco_error error = {0};
+        assert_int_equal(kind == 0   ? mkdir(path, 0700)
+                         : kind == 1 ? symlink("nowhere", path)
+                                     : mkfifo(path, 0600),
+                         0);
+        assert_int_equal(serve_audience(NAME, PCO_LOCAL_USER, &server, &error), PCO_EACCES);
+        assert_non_null(strstr(error.message, path));
+        assert_non_null(strstr(error.message, "no socket"));
+        assert_int_equal(lstat(path, &status), 0);
+        assert_int_equal(remove(path), 0);
+    }
+    serve_name();
+}
+
 static void a_place_that_cannot_be_written_is_said_so(void **state)
 {
     (void)state;
@@ -879,6 +904,7 @@ static const struct CMUnitTest tests[] = {
     LOCAL(where_else_to_connect_is_refused),
     LOCAL(the_longest_names_are_told_apart),
     LOCAL(a_place_that_is_not_ours_alone_is_refused_by_both),
+    LOCAL(what_is_no_socket_is_no_server_that_runs),
     LOCAL(a_place_that_cannot_be_written_is_said_so),
     LOCAL(without_descriptors_nothing_is_left_behind),
     LOCAL(a_connection_that_is_canceled_is_told_so_once),
