@@ -18,7 +18,9 @@
  *
  *   a listener     pco_server_get_socket names it; the other process gives it to create_server as
  *                  `sock`. From then on both accept. Close the server here (pco_server_close) once
- *                  the other says that it serves: no client is refused meanwhile, none is lost. On
+ *                  the other says that it serves: no client is refused meanwhile, none is lost. A
+ *                  UNIX socket has to be made with cleanup_socket PCO_OFF for that, or its file
+ *                  goes with the server that is closed; that of a name (portico/local.h) goes. On
  *                  Windows a socket belongs to the first loop that it is given to, for good: there
  *                  pass one that no server here has had.
  *   a connection   is detached first (pco_transport_detach), then passed; the other process gives
