@@ -81,13 +81,8 @@ static int start_tls(pco__connection_owner *owner, pco__stream *stream, pco_erro
     return 0;
 }
 
-int pco__connection_begin(pco__connection_owner *owner, pco__stream *stream, pco_error *error)
+static inline int begin(pco__connection_owner *owner, pco__stream *stream, pco_error *error)
 {
-    int code = owner->check_peer != NULL ? owner->check_peer(owner, stream->io.socket, error) : 0;
-    if (code != 0) {
-        pco__stream_abort(stream, false);
-        return code;
-    }
     if (owner->ssl != NULL) {
         return start_tls(owner, stream, error);
     }
@@ -99,4 +94,21 @@ int pco__connection_begin(pco__connection_owner *owner, pco__stream *stream, pco
     pco__stream_start(stream, protocol);
     made(&stream->base, owner);
     return 0;
+}
+
+static PCO__COLD int check_and_begin(pco__connection_owner *owner, pco__stream *stream,
+                                     pco_error *error)
+{
+    int code = owner->check_peer(owner, stream->io.socket, error);
+    if (code != 0) {
+        pco__stream_abort(stream, false);
+        return code;
+    }
+    return begin(owner, stream, error);
+}
+
+int pco__connection_begin(pco__connection_owner *owner, pco__stream *stream, pco_error *error)
+{
+    return owner->check_peer != NULL ? check_and_begin(owner, stream, error)
+                                     : begin(owner, stream, error);
 }

@@ -386,6 +386,19 @@ static unsigned wanted_by(const pco__op *op)
     return 0;
 }
 
+static inline void enqueue_if_due(pco__reactor *reactor, pco__io *io)
+{
+    if (pco__ready_due(io) != 0 && reactor->current != io) {
+        pco__reactor_enqueue(reactor, io);
+    }
+}
+
+static PCO__COLD void watch_foreign(pco__reactor *reactor, pco__io *io)
+{
+    pco__reactor_watch(reactor, io);
+    enqueue_if_due(reactor, io);
+}
+
 void pco__reactor_submit(pco__backend *backend, pco__op *op)
 {
     pco__reactor *reactor = reactor_of(backend);
@@ -406,10 +419,9 @@ void pco__reactor_submit(pco__backend *backend, pco__op *op)
     op->private_.reactor.wants = (uint8_t)wants;
     state->wants = (uint8_t)(state->wants | wants);
     if (state->role == PCO__IO_FOREIGN) {
-        pco__reactor_watch(reactor, io);
-    }
-    if (pco__ready_due(io) != 0 && reactor->current != io) {
-        pco__reactor_enqueue(reactor, io);
+        watch_foreign(reactor, io);
+    } else {
+        enqueue_if_due(reactor, io);
     }
 }
 
