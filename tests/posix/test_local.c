@@ -478,12 +478,19 @@ static void of_two_hundred_one_serves_and_the_others_meet_it(void **state)
 
 /* ---- Others ---- */
 
+static struct sockaddr_un sun_of(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    assert_true(strlen(path) < sizeof address.sun_path);
+    memcpy(address.sun_path, path, strlen(path));
+    return address;
+}
+
 /* Listens in place of a server, as another user would who could: what counts is who listens. */
 static int listen_as_stranger(const char *path)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct sockaddr_un address = sun_of(path);
     int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
     assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
     assert_int_equal(chmod(path, 0666), 0);
     assert_int_equal(seteuid(STRANGER), 0);
@@ -526,12 +533,11 @@ static void open_the_doors(const char *path)
 /* Connects as another user, without the library, and reads to the end; what has come of it. */
 static pid_t stranger_comes(const char *path, uid_t user, gid_t group)
 {
+    struct sockaddr_un address = sun_of(path);
     pid_t child = fork();
     if (child == 0) {
-        struct sockaddr_un address = {.sun_family = AF_UNIX};
         char byte;
         int sock = socket(AF_UNIX, SOCK_STREAM, 0);
-        snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
         if (setegid(group) != 0 || seteuid(user) != 0 ||
             connect(sock, (struct sockaddr *)&address, sizeof address) != 0) {
             _exit(1);
