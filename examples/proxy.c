@@ -449,7 +449,7 @@ static void read_settings(char **argv)
         read_flag(flag, &next);
     }
     if ((set.connection.host == NULL) == (set.to_path == NULL)) {
-        refuse("--to", "or --to-path, one of them: where are connections to be passed on to?");
+        refuse("--to", "is missing: where are connections to be passed on to? (--to-path: a file)");
     }
     if (set.to_path != NULL) {
         set.connection.keep_alive = PCO_DEFAULT; /* here nobody vanishes without a word */
