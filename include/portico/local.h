@@ -63,9 +63,10 @@ typedef struct pco_local_options {
 /*
  * Serves a name. Everything in `options` is as for pco_loop_create_server, but for where to listen
  * and what is TCP's alone: host, hosts, port, service, family, flags, same_port, sock, has_sock,
- * reuse_address, reuse_port, keep_alive and what says how, user_timeout are PCO_EINVAL, or
- * PCO_ENOTSUP, when given. `local` may be NULL. The server is yours, and is closed and freed as any
- * other.
+ * reuse_address, reuse_port, keep_alive and what says how, user_timeout, and on Windows
+ * prepare_socket, are PCO_EINVAL when given. `local` may be NULL. The server is yours, and is
+ * closed and freed as any other. With start_serving off it has its name; who connects meanwhile is
+ * refused, on Windows waits.
  *
  * A name is served once. Of servers that are started at the same instant exactly one gets it, and
  * the others are told PCO_EADDRINUSE, "already running": then connect, for the name has an owner;
@@ -74,14 +75,15 @@ typedef struct pco_local_options {
  * crash has left behind is replaced. (On POSIX a process that was forked from a server's, and runs
  * no other program, keeps it until that ends, too.)
  *
- * A client of another user, which only root can become, is refused: it is closed, counted as
- * refused, and reported to the loop's exception handler with PCO_EACCES.
+ * A client of another user, as which only root can come so far, is refused: it is closed, counted
+ * as refused, and reported to the loop's exception handler with PCO_EACCES. (On Windows the system
+ * lets none open the pipe.)
  *
  * PCO_EINVAL: a name with other characters, or too long; an audience that does not exist; what
  * pco_loop_create_server says of its options. PCO_EADDRINUSE. PCO_EACCES: the place is not this
- * user's alone, or cannot be written; what is there is somebody else's, or no socket. PCO_ENOTSUP:
- * this system has none of the two. PCO_ENOMEM, PCO_EMFILE, PCO_ENOBUFS, PCO_EIO. PCO_ECLOSED: the
- * loop is being freed. Loop's thread; any callback. It blocks for no longer than files do.
+ * user's alone, or cannot be written; what is there is somebody else's, or no socket. PCO_ENOENT:
+ * there is no /tmp. PCO_ENOMEM, PCO_EMFILE, PCO_ENOBUFS, PCO_EIO. PCO_ECLOSED: the loop is being
+ * freed. Loop's thread; any callback. It blocks for no longer than files do.
  */
 PCO_API int pco_loop_create_local_server(pco_loop *loop, const char *name,
                                          const pco_server_options *options,
@@ -94,8 +96,8 @@ PCO_API int pco_loop_create_local_server(pco_loop *loop, const char *name,
  * since the name is none of a host. `local` may be NULL. `connected` is called exactly once if this
  * returns 0.
  *
- * Returned: PCO_EINVAL, PCO_ENOTSUP, PCO_ENOMEM, PCO_ECLOSED, as above and as
- * pco_loop_create_connection. PCO_EACCES: the place is not this user's alone.
+ * Returned: PCO_EINVAL, PCO_ENOMEM, PCO_ECLOSED, as above and as pco_loop_create_connection.
+ * PCO_EACCES: the place is not this user's alone.
  *
  * Told: PCO_ECONNREFUSED: nobody serves the name. PCO_EACCES: somebody does who may not, an
  * impostor: not a byte was sent to it; or the name is not open to this user. PCO_ETIMEDOUT:

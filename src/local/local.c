@@ -5,6 +5,7 @@
  */
 #include <portico/local.h>
 
+#include <portico/pipe.h>
 #include <portico/request.h>
 #include <portico/unix.h>
 
@@ -65,18 +66,14 @@ static int find(const char *name, const pco_local_options *given, bool to_serve,
     return pco__local_find(name, options.audience, to_serve, place, error);
 }
 
-static int no_pipes(pco_error *error)
-{
-    return pco__error_set(error, PCO_ENOTSUP, 0, "named pipes are not supported yet");
-}
-
 /* ---- Servers ---- */
 
 static int open_server(pco_loop *loop, const pco__local_place *place,
                        const pco_server_options *options, pco_server **server, pco_error *error)
 {
     if (place->is_pipe) {
-        return no_pipes(error);
+        pco_pipe_options pipe = {.size = sizeof pipe, .sddl = place->sddl};
+        return pco_loop_start_serving_pipe(loop, place->where, options, &pipe, server, error);
     }
     pco_unix_options socket = {.size = sizeof socket, .mode = place->mode};
     return pco_loop_create_unix_server(loop, place->where, options, &socket, server, error);
@@ -153,9 +150,11 @@ static int open_connection(pco_loop *loop, const pco__local_place *place,
                            const pco_connection_options *options, telling *told,
                            pco_request **request, pco_error *error)
 {
-    return place->is_pipe ? no_pipes(error)
-                          : pco_loop_create_unix_connection(loop, place->where, options, tell, told,
-                                                            request, error);
+    if (place->is_pipe) {
+        return pco_loop_create_pipe_connection(loop, place->where, options, tell, told, request,
+                                               error);
+    }
+    return pco_loop_create_unix_connection(loop, place->where, options, tell, told, request, error);
 }
 
 int pco_loop_create_local_connection(pco_loop *loop, const char *name,

@@ -178,5 +178,5 @@ int pco__local_check_peer(pco_socket sock, int audience, bool is_client, pco_err
     LocalFree(descriptor);
     return is_ours ? 0
                    : pco__error_set(error, PCO_EACCES, 0,
-                                    "the pipe is not this user's, but somebody else's");
+                                    "who serves it is not this user, but another");
 }

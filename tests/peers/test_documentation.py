@@ -238,11 +238,10 @@ class Local(ProgramTest):
                                    env={**os.environ, "XDG_RUNTIME_DIR": self.folder})
         lines = support.Lines(process.stdout)
         self.addCleanup(lines.close)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
+        self.addCleanup(process.wait, PATIENCE)
+        self.addCleanup(process.send_signal, support.END_SIGNALS[0])
         return process, lines
 
-    @support.posix_only
     def test_the_second_says_its_words_to_the_first(self):
         _, lines = self.begin("local_by_a_name")
         self.assertEqual(lines.next(), "the first one")

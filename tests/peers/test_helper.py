@@ -8,10 +8,9 @@ import tempfile
 import unittest
 
 import support
-from support import PATIENCE, linux_only, posix_only
+from support import PATIENCE, linux_only
 
 
-@posix_only
 class Helper(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()

@@ -14,7 +14,6 @@ from support import PATIENCE, needs_signals, posix_only
 names = itertools.count()
 
 
-@posix_only
 class SingleInstance(unittest.TestCase):
     def setUp(self):
         self.name = f"test.single-instance.{os.getpid()}.{next(names)}"
@@ -31,8 +30,8 @@ class SingleInstance(unittest.TestCase):
                                    stdout=subprocess.PIPE, env=self.environment)
         lines = support.Lines(process.stdout)
         self.addCleanup(lines.close)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
+        self.addCleanup(process.wait, PATIENCE)
+        self.addCleanup(process.send_signal, support.END_SIGNALS[0])
         return process, lines
 
     def first(self, *arguments):
@@ -77,6 +76,7 @@ class SingleInstance(unittest.TestCase):
     def test_nobody_need_be_ended(self):
         self.assertEqual(self.run_second("--quit"), 0)
 
+    @posix_only
     def test_after_a_crash_the_next_one_is_the_first(self):
         process, _ = self.first()
         process.kill()
