@@ -448,8 +448,11 @@ static void read_settings(char **argv)
         const char *flag = *next++;
         read_flag(flag, &next);
     }
-    if ((set.connection.host == NULL) == (set.to_path == NULL)) {
+    if (set.connection.host == NULL && set.to_path == NULL) {
         refuse("--to", "is missing: where are connections to be passed on to? (--to-path: a file)");
+    }
+    if (set.connection.host != NULL && set.to_path != NULL) {
+        refuse("--to-path", "and --to are both given");
     }
     if (set.to_path != NULL) {
         set.connection.keep_alive = PCO_DEFAULT; /* here nobody vanishes without a word */
