@@ -47,13 +47,9 @@ static SOCKET connect_to(int port)
 /* Waits for the first client of a listener. */
 static pco_socket accept_one(pco_socket listener)
 {
-    SOCKET sock = INVALID_SOCKET;
-    for (unsigned i = 0; i < 60000 && sock == INVALID_SOCKET; ++i) {
-        sock = accept((SOCKET)listener, NULL, NULL);
-        if (sock == INVALID_SOCKET) {
-            Sleep(1);
-        }
-    }
+    WSAPOLLFD until = {.fd = (SOCKET)listener, .events = POLLRDNORM};
+    assert_int_equal(WSAPoll(&until, 1, 60000), 1);
+    SOCKET sock = accept((SOCKET)listener, NULL, NULL);
     assert_true(sock != INVALID_SOCKET);
     return (pco_socket)sock;
 }
