@@ -5,7 +5,7 @@
  * What a peer sends along is opened here by the very call that reads, asked for or not. So there is
  * room for more than one descriptor, and whatever comes is looked at: one is taken, if it is a
  * socket, and all others are closed. Of what has no room the system says that it was cut off, and
- * closes it.
+ * closes it. Who the peer is comes, too, where an option of the channel's asks for it.
  */
 #define _GNU_SOURCE 1
 
@@ -33,10 +33,20 @@
 /* More than one, so that one too many is seen and closed; the rest is cut off. */
 #define ROOM 8
 
+/* For what SO_PASSCRED, SO_PASSPIDFD and SO_PASSSEC of Linux let come, before the descriptors. */
+#define ROOM_FOR_OTHERS 512
+
+#if defined(__linux__) && !defined(SCM_PIDFD)
+#define SCM_PIDFD 4 /* since 6.5: a descriptor, too */
+#endif
+
 typedef union control {
     struct cmsghdr header; /* for its alignment */
-    unsigned char space[CMSG_SPACE(ROOM * sizeof(int))];
+    unsigned char space[CMSG_SPACE(ROOM * sizeof(int)) + ROOM_FOR_OTHERS];
 } control;
+
+/* The most descriptors that can come, where nothing else does. */
+#define MOST (sizeof(control) / sizeof(int))
 
 /* ---- What is what ---- */
 
@@ -165,19 +175,31 @@ int pco__pass_send(pco_socket channel, long long process, pco_socket sock,
 
 /* ---- Receiving ---- */
 
-/* All that has come, of whatever kind it is. Returns how many. */
-static size_t collect(struct msghdr *message, int descriptors[ROOM])
+static bool holds_descriptors(const struct cmsghdr *one)
+{
+#if defined(SCM_PIDFD)
+    if (one->cmsg_level == SOL_SOCKET && one->cmsg_type == SCM_PIDFD) {
+        return true;
+    }
+#endif
+    return one->cmsg_level == SOL_SOCKET && one->cmsg_type == SCM_RIGHTS;
+}
+
+/* All that was sent along, of whatever kind it is. Returns how many. Others are closed. */
+static size_t collect(struct msghdr *message, int descriptors[MOST])
 {
     size_t count = 0;
 
     for (struct cmsghdr *one = CMSG_FIRSTHDR(message); one != NULL;
          one = CMSG_NXTHDR(message, one)) {
-        if (one->cmsg_level != SOL_SOCKET || one->cmsg_type != SCM_RIGHTS) {
-            continue;
-        }
-        size_t bytes = (size_t)one->cmsg_len - CMSG_LEN(0);
-        for (size_t at = 0; at + sizeof(int) <= bytes && count < ROOM; at += sizeof(int)) {
-            memcpy(&descriptors[count++], CMSG_DATA(one) + at, sizeof(int));
+        size_t bytes = holds_descriptors(one) ? (size_t)one->cmsg_len - CMSG_LEN(0) : 0;
+        for (size_t at = 0; at + sizeof(int) <= bytes && count < MOST; at += sizeof(int)) {
+            memcpy(&descriptors[count], CMSG_DATA(one) + at, sizeof(int));
+            if (one->cmsg_type == SCM_RIGHTS) {
+                count++;
+            } else if (descriptors[count] >= 0) {
+                close(descriptors[count]);
+            }
         }
     }
     return count;
@@ -186,7 +208,7 @@ static size_t collect(struct msghdr *message, int descriptors[ROOM])
 /* The one socket that may come; false if anything else has, all of which is closed. */
 static bool take_one(struct msghdr *message, pco_socket *sock)
 {
-    int descriptors[ROOM];
+    int descriptors[MOST];
     size_t count = collect(message, descriptors);
     int taken = -1;
 

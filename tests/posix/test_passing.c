@@ -307,6 +307,43 @@ static void two_good_sockets_are_one_too_many(void **state)
     close((int)pair[1]);
 }
 
+#if defined(SO_PASSCRED)
+#ifndef SO_PASSPIDFD
+#define SO_PASSPIDFD 76
+#endif
+
+/* The number that the next descriptor will have. */
+static int next_descriptor(void)
+{
+    int next = dup(STDERR_FILENO);
+    close(next);
+    return next;
+}
+
+/* Options of the channel's that let more come than was sent; Linux before 6.5 has one of them. */
+static void who_the_sender_is_may_come_too_and_is_let_go(void **state)
+{
+    (void)state;
+    static const int options[] = {SO_PASSCRED, SO_PASSPIDFD};
+    const int on = 1;
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+        int set = setsockopt((int)channel[1], SOL_SOCKET, options[i], &on, sizeof on);
+        assert_true(set == 0 || errno == ENOPROTOOPT);
+        int next = next_descriptor();
+        for (int with_socket = 0; with_socket < 2; with_socket++) {
+            pco_socket sock = with_socket ? channel[1] : PCO_NO_SOCKET;
+            assert_int_equal(pco_socket_pass(channel[0], 0, sock, "x", 1, NULL), 0);
+            assert_int_equal(pco_socket_take(channel[1], &passed, NULL), 0);
+            assert_int_equal(passed.socket != PCO_NO_SOCKET, with_socket);
+            if (with_socket) {
+                close((int)passed.socket);
+            }
+            assert_int_equal(next_descriptor(), next);
+        }
+    }
+}
+#endif
+
 /* A connection takes bytes, and what comes along is the system's to close. */
 static void a_connection_opens_nothing_that_a_peer_sends_along(void **state)
 {
@@ -345,6 +382,9 @@ static const struct CMUnitTest tests[] = {
     PASSING(a_channel_of_another_kind_is_refused),
     PASSING(what_is_no_socket_or_too_many_is_closed),
     PASSING(two_good_sockets_are_one_too_many),
+#if defined(SO_PASSCRED)
+    PASSING(who_the_sender_is_may_come_too_and_is_let_go),
+#endif
     PASSING(a_connection_opens_nothing_that_a_peer_sends_along),
 };
 
