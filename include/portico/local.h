@@ -70,7 +70,8 @@ typedef struct pco_local_options {
  *
  * A name is served once. Of servers that are started at the same instant exactly one gets it, and
  * the others are told PCO_EADDRINUSE, "already running": then connect, for the name has an owner;
- * who is refused or finds nobody asks again, since that owner may be about to begin, or to end. A
+ * who is refused or finds nobody asks again, since that owner may be about to begin, or to end. (In
+ * the instant in which a group's folder is made, another of the group may be told PCO_EACCES.) A
  * name is free again when its server is closed, or its process has ended in whatever way: what a
  * crash has left behind is replaced. (On POSIX a process that was forked from a server's, and runs
  * no other program, keeps it until that ends, too.)
@@ -82,8 +83,9 @@ typedef struct pco_local_options {
  * PCO_EINVAL: a name with other characters, or too long; an audience that does not exist; what
  * pco_loop_create_server says of its options. PCO_EADDRINUSE. PCO_EACCES: the place is not this
  * user's alone, or cannot be written; what is there is somebody else's, or no socket. PCO_ENOENT:
- * there is no /tmp. PCO_ENOMEM, PCO_EMFILE, PCO_ENOBUFS, PCO_EIO. PCO_ECLOSED: the loop is being
- * freed. Loop's thread; any callback. It blocks for no longer than files do.
+ * there is no /tmp. PCO_ENOTSUP: Linux where /proc is not mounted. PCO_ENOMEM, PCO_EMFILE,
+ * PCO_ENOBUFS, PCO_EIO. PCO_ECLOSED: the loop is being freed. Loop's thread; any callback. It
+ * blocks for no longer than files do.
  */
 PCO_API int pco_loop_create_local_server(pco_loop *loop, const char *name,
                                          const pco_server_options *options,

@@ -41,15 +41,16 @@ typedef struct pco_unix_options {
      * refused. 0: as the system makes it, by the umask. Where others may write in the folder, they
      * can put another file in its place: a folder of one's own is the better protection.
      * PCO_EINVAL: more than 0777; an abstract name, or `sock`, which is bound already. PCO_ENOTSUP:
-     * Windows.
+     * Windows, and Linux where /proc is not mounted.
      */
     int mode;
 
     /*
      * Whether the file is removed when the server is closed, if it is still the one that the socket
-     * was bound to, also where that is `sock`. Default on. It is looked for by the same path, so
-     * that a relative one is lost in another folder. Where the listening socket goes on in another
-     * process, or is a service manager's (systemd), PCO_OFF leaves it its name.
+     * was bound to, or, of a `sock`, the one that was at its path when the server was made. Default
+     * on. It is looked for by the same path, so that a relative one is lost in another folder.
+     * Where the listening socket goes on in another process, or is a service manager's (systemd),
+     * PCO_OFF leaves it its name.
      */
     int cleanup_socket;
 
