@@ -400,6 +400,7 @@ static int collect(queue *self, struct kevent *events, int room)
         TAILQ_REMOVE(&self->queued, knote, of_queued);
         knote->queued = false;
         if (standin_evaluate(knote, &events[count])) {
+            standin_show_error(&events[count]);
             count++;
             after_report(self, knote);
         } else {

@@ -52,9 +52,15 @@ struct standin_knote {
 
 /*
  * standin_filters.c: whether the event is to be reported as things are now, and as what: flags,
- * fflags and data of *event are filled in. Locked.
+ * fflags and data of *event are filled in. Of a socket that may have failed, fflags is 1. Locked.
  */
 bool standin_evaluate(const standin_knote *knote, struct kevent *event);
+
+/*
+ * standin_filters.c: the last step of a report: fflags becomes the socket's error. Only what is
+ * reported shows it, since that takes it away in the library. Locked.
+ */
+void standin_show_error(struct kevent *event);
 
 /* standin_calls.c: the socket's error, which stays with it. 0: none. Locked. */
 int standin_socket_error(int descriptor);

@@ -143,7 +143,7 @@ static bool evaluate_read(const standin_knote *knote, struct kevent *event)
     if ((condition & (POLLRDHUP | POLLHUP)) != 0 &&
         (!STANDIN_LIBRARY || event->data == 0 || (condition & POLLERR) != 0)) {
         event->flags |= EV_EOF;
-        event->fflags = what == STREAM ? (unsigned)standin_socket_error(descriptor) : 0;
+        event->fflags = what == STREAM;
         return true;
     }
     return event->data >= low_water_mark(knote) || (condition & POLLERR) != 0;
@@ -188,7 +188,7 @@ static bool evaluate_write(const standin_knote *knote, struct kevent *event)
     }
     if ((condition & (POLLHUP | POLLERR)) != 0) {
         event->flags |= EV_EOF;
-        event->fflags = what == PIPE ? 0 : (unsigned)standin_socket_error(descriptor);
+        event->fflags = what != PIPE;
         return true;
     }
     if (what == STREAM && is_shut_for_sending(descriptor)) {
@@ -196,6 +196,13 @@ static bool evaluate_write(const standin_knote *knote, struct kevent *event)
         return true;
     }
     return event->data >= low_water_mark(knote);
+}
+
+void standin_show_error(struct kevent *event)
+{
+    if (event->filter != EVFILT_USER && event->fflags != 0) {
+        event->fflags = (unsigned)standin_socket_error((int)event->ident);
+    }
 }
 
 bool standin_evaluate(const standin_knote *knote, struct kevent *event)
