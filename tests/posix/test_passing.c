@@ -247,12 +247,12 @@ static void send_along(pco_socket over, int descriptor, size_t count, const void
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
                              .msg_control = &control,
-                             .msg_controllen = CMSG_SPACE(count * sizeof(int))};
+                             .msg_controllen = (socklen_t)CMSG_SPACE(count * sizeof(int))};
     memset(&control, 0, sizeof control);
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(count * sizeof(int));
+    header->cmsg_len = (socklen_t)CMSG_LEN(count * sizeof(int));
     for (size_t i = 0; i < count; i++) {
         memcpy(CMSG_DATA(header) + i * sizeof(int), &descriptor, sizeof(int));
     }
