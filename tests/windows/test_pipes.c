@@ -12,7 +12,9 @@
 #include <sddl.h>
 
 #include "behaviour.h"
+#ifdef PORTICO_TEST_TLS
 #include "make_certificates.h"
+#endif
 
 #include <portico/pipe.h>
 #include <portico/ssl_context.h>
