@@ -9,6 +9,7 @@
 
 #include "behaviour.h"
 #include "child.h"
+#include "forked.h"
 #include "passing_child.h"
 
 #include "system/pass.h"
@@ -55,7 +56,7 @@ static pid_t begin_child(void)
         child_ends_without_a_word();
         alarm((unsigned)PATIENCE);
         close((int)channel[0]);
-        _exit(live_as_child(channel[1]));
+        end_forked(live_as_child(channel[1]));
     }
     return child;
 }

@@ -222,7 +222,7 @@ static void another_user_is_told_as_such_and_kept_out_by_the_mode(void **state)
     at.at[AT_MADE] = note_who;
     pid_t child = as_nobody_begin(connect_and_wait);
     assert_true(reaches(&at.made, 1));
-    assert_int_equal(as_nobody_end(child), 0);
+    assert_int_equal(child_end(child), 0);
     assert_true(seen.user == NOBODY);
     assert_true(seen.group == NOBODY);
     assert_true(reaches(&at.lost, 1));

@@ -4,6 +4,8 @@
 
 #include "unix_world.h"
 
+#include "forked.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -209,7 +211,7 @@ int connected_raw(const char *path)
     return -1;
 }
 
-/* ---- Another user ---- */
+/* ---- Another process, another user ---- */
 
 void need_root(void)
 {
@@ -219,18 +221,24 @@ void need_root(void)
     }
 }
 
-pid_t as_nobody_begin(int (*what)(void))
+static pid_t fork_for(int (*what)(void), bool as_nobody)
 {
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        bool is_nobody = setgroups(0, NULL) == 0 && setgid(NOBODY) == 0 && setuid(NOBODY) == 0;
-        _exit(is_nobody ? what() : 99);
+        bool is_ready =
+            !as_nobody || (setgroups(0, NULL) == 0 && setgid(NOBODY) == 0 && setuid(NOBODY) == 0);
+        end_forked(is_ready ? what() : 98);
     }
     return child;
 }
 
-int as_nobody_end(pid_t child)
+pid_t as_nobody_begin(int (*what)(void))
+{
+    return fork_for(what, true);
+}
+
+int child_end(pid_t child)
 {
     int status = 0;
     assert_int_equal(waitpid(child, &status, 0), child);
@@ -240,5 +248,10 @@ int as_nobody_end(pid_t child)
 
 int as_nobody(int (*what)(void))
 {
-    return as_nobody_end(as_nobody_begin(what));
+    return child_end(as_nobody_begin(what));
+}
+
+int as_child(int (*what)(void))
+{
+    return child_end(fork_for(what, false));
 }

@@ -72,12 +72,13 @@ void leave_behind(const char *path);
 int connected_raw(const char *path);
 
 /*
- * Runs `what` in a process of nobody's, whose exit code is what it returns, from 0 on. Only root
- * can; the others skip the test.
+ * Runs `what` in a process of its own, or of nobody's, whose exit status is what it returns, from 0
+ * on. Only root can be nobody; the others skip the test.
  */
+int as_child(int (*what)(void));
 void need_root(void);
 int as_nobody(int (*what)(void));
 pid_t as_nobody_begin(int (*what)(void));
-int as_nobody_end(pid_t child);
+int child_end(pid_t child);
 
 #endif
