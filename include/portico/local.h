@@ -83,7 +83,7 @@ typedef struct pco_local_options {
  * PCO_EINVAL: a name with other characters, or too long; an audience that does not exist; what
  * pco_loop_create_server says of its options. PCO_EADDRINUSE. PCO_EACCES: the place is not this
  * user's alone, or cannot be written; what is there is somebody else's, or no socket. PCO_ENOENT:
- * there is no /tmp. PCO_ENOTSUP: Linux where /proc is not mounted. PCO_ENOMEM, PCO_EMFILE,
+ * there is no /tmp. PCO_ENOTSUP: of pco_unix_options.mode, for a group. PCO_ENOMEM, PCO_EMFILE,
  * PCO_ENOBUFS, PCO_EIO. PCO_ECLOSED: the loop is being freed. Loop's thread; any callback. It
  * blocks for no longer than files do.
  */

@@ -37,11 +37,13 @@ typedef struct pco_unix_options {
 
     /*
      * Who may connect: the mode of the socket's file, such as 0600, whatever the umask; to connect
-     * takes the right to write. It is set before the server listens, and until then who connects is
-     * refused. 0: as the system makes it, by the umask. Where others may write in the folder, they
-     * can put another file in its place: a folder of one's own is the better protection.
-     * PCO_EINVAL: more than 0777; an abstract name, or `sock`, which is bound already. PCO_ENOTSUP:
-     * Windows, and Linux where /proc is not mounted.
+     * takes the right to write. On Linux the file is never open for more than that; elsewhere the
+     * mode is set before the server listens, and until then who connects is refused. The umask is
+     * not changed, not even for a moment. 0: as the system makes it, by the umask. Where others may
+     * write in the folder, they can put another file in its place: a folder of one's own is the
+     * better protection. PCO_EINVAL: more than 0777; an abstract name, or `sock`, which is bound
+     * already. PCO_ENOTSUP: Windows; and where the umask takes away some of the mode, Linux before
+     * 6.6 (or with a C library of before) where /proc is not mounted.
      */
     int mode;
 

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <sys/types.h>
@@ -88,6 +89,8 @@ static const char *path_of(const pco_address *address, char *text, size_t size)
 }
 
 /* ---- Files ---- */
+
+#define ALL_BITS 07777 /* of a mode */
 
 static bool is_same_file(const struct stat *status, const pco__socket_file *file)
 {
@@ -244,25 +247,100 @@ static int bind_name(int descriptor, const pco_address *address)
     return status == 0 ? 0 : errno;
 }
 
-/* Of the very file: who may write in the folder may have put a link in its place. */
+/* ---- The mode ---- */
+
+#if defined(__linux__)
+
+/* By the handle itself since Linux 6.6, or by its name where /proc is mounted. 0 or errno. */
+static int set_mode_of(int handle, mode_t mode)
+{
+    char name[40];
+
+    if (fchmodat(handle, "", mode, AT_EMPTY_PATH) == 0) {
+        return 0;
+    }
+    snprintf(name, sizeof name, "/proc/self/fd/%d", handle);
+    if (chmod(name, mode) == 0) {
+        return 0;
+    }
+    return errno == ENOENT ? EOPNOTSUPP : errno;
+}
+
+/*
+ * A file is bound with the mode of its socket, less what the umask takes, so never for more than
+ * asked. That is given back through a handle: who may write in the folder may have put a link in
+ * the file's place, or one more name of another file of ours. 0 or errno.
+ */
+static int give_back(const char *path, mode_t mode)
+{
+    struct stat status;
+    int handle = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+    if (handle < 0) {
+        return errno;
+    }
+    int code = fstat(handle, &status) == 0 ? 0 : errno;
+    if (code == 0 && (!S_ISSOCK(status.st_mode) || status.st_nlink != 1)) {
+        code = EACCES;
+    }
+    if (code == 0 && (status.st_mode & ALL_BITS) != mode) {
+        code = set_mode_of(handle, mode);
+    }
+    close(handle);
+    return code;
+}
+
+static void prepare_mode(int descriptor, int mode)
+{
+    if (mode != 0) {
+        (void)fchmod(descriptor, (mode_t)mode); /* or else give_back() takes away */
+    }
+}
+
+#else
+
+/* Of the very file: who may write in the folder may have put a link in its place. 0 or errno. */
+static int give_back(const char *path, mode_t mode)
+{
+    return fchmodat(AT_FDCWD, path, mode, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : errno;
+}
+
+/* A socket that is not bound has no mode. Nobody can connect before it listens. */
+static void prepare_mode(int descriptor, int mode)
+{
+    (void)descriptor;
+    (void)mode;
+}
+
+#endif
+
 static int set_mode(const pco_address *address, int mode, pco_error *error)
 {
     char text[PCO_ADDRESS_TEXT_SIZE];
     const char *path = path_of(address, text, sizeof text);
 
-    if (mode == 0 || path == NULL ||
-        fchmodat(AT_FDCWD, path, (mode_t)mode, AT_SYMLINK_NOFOLLOW) == 0) {
+    if (mode == 0 || path == NULL) {
         return 0;
     }
-    return report(error, errno, "set the mode of", address);
+    int code = give_back(path, (mode_t)mode);
+    if (code == EOPNOTSUPP) {
+        return pco__error_set(error, PCO_ENOTSUP, code,
+                              "set the mode of %s: what the umask takes away is given back by way "
+                              "of /proc, which is not mounted",
+                              pco__place_of(address).text);
+    }
+    return code == 0 ? 0 : report(error, code, "set the mode of", address);
 }
+
+/* ---- The whole of it ---- */
 
 int pco__unix_bind(int descriptor, const pco_address *address, const pco__listener_options *options,
                    pco_error *error)
 {
-    int system_code = bind_name(descriptor, address);
     pco__socket_file file;
 
+    prepare_mode(descriptor, options->file_mode);
+    int system_code = bind_name(descriptor, address);
     if (system_code == EADDRINUSE) {
         int code = make_room(address, options->replace_stale, error);
         if (code != 0) {
