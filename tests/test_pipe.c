@@ -465,10 +465,15 @@ static void a_server_is_told_nothing_about_sockets(void **state)
     REFUSE(family, PCO_AF_INET);
     REFUSE(flags, PCO_AI_PASSIVE);
     REFUSE(sock, 77);
+    REFUSE(has_sock, 7);
     REFUSE(reuse_address, PCO_ON);
     REFUSE(reuse_port, PCO_OFF);
+    REFUSE(reuse_port, PCO_ON); /* also where no server has it, which is PCO_ENOTSUP elsewhere */
     REFUSE(prepare_socket, prepare);
     REFUSE(keep_alive, PCO_ON);
+    REFUSE(keep_alive_idle, 1.0);
+    REFUSE(keep_alive_interval, NAN);
+    REFUSE(keep_alive_count, 1);
     REFUSE(user_timeout, 3.0);
     REFUSE(close_timeout, -1.0);
     REFUSE(protocol_factory, NULL);
@@ -509,6 +514,7 @@ static void a_client_is_told_nothing_about_sockets(void **state)
     REFUSE(proto, 6);
     REFUSE(flags, PCO_AI_NONE);
     REFUSE(sock, 77);
+    REFUSE(has_sock, 7);
     REFUSE(local_host, "localhost");
     REFUSE(local_port, 80);
     REFUSE(happy_eyeballs_delay, 1.0);
@@ -516,6 +522,9 @@ static void a_client_is_told_nothing_about_sockets(void **state)
     REFUSE(all_errors, PCO_ON);
     REFUSE(prepare_socket, prepare);
     REFUSE(keep_alive, PCO_ON);
+    REFUSE(keep_alive_idle, 1.0);
+    REFUSE(keep_alive_interval, NAN);
+    REFUSE(keep_alive_count, 1);
     REFUSE(user_timeout, 3.0);
     REFUSE(connect_timeout, -1.0);
     REFUSE(protocol_factory, NULL);
@@ -529,6 +538,30 @@ static void a_client_is_told_nothing_about_sockets(void **state)
     assert_int_equal(
         pco_loop_create_pipe_connection(at.loop, "test", NULL, note_connected, &told, NULL, NULL),
         PCO_EINVAL);
+}
+
+static void to_say_that_there_is_no_sock_is_nothing_about_sockets(void **state)
+{
+    (void)state;
+    pco_server_options options = pipe_server_options();
+    pco_connection_options of_client = client_options();
+    outcome told = {0};
+    pco_error error;
+    options.has_sock = PCO_OFF;
+    of_client.has_sock = PCO_OFF;
+    fake_of(at.loop)->pipe = "there";
+    serve_pipe_with(&options);
+    assert_int_equal(pco_loop_create_pipe_connection(at.loop, "there", &of_client, note_connected,
+                                                     &told, NULL, NULL),
+                     0);
+    let_pass(2);
+    assert_int_equal(told.calls, 1);
+    assert_int_equal(told.code, 0);
+    of_client.sock = 77;
+    assert_int_equal(pco_loop_create_pipe_connection(at.loop, "there", &of_client, note_connected,
+                                                     &told, NULL, &error),
+                     PCO_EINVAL);
+    assert_non_null(strstr(error.message, "has_sock is PCO_OFF"));
 }
 
 /* ---- Systems without pipes ---- */
@@ -578,6 +611,7 @@ int main(void)
         TEST(a_prefix_is_taken_off),
         TEST(a_server_is_told_nothing_about_sockets),
         TEST(a_client_is_told_nothing_about_sockets),
+        TEST(to_say_that_there_is_no_sock_is_nothing_about_sockets),
     };
     const struct CMUnitTest real[] = {TEST(elsewhere_both_calls_say_that_there_are_none)};
     int failures = run_on(fakes, false, tests, sizeof tests / sizeof tests[0]);

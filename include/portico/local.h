@@ -62,7 +62,7 @@ typedef struct pco_local_options {
 
 /*
  * Serves a name. Everything in `options` is as for pco_loop_create_server, but for where to listen
- * and what is TCP's alone: host, hosts, port, service, family, flags, same_port, sock, has_sock,
+ * and what is TCP's alone: host, hosts, port, service, family, flags, same_port, sock,
  * reuse_address, reuse_port, keep_alive and what says how, user_timeout, and on Windows
  * prepare_socket, are PCO_EINVAL when given. `local` may be NULL. The server is yours, and is
  * closed and freed as any other. With start_serving off it has its name; who connects meanwhile is

@@ -56,9 +56,9 @@ typedef struct pco_pipe_options {
 
 /*
  * Serves a named pipe. Of `options` everything counts that is not about sockets: host, hosts, port,
- * service, same_port, family, flags, sock, has_sock, reuse_address, reuse_port, prepare_socket,
- * keep_alive and what says how, and user_timeout are PCO_EINVAL; backlog and lingering_close, which
- * a pipe does not need, do not count. `pipe_options` may be NULL. The server is as that of
+ * service, same_port, family, flags, sock, reuse_address, reuse_port, prepare_socket, keep_alive
+ * and what says how, and user_timeout are PCO_EINVAL; backlog and lingering_close, which a pipe
+ * does not need, do not count. `pipe_options` may be NULL. The server is as that of
  * pco_loop_create_server. Until it serves (start_serving), clients find all instances in use. In
  * the moment when the pipe is made, a client that is there before the program's own call has
  * returned may find its connection reset. (asyncio: ProactorEventLoop.start_serving_pipe.)
@@ -76,7 +76,7 @@ PCO_API int pco_loop_start_serving_pipe(pco_loop *loop, const char *name,
 
 /*
  * Connects to a named pipe. Of `options` everything counts that is not about sockets: host, port,
- * service, addresses, family, proto, flags, sock, has_sock, local_host, local_port,
+ * service, addresses, family, proto, flags, sock, local_host, local_port,
  * happy_eyeballs_delay, interleave, all_errors, prepare_socket, keep_alive and what says how, and
  * user_timeout are PCO_EINVAL. With TLS, server_hostname is required. While every instance of the
  * pipe has its client, it is tried again, a few times in a tenth of a second, for connect_timeout

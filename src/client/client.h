@@ -9,6 +9,9 @@
 int pco__connection_options_read(const pco_connection_options *given,
                                  pco_connection_options *options, pco_error *error);
 
+/* What only TCP has must not be given, where the place is none of IP's: PCO_EINVAL. */
+int pco__connection_check_no_tcp(const pco_connection_options *options, pco_error *error);
+
 /*
  * create_connection to `place`, of which the options then say nothing; NULL: they say. Its
  * sentences name the place.

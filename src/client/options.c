@@ -198,26 +198,18 @@ static int check_numbers(pco_connection_options *options, pco_error *error)
 /* What only makes sense for who connects. */
 static int check_accepted(const pco_connection_options *options, pco_error *error)
 {
-    const struct {
-        bool given;
-        const char *name;
-    } connecting[] = {{options->server_hostname != NULL, "server_hostname"},
-                      {options->ssl_session != NULL, "ssl_session"},
-                      {options->family != PCO_AF_UNSPEC, "family"},
-                      {options->proto != 0, "proto"},
-                      {options->flags != 0, "flags"},
-                      {options->interleave != 0, "interleave"},
-                      {options->all_errors != PCO_DEFAULT, "all_errors"},
-                      {options->prepare_socket != NULL, "prepare_socket"},
-                      {options->connect_timeout > 0, "connect_timeout"},
-                      {options->happy_eyeballs_delay > 0, "happy_eyeballs_delay"}};
-    for (size_t i = 0; i < sizeof connecting / sizeof connecting[0]; i++) {
-        if (connecting[i].given) {
-            return pco__error_set(error, PCO_EINVAL, 0, "%s is only meaningful for who connects",
-                                  connecting[i].name);
-        }
-    }
-    return 0;
+    const pco__given connecting[] = {{options->server_hostname != NULL, "server_hostname"},
+                                     {options->ssl_session != NULL, "ssl_session"},
+                                     {options->family != PCO_AF_UNSPEC, "family"},
+                                     {options->proto != 0, "proto"},
+                                     {options->flags != 0, "flags"},
+                                     {options->interleave != 0, "interleave"},
+                                     {options->all_errors != PCO_DEFAULT, "all_errors"},
+                                     {options->prepare_socket != NULL, "prepare_socket"},
+                                     {options->connect_timeout > 0, "connect_timeout"},
+                                     {options->happy_eyeballs_delay > 0, "happy_eyeballs_delay"}};
+    return pco__check_none_given(connecting, sizeof connecting / sizeof connecting[0],
+                                 "who connects", error);
 }
 
 /* What is zero becomes the default. */
@@ -259,29 +251,36 @@ static int check_rest(const pco__network *network, pco_connection_options *optio
     return code;
 }
 
-/* What is about sockets, and said of a pipe. */
-static int check_pipe_place(const pco_connection_options *options, pco_error *error)
+int pco__connection_check_no_tcp(const pco_connection_options *options, pco_error *error)
 {
     const pco__socket_options wanted = PCO__SOCKET_OPTIONS(options);
-    const pco__socket_option given[] = {
+    const pco__given given[] = {
         {options->host != NULL, "host"},
         {options->port != 0, "port"},
         {options->service != NULL, "service"},
         {options->addresses != NULL || options->addresses_count != 0, "addresses"},
+        {options->local_host != NULL, "local_host"},
+        {options->local_port != 0, "local_port"},
         {options->family != PCO_AF_UNSPEC, "family"},
         {options->proto != 0, "proto"},
         {options->flags != 0, "flags"},
-        {pco__has_own_sock(options), "sock"},
-        {options->local_host != NULL, "local_host"},
-        {options->local_port != 0, "local_port"},
         {options->happy_eyeballs_delay != 0, "happy_eyeballs_delay"},
         {options->interleave != 0, "interleave"},
-        {options->all_errors != PCO_DEFAULT, "all_errors"},
-        {options->prepare_socket != NULL, "prepare_socket"},
-        {pco__socket_options_ask(&wanted), "keep_alive or user_timeout"}};
-    int code = pco__check_sock(options->sock, options->has_sock, error);
-    return code == 0 ? pco__check_no_socket_options(given, sizeof given / sizeof given[0], error)
-                     : code;
+        {options->all_errors != PCO_DEFAULT, "all_errors"}};
+    int code = pco__check_none_given(given, sizeof given / sizeof given[0], "TCP", error);
+    return code == 0 ? pco__check_no_socket_options(&wanted, error) : code;
+}
+
+/* What is about sockets, and said of a pipe. */
+static int check_pipe_place(const pco_connection_options *options, pco_error *error)
+{
+    const pco__given given[] = {{pco__has_own_sock(options), "sock"},
+                                {options->prepare_socket != NULL, "prepare_socket"}};
+    int code = pco__connection_check_no_tcp(options, error);
+    if (code == 0) {
+        code = pco__check_sock(options->sock, options->has_sock, error);
+    }
+    return code == 0 ? pco__check_none_given(given, 2, "sockets", error) : code;
 }
 
 int pco__connection_options_read(const pco_connection_options *given,

@@ -40,11 +40,17 @@ int pco__check_context(pco_ssl_context *ssl, bool is_client, pco_error *error)
                           is_client ? "servers" : "clients");
 }
 
+/* A number that is not 0: NaN is one. */
+static bool is_number(double seconds)
+{
+    return !(seconds >= 0 && seconds <= 0);
+}
+
 /* Checks a time limit of TLS and puts its default in place. */
 static int check_ssl_time(bool has_tls, double *seconds, double default_, const char *name,
                           pco_error *error)
 {
-    bool given = !(*seconds >= 0 && *seconds <= 0);
+    bool given = is_number(*seconds);
     if (given && !has_tls) {
         return pco__error_set(error, PCO_EINVAL, 0, "%s is only meaningful with ssl", name);
     }
@@ -150,6 +156,16 @@ int pco__check_socket_options(const pco__network *network, const pco__socket_opt
     return code == 0 ? network->socket_options_supported(options, error) : code;
 }
 
+int pco__check_no_socket_options(const pco__socket_options *options, pco_error *error)
+{
+    const pco__given given[] = {{options->keep_alive != PCO_DEFAULT, "keep_alive"},
+                                {is_number(options->keep_alive_idle), "keep_alive_idle"},
+                                {is_number(options->keep_alive_interval), "keep_alive_interval"},
+                                {options->keep_alive_count != 0, "keep_alive_count"},
+                                {is_number(options->user_timeout), "user_timeout"}};
+    return pco__check_none_given(given, sizeof given / sizeof given[0], "TCP", error);
+}
+
 int pco__check_port(int *port, const char **service, int least, pco_error *error)
 {
     if (*port < 0 || *port > 65535) {
@@ -212,17 +228,6 @@ int pco__check_pipe_name(const char *name, const char **bare, pco_error *error)
                               "%s: a pipe's name does not end in a dot or a space, which Windows "
                               "leaves off",
                               name);
-    }
-    return 0;
-}
-
-int pco__check_no_socket_options(const pco__socket_option *options, size_t count, pco_error *error)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (options[i].given) {
-            return pco__error_set(error, PCO_EINVAL, 0, "%s is of no meaning for a pipe",
-                                  options[i].name);
-        }
     }
     return 0;
 }

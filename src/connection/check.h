@@ -42,6 +42,9 @@ int pco__check_half_close(bool has_tls, int half_close, pco_error *error);
 int pco__check_socket_options(const pco__network *network, const pco__socket_options *options,
                               pco_error *error);
 
+/* Where there is no TCP, nothing may be said of it: PCO_EINVAL. */
+int pco__check_no_socket_options(const pco__socket_options *options, pco_error *error);
+
 /*
  * A port, 0 if none is given, or else a service; puts a service that is a number, from `least` on,
  * in the port's place.
@@ -53,13 +56,6 @@ int pco__check_port(int *port, const char **service, int least, pco_error *error
  * demands it says itself.
  */
 int pco__check_pipe_name(const char *name, const char **bare, pco_error *error);
-
-/* Of a pipe's options: the first that is given, though it is about sockets. */
-typedef struct pco__socket_option {
-    bool given;
-    const char *name;
-} pco__socket_option;
-int pco__check_no_socket_options(const pco__socket_option *options, size_t count, pco_error *error);
 
 /* What a look-up is restricted to: a family, and PCO_AI_*. */
 int pco__check_lookup(int family, int flags, pco_error *error);

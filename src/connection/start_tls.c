@@ -74,11 +74,14 @@ static int check_ssl(const pco_start_tls_options *options, pco_error *error)
         return pco__error_set(error, PCO_EINVAL, 0,
                               "server_hostname is required: it is what the certificate must show");
     }
-    if (!is_client && (name != NULL || options->ssl_session != NULL)) {
-        return pco__error_set(error, PCO_EINVAL, 0, "%s is only meaningful for the client",
-                              name != NULL ? "server_hostname" : "ssl_session");
+    const pco__given clients[] = {{name != NULL, "server_hostname"},
+                                  {options->ssl_session != NULL, "ssl_session"}};
+    if (!is_client) {
+        code = pco__check_none_given(clients, 2, "the client", error);
     }
-    code = pco__check_context(options->ssl, is_client, error);
+    if (code == 0) {
+        code = pco__check_context(options->ssl, is_client, error);
+    }
     return code == 0 && options->ssl_session != NULL
                ? pco__ssl_session_check(options->ssl_session, options->ssl, name, error)
                : code;

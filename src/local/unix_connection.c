@@ -26,14 +26,13 @@ int pco_loop_create_unix_connection(pco_loop *loop, const char *path,
     pco__loop_check_thread(loop);
     int code = pco__connection_options_read(options, &whole, error);
     if (code == 0) {
-        code = pco__local_check_connection(&whole, error);
+        code = pco__connection_check_no_tcp(&whole, error);
     }
     if (code == 0) {
         code = check_name(path, error);
     }
     if (code == 0) {
-        bool has_sock = pco__is_sock(whole.sock, whole.has_sock);
-        code = pco__local_check_unix(loop, path, has_sock, whole.sock, &address, error);
+        code = pco__local_check_unix(loop, path, whole.sock, whole.has_sock, &address, error);
     }
     if (code != 0) {
         return code;

@@ -58,7 +58,7 @@ int pco_loop_create_unix_server(pco_loop *loop, const char *path, const pco_serv
     pco__loop_check_thread(loop);
     int code = pco__server_options_read(options, &whole, error);
     if (code == 0) {
-        code = pco__local_check_server(&whole, error);
+        code = pco__server_check_no_tcp(&whole, error);
     }
     if (code == 0) {
         code = read_unix_options(unix_options, &file, error);
@@ -67,8 +67,7 @@ int pco_loop_create_unix_server(pco_loop *loop, const char *path, const pco_serv
         code = check_file(&file, path, error);
     }
     if (code == 0) {
-        code =
-            pco__local_check_unix(loop, path, pco__has_sock(&whole), whole.sock, &address, error);
+        code = pco__local_check_unix(loop, path, whole.sock, whole.has_sock, &address, error);
     }
     if (code != 0) {
         return code;

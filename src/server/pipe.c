@@ -18,30 +18,24 @@ static const pco__layout option_layout =
 /* What is about sockets. A backlog, and to linger, are nothing that a pipe would need. */
 static int check_place(const pco_server_options *options, pco_error *error)
 {
-    const pco__socket_options wanted = PCO__SOCKET_OPTIONS(options);
-    const pco__socket_option given[] = {
-        {options->host != NULL, "host"},
-        {options->hosts != NULL || options->hosts_count != 0, "hosts"},
-        {options->port != 0, "port"},
-        {options->service != NULL, "service"},
-        {options->same_port != PCO_DEFAULT, "same_port"},
-        {options->family != PCO_AF_UNSPEC, "family"},
-        {options->flags != 0, "flags"},
-        {pco__has_sock(options), "sock"},
-        {options->reuse_address != PCO_DEFAULT, "reuse_address"},
-        {options->reuse_port != PCO_DEFAULT, "reuse_port"},
-        {options->prepare_socket != NULL, "prepare_socket"},
-        {pco__socket_options_ask(&wanted), "keep_alive or user_timeout"}};
-    return pco__check_no_socket_options(given, sizeof given / sizeof given[0], error);
+    const pco__given given[] = {{pco__has_sock(options), "sock"},
+                                {options->prepare_socket != NULL, "prepare_socket"}};
+    int code = pco__server_check_no_tcp(options, error);
+    return code == 0 ? pco__check_none_given(given, 2, "sockets", error) : code;
 }
 
+/* The place first: what no pipe has is PCO_EINVAL, though this system may lack it everywhere. */
 static int check(const pco_loop *loop, const pco_server_options *given,
                  const pco_pipe_options *given_pipe, pco_server_options *options,
                  pco_pipe_options *pipe, pco_error *error)
 {
-    int code = pco__server_check(loop->backend->class_->network, given, options, error);
+    pco_server_options whole;
+    int code = pco__server_options_read(given, &whole, error);
     if (code == 0) {
-        code = check_place(options, error);
+        code = check_place(&whole, error);
+    }
+    if (code == 0) {
+        code = pco__server_check(loop->backend->class_->network, &whole, options, error);
     }
     *pipe = (pco_pipe_options){.size = sizeof *pipe};
     return code == 0 && given_pipe != NULL

@@ -108,6 +108,9 @@ int pco__server_options_read(const pco_server_options *given, pco_server_options
 int pco__create_server_at(pco_loop *loop, const pco_server_options *options,
                           const pco__server_place *place, pco_server **server, pco_error *error);
 
+/* What only TCP has must not be given, where the place is none of IP's: PCO_EINVAL. */
+int pco__server_check_no_tcp(const pco_server_options *options, pco_error *error);
+
 /* Checks the options of a server, of whatever kind, and reads them into a whole struct. */
 int pco__server_check(const pco__network *network, const pco_server_options *given,
                       pco_server_options *options, pco_error *error);

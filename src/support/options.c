@@ -99,3 +99,15 @@ int pco__check_switch(int value, const char *name, pco_error *error)
     }
     return 0;
 }
+
+int pco__check_none_given(const pco__given *options, size_t count, const char *meant_for,
+                          pco_error *error)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (options[i].is_given) {
+            return pco__error_set(error, PCO_EINVAL, 0, "%s is only meaningful for %s",
+                                  options[i].name, meant_for);
+        }
+    }
+    return 0;
+}

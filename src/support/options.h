@@ -57,4 +57,14 @@ int pco__check_seconds(double seconds, bool infinite_allowed, const char *name, 
 /* Checks a PCO_DEFAULT, PCO_ON, PCO_OFF of an option. PCO_EINVAL. */
 int pco__check_switch(int value, const char *name, pco_error *error);
 
+/* An option that only makes sense elsewhere, and whether it is given all the same. */
+typedef struct pco__given {
+    bool is_given;
+    const char *name;
+} pco__given;
+
+/* None of these may be given: PCO_EINVAL; the sentence names the first that is, and its place. */
+int pco__check_none_given(const pco__given *options, size_t count, const char *meant_for,
+                          pco_error *error);
+
 #endif

@@ -563,6 +563,13 @@ static void options_of_a_file_without_sense_are_refused(void **state)
     file.size = 3;
     unix_assert_refused(there.path, &options, &file, PCO_EINVAL, "pco_unix_options.size");
     unix_assert_refused(NULL, &options, NULL, PCO_EINVAL, "path or sock is required");
+    options.has_sock = 7;
+    unix_assert_refused(NULL, &options, NULL, PCO_EINVAL, "has_sock is 7");
+    unix_assert_refused(there.path, &options, NULL, PCO_EINVAL, "has_sock is 7");
+    options.has_sock = PCO_OFF;
+    options.sock = 77;
+    unix_assert_refused(NULL, &options, NULL, PCO_EINVAL, "has_sock is PCO_OFF");
+    options = unix_server();
     options.sock = bound_raw(there.path, SOCK_STREAM);
     file = file_options();
     file.mode = 0600;

@@ -525,9 +525,11 @@ static void options_that_create_connection_has_count_here_too(void **state)
     options = unix_connection();
     options.has_sock = 7;
     assert_connection_refused(there.path, &options, PCO_EINVAL, "has_sock");
+    assert_connection_refused(NULL, &options, PCO_EINVAL, "has_sock");
     options.has_sock = PCO_OFF;
     options.sock = 77;
     assert_connection_refused(there.path, &options, PCO_EINVAL, "has_sock is PCO_OFF");
+    assert_connection_refused(NULL, &options, PCO_EINVAL, "has_sock is PCO_OFF");
     assert_connection_refused(there.path, NULL, PCO_EINVAL, "options is NULL");
 }
 
