@@ -157,7 +157,7 @@ static int open_pipe(kqueue_poller *self)
     if (prepare_descriptor(self->pipe[0]) != 0 || prepare_descriptor(self->pipe[1]) != 0) {
         return -1;
     }
-    EV_SET(&event, (uintptr_t)self->pipe[0], EVFILT_READ, EV_ADD, 0, 0, NULL);
+    EV_SET(&event, (uintptr_t)self->pipe[0], EVFILT_READ, EV_ADD | EV_CLEAR, 0, 0, NULL);
     return change(self, &event, 1);
 }
 
