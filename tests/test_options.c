@@ -161,6 +161,12 @@ static const size_t pco_transport_counters_bounds[] = {
     BOUNDS(pco_transport_counters, round_trip_time),
 };
 
+static const size_t pco_credentials_bounds[] = {
+    BOUNDS(pco_credentials, user),
+    BOUNDS(pco_credentials, group),
+    BOUNDS(pco_credentials, process),
+};
+
 static const size_t pco_exception_context_bounds[] = {
     BOUNDS(pco_exception_context, message),   BOUNDS(pco_exception_context, error),
     BOUNDS(pco_exception_context, transport), BOUNDS(pco_exception_context, protocol),
@@ -303,6 +309,14 @@ static int give_transport_counters(void *it)
     return pco_transport_get_counters(a.transport, it);
 }
 
+/* Of TCP it is not known who it is, once the call is content with the size. */
+static int give_credentials(void *it)
+{
+    int code = pco_transport_get_peer_credentials(a.transport, it);
+
+    return code == PCO_ENOTSUP ? 0 : code;
+}
+
 static void never_started(pco_transport *transport, const pco_error *error, void *context)
 {
     (void)transport;
@@ -415,6 +429,7 @@ static void of_every_struct_the_size_is_checked_and_nothing_is_read_behind_it(vo
         SIZED(pco_local_options, sizeof(size_t), give_local_options),
         SIZED(pco_server_counters, sizeof(size_t), give_counters),
         SIZED(pco_transport_counters, sizeof(size_t), give_transport_counters),
+        SIZED(pco_credentials, sizeof(size_t), give_credentials),
         SIZED(pco_ssl_info, sizeof(size_t), give_ssl_info),
         SIZED(pco_start_tls_options, sizeof(size_t), give_start_tls_options),
         SIZED(pco_exception_context, offsetof(pco_exception_context, error),

@@ -251,7 +251,7 @@ static void a_loop_that_is_freed_in_the_pause_cancels(void **state)
 static void credentials_are_those_that_the_system_tells(void **state)
 {
     (void)state;
-    pco_credentials found = {0};
+    pco_credentials found = {.size = sizeof found};
     begin(0);
     fake_socket *sock = connecting();
     assert_int_equal(pco__address_of_path("x", &sock->peer, NULL), 0);

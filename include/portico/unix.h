@@ -110,21 +110,23 @@ PCO_API int pco_loop_create_unix_connection(pco_loop *loop, const char *path,
 
 /* Who is at the other end; -1: the system does not tell. */
 typedef struct pco_credentials {
+    size_t size;
     long long user; /* its effective user and group */
     long long group;
     long long process; /* as this process sees it */
 } pco_credentials;
 
 /*
- * Asks the system who has connected; of the connecting end, who listens. The system has noted it
- * when the one connected, and the other began to listen: it stays true when the process changes its
- * user, hands the socket to another process, or ends, so that `process` may be that of another
- * program by now. Use user and group to decide; a process is for the log.
+ * Asks the system who has connected; of the connecting end, who listens. Fills in *credentials,
+ * whose size you have set. The system has noted it when the one connected, and the other began to
+ * listen: it stays true when the process changes its user, hands the socket to another process, or
+ * ends, so that `process` may be that of another program by now. Use user and group to decide; a
+ * process is for the log.
  *
  * Linux, macOS, OpenBSD, NetBSD, FreeBSD 13: all three. Older FreeBSD: user and group. Windows: the
  * process. PCO_ENOTSUP: neither a UNIX socket nor a named pipe. PCO_ECLOSED: after connection_lost,
  * and once the transport is detached. PCO_ENOTCONN and others: the system knows no longer, as macOS
- * when the peer has gone. PCO_EINVAL: NULL. *credentials is untouched then.
+ * when the peer has gone. PCO_EINVAL: NULL, or a wrong size. *credentials is untouched then.
  */
 PCO_API int pco_transport_get_peer_credentials(const pco_transport *transport,
                                                pco_credentials *credentials);

@@ -165,7 +165,10 @@ struct pco__network {
 
     /* ---- Sockets of PCO_AF_UNIX ---- */
 
-    /* Who is at the other end; of a named pipe, too. PCO_ENOTSUP: it is another kind of socket. */
+    /*
+     * Who is at the other end; of a named pipe, too: what the system tells of *credentials, of
+     * which the rest is left as it is. PCO_ENOTSUP: it is another kind of socket.
+     */
     int (*credentials)(pco__backend *backend, pco_socket sock, pco_credentials *credentials);
 
     /* The file that it is bound to. Returns false if there is none. */

@@ -350,9 +350,17 @@ int pco_transport_get_counters(const pco_transport *transport, pco_transport_cou
     return code == 0 ? pco__options_fill(&counter_layout, &whole, counters) : code;
 }
 
+static const pco__field credential_fields[] = {
+    PCO__FIELD(pco_credentials, user),
+    PCO__FIELD(pco_credentials, group),
+    PCO__FIELD(pco_credentials, process),
+};
+static const pco__layout credential_layout =
+    PCO__LAYOUT(pco_credentials, sizeof(size_t), credential_fields);
+
 int pco_transport_get_peer_credentials(const pco_transport *transport, pco_credentials *credentials)
 {
-    if (credentials == NULL) {
+    if (credentials == NULL || pco__size_check(&credential_layout, credentials->size, NULL) != 0) {
         return PCO_EINVAL;
     }
     pco_socket sock = pco_transport_get_socket(transport);
@@ -360,12 +368,9 @@ int pco_transport_get_peer_credentials(const pco_transport *transport, pco_crede
         return PCO_ECLOSED;
     }
     pco__backend *backend = transport->home->backend;
-    pco_credentials found = {.user = -1, .group = -1, .process = -1};
-    int code = backend->class_->network->credentials(backend, sock, &found);
-    if (code == 0) {
-        *credentials = found;
-    }
-    return code;
+    pco_credentials whole = {.size = sizeof whole, .user = -1, .group = -1, .process = -1};
+    int code = backend->class_->network->credentials(backend, sock, &whole);
+    return code == 0 ? pco__options_fill(&credential_layout, &whole, credentials) : code;
 }
 
 static const pco__field info_fields[] = {

@@ -153,7 +153,7 @@ static void both_ends_know_who_the_other_is(void **state)
     record *server = unix_other_end(&client);
     pco_transport *ends[2] = {client.transport, server->transport};
     for (size_t i = 0; i < 2; i++) {
-        pco_credentials found = {0};
+        pco_credentials found = {.size = sizeof found};
         assert_int_equal(pco_transport_get_peer_credentials(ends[i], &found), 0);
         assert_true(found.user == (long long)geteuid());
         assert_true(found.group == (long long)getegid());
@@ -165,7 +165,7 @@ static void both_ends_know_who_the_other_is(void **state)
     assert_int_equal(pco_transport_get_peer_credentials(ends[0], NULL), PCO_EINVAL);
     pco_transport_retain(ends[0]);
     unix_part(&client);
-    pco_credentials found = {.user = 7, .group = 8, .process = 9};
+    pco_credentials found = {.size = sizeof found, .user = 7, .group = 8, .process = 9};
     assert_int_equal(pco_transport_get_peer_credentials(ends[0], &found), PCO_ECLOSED);
     assert_true(found.user == 7 && found.group == 8 && found.process == 9);
     pco_transport_release(ends[0]);
@@ -176,7 +176,7 @@ static void over_tcp_there_are_no_credentials(void **state)
     (void)state;
     serve();
     peer *client = join_and_wait();
-    pco_credentials found = {.user = 7};
+    pco_credentials found = {.size = sizeof found, .user = 7};
     assert_int_equal(pco_transport_get_peer_credentials(newest()->transport, &found), PCO_ENOTSUP);
     assert_true(found.user == 7);
     leave(client);
@@ -194,7 +194,7 @@ static int connect_and_wait(void)
     return recv(sock, &byte, 1, 0) < 0 ? 3 : 0;
 }
 
-static pco_credentials seen;
+static pco_credentials seen = {.size = sizeof seen};
 
 static void note_who(record *self, pco_transport *transport)
 {

@@ -857,7 +857,7 @@ static void the_process_at_the_other_end_is_told(void **state)
     pair both = connect_pair();
     const pco_transport *ends[] = {both.client, both.server};
     for (size_t i = 0; i < 2; i++) {
-        pco_credentials found = {0};
+        pco_credentials found = {.size = sizeof found};
         assert_int_equal(pco_transport_get_peer_credentials(ends[i], &found), 0);
         assert_int_equal(found.process, GetCurrentProcessId());
         assert_int_equal(found.user, -1);

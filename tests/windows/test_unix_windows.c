@@ -234,7 +234,7 @@ static outcome connect_there(void)
 static void both_ends_talk_and_the_file_goes_with_the_server(void **state)
 {
     (void)state;
-    pco_credentials found;
+    pco_credentials found = {.size = sizeof found};
     pco_error error = {0};
     if (try_to_serve(NULL, &error) != 0) {
         fail_msg("%s", error.message);
