@@ -74,7 +74,8 @@ typedef struct pco_local_options {
  * the instant in which a group's folder is made, another of the group may be told PCO_EACCES.) A
  * name is free again when its server is closed, or its process has ended in whatever way: what a
  * crash has left behind is replaced. (On POSIX a process that was forked from a server's, and runs
- * no other program, keeps it until that ends, too.)
+ * no other program, keeps it until that ends, too; on Windows the server's connections keep it
+ * until they have ended.)
  *
  * A client of another user, as which only root can come so far, is refused: it is closed, counted
  * as refused, and reported to the loop's exception handler with PCO_EACCES. (On Windows the system
@@ -82,10 +83,11 @@ typedef struct pco_local_options {
  *
  * PCO_EINVAL: a name with other characters, or too long; an audience that does not exist; what
  * pco_loop_create_server says of its options. PCO_EADDRINUSE. PCO_EACCES: the place is not this
- * user's alone, or cannot be written; what is there is somebody else's, or no socket. PCO_ENOENT:
- * there is no /tmp. PCO_ENOTSUP: of pco_unix_options.mode, for a group. PCO_ENOMEM, PCO_EMFILE,
- * PCO_ENOBUFS, PCO_EIO. PCO_ECLOSED: the loop is being freed. Loop's thread; any callback. It
- * blocks for no longer than files do.
+ * user's alone, or cannot be written; what is there is somebody else's, or no socket. (On Windows
+ * that is another user's pipe of the name, an impostor's: while it is there, nobody can serve the
+ * name.) PCO_ENOENT: there is no /tmp. PCO_ENOTSUP: of pco_unix_options.mode, for a group.
+ * PCO_ENOMEM, PCO_EMFILE, PCO_ENOBUFS, PCO_EIO. PCO_ECLOSED: the loop is being freed. Loop's
+ * thread; any callback. It blocks for no longer than files do.
  */
 PCO_API int pco_loop_create_local_server(pco_loop *loop, const char *name,
                                          const pco_server_options *options,
@@ -103,7 +105,8 @@ PCO_API int pco_loop_create_local_server(pco_loop *loop, const char *name,
  *
  * Told: PCO_ECONNREFUSED: nobody serves the name. PCO_EACCES: somebody does who may not, an
  * impostor: not a byte was sent to it; or the name is not open to this user. PCO_ETIMEDOUT:
- * connect_timeout. PCO_ECANCELED. What TLS says.
+ * connect_timeout (on Windows, where a closed server's connections keep the name, 30 seconds by
+ * default). PCO_ECANCELED. What TLS says.
  */
 PCO_API int pco_loop_create_local_connection(pco_loop *loop, const char *name,
                                              const pco_connection_options *options,

@@ -86,6 +86,17 @@ static int already_running(const char *name, const pco_error *why, pco_error *er
                           name, why->code != 0 ? ": " : "", why->code != 0 ? why->message : "");
 }
 
+/* The place is in use: of an impostor one cannot say that it is the program, running. */
+static int who_is_there(const pco__local_place *place, int audience, const char *name,
+                        pco_error *why)
+{
+    pco_error found;
+    int code = pco__local_check_owner(place, audience, &found);
+    return code == 0 ? PCO_EADDRINUSE
+                     : pco__error_set(why, code, found.system_code, "serve %.100s: %s", name,
+                                      found.message);
+}
+
 int pco_loop_create_local_server(pco_loop *loop, const char *name,
                                  const pco_server_options *options, const pco_local_options *local,
                                  pco_server **server, pco_error *error)
@@ -102,6 +113,9 @@ int pco_loop_create_local_server(pco_loop *loop, const char *name,
     code = pco__local_lock(&place, &lock, &why);
     if (code == 0) {
         code = open_server(loop, &place, options, server, &why);
+        if (code == PCO_EADDRINUSE) {
+            code = who_is_there(&place, audience, name, &why);
+        }
         if (code != 0) {
             pco__local_unlock(lock);
         }

@@ -36,6 +36,12 @@ int pco__local_lock(const pco__local_place *place, intptr_t *lock, pco_error *er
 void pco__local_unlock(intptr_t lock);
 
 /*
+ * Somebody has what a server wanted to open there: whether that is who may. PCO_EACCES, with the
+ * end of a sentence: an impostor.
+ */
+int pco__local_check_owner(const pco__local_place *place, int audience, pco_error *error);
+
+/*
  * Whether the other end of a connection is who it may be; for who connects (`is_client`) and for
  * who serves. PCO_EACCES, with the end of a sentence: "it is user 1001's, ...".
  */

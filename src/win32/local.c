@@ -3,9 +3,9 @@
  * local.c (Windows): the pipe of a name, who may open it, and who serves it.
  *
  * Pipes of all users share one space of names, where whoever comes first has one: so a client looks
- * at whose pipe it has opened. A server need not look at its clients: the system has, by the pipe's
- * list of who may. That list is for the user, whoever the token would make the owner of what it
- * creates (of an administrator's, the administrators).
+ * at whose pipe it has opened, and a server at whose pipe is in its way. A server need not look at
+ * its clients: the system has, by the pipe's list of who may. That list is for the user, whoever
+ * the token would make the owner of what it creates (of an administrator's, the administrators).
  */
 #include "win32/win32.h"
 
@@ -18,6 +18,7 @@
 #include "support/local_name.h"
 #include "system/local.h"
 #include "system/platform.h"
+#include "win32/pipe.h"
 
 /* What a pipe's name may have behind \\.\pipe\. */
 #define PIPE_NAME_MOST (256 - 9)
@@ -27,6 +28,9 @@
 
 /* Reading and writing, without making another instance of the pipe: that would be to serve. */
 #define MAY_CONNECT "0x12019b"
+
+/* The end of a sentence. */
+#define NOT_OURS "who serves it is not this user, but another"
 
 /* Somebody, as this process's token has them. */
 typedef struct identity {
@@ -123,29 +127,66 @@ int pco__local_find(const char *name, int audience, bool to_serve, pco__local_pl
     return 0;
 }
 
+/* ---- Whose a pipe or a mutex is ---- */
+
+/* Only an administrator can make something that is another's. PCO_EACCES: it is not this user's. */
+static int check_owner(HANDLE object, pco_error *error)
+{
+    identity user;
+    PSID owner;
+    PSECURITY_DESCRIPTOR descriptor;
+    int code = identify(TokenUser, &user, error);
+    if (code != 0) {
+        return code;
+    }
+    DWORD failed = GetSecurityInfo(object, SE_KERNEL_OBJECT, OWNER_SECURITY_INFORMATION, &owner,
+                                   NULL, NULL, NULL, &descriptor);
+    if (failed != ERROR_SUCCESS) {
+        return pco__error_set(error, PCO_EACCES, (int)failed, "it is not known who serves it");
+    }
+    bool is_ours = EqualSid(owner, user.token.user.User.Sid);
+    LocalFree(descriptor);
+    return is_ours ? 0 : pco__error_set(error, PCO_EACCES, 0, NOT_OURS);
+}
+
+/* Who may do what with what is made at the place. LocalFree takes the descriptor back. */
+static bool make_attributes(const pco__local_place *place, SECURITY_ATTRIBUTES *attributes)
+{
+    *attributes = (SECURITY_ATTRIBUTES){.nLength = sizeof *attributes};
+    return ConvertStringSecurityDescriptorToSecurityDescriptorA(
+               place->sddl, SDDL_REVISION_1, &attributes->lpSecurityDescriptor, NULL) != 0;
+}
+
 /* ---- Who is first ---- */
 
 /*
- * A mutex that nobody owns: that there is one is the lock, and with its last handle it goes. One
- * that may not be opened is somebody's, too: another user's, or this one's with more rights.
+ * A mutex that nobody owns: that there is one is the lock, and with its last handle it goes. But
+ * its name, too, is for whoever comes first; so one that is another user's, as far as one may look
+ * at it, or no mutex, says nothing. Then the pipe alone decides, which has one first instance.
  */
 int pco__local_lock(const pco__local_place *place, intptr_t *lock, pco_error *error)
 {
-    HANDLE mutex = CreateMutexA(NULL, FALSE, place->lock);
-    DWORD code = GetLastError();
+    SECURITY_ATTRIBUTES attributes;
     *lock = PCO__NO_LOCK;
-    if (mutex != NULL && code != ERROR_ALREADY_EXISTS) {
+    if (!make_attributes(place, &attributes)) {
+        return report(error, "say who may see a lock");
+    }
+    HANDLE mutex = CreateMutexExA(&attributes, place->lock, 0, READ_CONTROL);
+    DWORD code = GetLastError();
+    LocalFree(attributes.lpSecurityDescriptor);
+    if (mutex != NULL && code == ERROR_ALREADY_EXISTS) {
+        bool is_ours = check_owner(mutex, NULL) == 0;
+        CloseHandle(mutex);
+        return is_ours ? PCO_EADDRINUSE : 0;
+    }
+    if (mutex != NULL) {
         *lock = (intptr_t)mutex;
         return 0;
     }
-    if (mutex != NULL) {
-        CloseHandle(mutex);
-    }
-    if (code == ERROR_ALREADY_EXISTS || code == ERROR_ACCESS_DENIED) {
-        return PCO_EADDRINUSE;
-    }
-    return pco__error_describe(error, pco__error_from_system((int)code), (int)code, "lock %s",
-                               place->where);
+    return code == ERROR_ACCESS_DENIED || code == ERROR_INVALID_HANDLE
+               ? 0
+               : pco__error_describe(error, pco__error_from_system((int)code), (int)code, "lock %s",
+                                     place->where);
 }
 
 void pco__local_unlock(intptr_t lock)
@@ -155,28 +196,35 @@ void pco__local_unlock(intptr_t lock)
     }
 }
 
+/*
+ * Looks at the pipe from a server's end, another instance: to open a client's would disturb who
+ * serves it, and may have to wait for an impostor. This user's servers let this user make one.
+ */
+int pco__local_check_owner(const pco__local_place *place, int audience, pco_error *error)
+{
+    char path[sizeof place->where + sizeof "\\\\.\\pipe\\"];
+    SECURITY_ATTRIBUTES attributes;
+    if (audience != PCO_LOCAL_USER || !make_attributes(place, &attributes)) {
+        return 0;
+    }
+    snprintf(path, sizeof path, "\\\\.\\pipe\\%s", place->where);
+    HANDLE instance = CreateNamedPipeA(path, PCO__PIPE_OPEN_MODE, PCO__PIPE_MODE,
+                                       PIPE_UNLIMITED_INSTANCES, 0, 0, 0, &attributes);
+    DWORD code = GetLastError();
+    LocalFree(attributes.lpSecurityDescriptor);
+    if (instance != INVALID_HANDLE_VALUE) {
+        int checked = check_owner(instance, error);
+        CloseHandle(instance);
+        return checked;
+    }
+    return code == ERROR_ACCESS_DENIED || code == ERROR_PIPE_BUSY
+               ? pco__error_set(error, PCO_EACCES, (int)code, NOT_OURS)
+               : 0;
+}
+
 /* ---- Who the other end is ---- */
 
 int pco__local_check_peer(pco_socket sock, int audience, bool is_client, pco_error *error)
 {
-    identity user;
-    PSID owner;
-    PSECURITY_DESCRIPTOR descriptor;
-    if (!is_client || audience != PCO_LOCAL_USER) {
-        return 0;
-    }
-    int code = identify(TokenUser, &user, error);
-    if (code != 0) {
-        return code;
-    }
-    DWORD failed = GetSecurityInfo((HANDLE)sock, SE_KERNEL_OBJECT, OWNER_SECURITY_INFORMATION,
-                                   &owner, NULL, NULL, NULL, &descriptor);
-    if (failed != ERROR_SUCCESS) {
-        return pco__error_set(error, PCO_EACCES, (int)failed, "it is not known who serves it");
-    }
-    bool is_ours = EqualSid(owner, user.token.user.User.Sid);
-    LocalFree(descriptor);
-    return is_ours ? 0
-                   : pco__error_set(error, PCO_EACCES, 0,
-                                    "who serves it is not this user, but another");
+    return is_client && audience == PCO_LOCAL_USER ? check_owner((HANDLE)sock, error) : 0;
 }

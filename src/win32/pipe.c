@@ -59,7 +59,7 @@ static int fill_in_name(const char *name, WCHAR *whole, pco_error *error)
                                  length, PCO__PIPE_NAME_MOST - prefix_length);
 }
 
-/* Whether there is a pipe of that name; it may be anybody's. Waits for a millisecond at most. */
+/* Whether there is a pipe of that name, anybody's. Waits for a tick of the clock at most. */
 static bool is_there(const WCHAR *name)
 {
     return WaitNamedPipeW(name, 1) || GetLastError() == ERROR_SEM_TIMEOUT;
@@ -207,11 +207,10 @@ HANDLE pco__pipe_instance(const pco__pipe *pipe, bool first)
 {
     SECURITY_ATTRIBUTES attributes = {.nLength = sizeof attributes,
                                       .lpSecurityDescriptor = (DWORD *)(uintptr_t)pipe->descriptor};
-    return CreateNamedPipeW(
-        pipe->name,
-        PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED | (first ? FILE_FLAG_FIRST_PIPE_INSTANCE : 0),
-        PIPE_TYPE_BYTE | PIPE_READMODE_BYTE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS,
-        PIPE_UNLIMITED_INSTANCES, PCO__PIPE_BUFFER, PCO__PIPE_BUFFER, 0, &attributes);
+    return CreateNamedPipeW(pipe->name,
+                            PCO__PIPE_OPEN_MODE | (first ? FILE_FLAG_FIRST_PIPE_INSTANCE : 0),
+                            PCO__PIPE_MODE, PIPE_UNLIMITED_INSTANCES, PCO__PIPE_BUFFER,
+                            PCO__PIPE_BUFFER, 0, &attributes);
 }
 
 /*

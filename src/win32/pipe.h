@@ -13,6 +13,11 @@
 /* What a pipe's buffers hold in each direction, so that a write of as much need not wait. */
 #define PCO__PIPE_BUFFER ((DWORD)64 << 10)
 
+/* What all instances of a pipe have to have in common. */
+#define PCO__PIPE_OPEN_MODE (PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED)
+#define PCO__PIPE_MODE                                                                             \
+    (PIPE_TYPE_BYTE | PIPE_READMODE_BYTE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS)
+
 struct pco__pipe {
     WCHAR name[PCO__PIPE_NAME_MOST + 1];
     DWORD descriptor[]; /* the security descriptor, in its self-relative form */

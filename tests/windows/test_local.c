@@ -152,26 +152,48 @@ static void the_longest_names_are_told_apart(void **state)
 
 /* ---- An impostor ---- */
 
-/* Makes the pipe of the name, as somebody who is not this user: the administrators. */
-static HANDLE make_pipe_of_another(void)
+/* Descriptors of what is somebody's who is not this user: the administrators'. */
+#define OPEN_TO_ALL "O:BAD:(A;;GA;;;WD)"
+#define OPEN_TO_NOBODY "O:BAD:(A;;GA;;;SY)"
+
+static SECURITY_ATTRIBUTES of_another(const char *sddl)
 {
-    pco__local_place place;
-    char path[320];
     SECURITY_ATTRIBUTES attributes = {.nLength = sizeof attributes};
-    assert_int_equal(pco__local_find(name, PCO_LOCAL_USER, true, &place, NULL), 0);
     assert_true(ConvertStringSecurityDescriptorToSecurityDescriptorA(
-        "O:BAD:(A;;GA;;;WD)", SDDL_REVISION_1, &attributes.lpSecurityDescriptor, NULL));
-    snprintf(path, sizeof path, "\\\\.\\pipe\\%s", place.where);
-    HANDLE pipe = CreateNamedPipeA(path, PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED, PIPE_TYPE_BYTE,
-                                   PIPE_UNLIMITED_INSTANCES, 4096, 4096, 0, &attributes);
-    DWORD code = GetLastError();
-    LocalFree(attributes.lpSecurityDescriptor);
-    if (pipe == INVALID_HANDLE_VALUE && code == ERROR_INVALID_OWNER) {
+        sddl, SDDL_REVISION_1, &attributes.lpSecurityDescriptor, NULL));
+    return attributes;
+}
+
+static void skip_without_administrator(DWORD code)
+{
+    if (code == ERROR_INVALID_OWNER) {
         print_message("needs an administrator, who can make what is not its own\n");
         skip();
     }
+}
+
+static HANDLE make_pipe(const char *sddl, DWORD instances)
+{
+    pco__local_place place;
+    char path[320];
+    SECURITY_ATTRIBUTES attributes = of_another(sddl);
+    assert_int_equal(pco__local_find(name, PCO_LOCAL_USER, true, &place, NULL), 0);
+    snprintf(path, sizeof path, "\\\\.\\pipe\\%s", place.where);
+    HANDLE pipe = CreateNamedPipeA(path, PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED, PIPE_TYPE_BYTE,
+                                   instances, 4096, 4096, 0, &attributes);
+    DWORD code = GetLastError();
+    LocalFree(attributes.lpSecurityDescriptor);
+    if (pipe == INVALID_HANDLE_VALUE) {
+        skip_without_administrator(code);
+    }
     assert_true(pipe != INVALID_HANDLE_VALUE);
     return pipe;
+}
+
+/* Makes the pipe of the name, as somebody who is not this user. */
+static HANDLE make_pipe_of_another(void)
+{
+    return make_pipe(OPEN_TO_ALL, PIPE_UNLIMITED_INSTANCES);
 }
 
 static void an_impostor_is_refused_before_a_byte_is_sent(void **state)
@@ -186,6 +208,58 @@ static void an_impostor_is_refused_before_a_byte_is_sent(void **state)
     BOOL goes_on = PeekNamedPipe(pipe, NULL, 0, NULL, &waiting, NULL);
     assert_false(goes_on && waiting != 0);
     CloseHandle(pipe);
+}
+
+/* That the name is taken is no word of this user's program: it is not running. */
+static void a_server_is_told_of_an_impostor(void **state)
+{
+    (void)state;
+    const struct {
+        const char *sddl;
+        DWORD instances;
+    } ways[] = {{OPEN_TO_ALL, PIPE_UNLIMITED_INSTANCES},
+                {OPEN_TO_ALL, 1},
+                {OPEN_TO_NOBODY, PIPE_UNLIMITED_INSTANCES}};
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        pco_error error = {0};
+        HANDLE pipe = make_pipe(ways[i].sddl, ways[i].instances);
+        assert_int_equal(serve_as(at.loop, PCO_LOCAL_USER, &at.server, &error), PCO_EACCES);
+        assert_null(at.server);
+        assert_null(strstr(error.message, "already running"));
+        assert_non_null(strstr(error.message, name));
+        assert_non_null(strstr(error.message, "who serves it is not this user"));
+        CloseHandle(pipe);
+    }
+    serve_name(PCO_LOCAL_USER);
+    assert_comes_through(PCO_LOCAL_USER);
+}
+
+/* The name of the mutex is for whoever comes first, too, and keeps nobody from serving. */
+static void a_mutex_of_another_does_not_count(void **state)
+{
+    (void)state;
+    const char *ways[] = {OPEN_TO_ALL, OPEN_TO_NOBODY};
+    pco_server *second = NULL;
+    pco__local_place place;
+    assert_int_equal(pco__local_find(name, PCO_LOCAL_USER, true, &place, NULL), 0);
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        SECURITY_ATTRIBUTES attributes = of_another(ways[i]);
+        HANDLE mutex = CreateMutexA(&attributes, FALSE, place.lock);
+        DWORD code = GetLastError();
+        LocalFree(attributes.lpSecurityDescriptor);
+        skip_without_administrator(code);
+        assert_non_null(mutex);
+        serve_name(PCO_LOCAL_USER);
+        assert_comes_through(PCO_LOCAL_USER);
+        assert_int_equal(serve_as(at.loop, PCO_LOCAL_USER, &second, NULL), PCO_EADDRINUSE);
+        end_server();
+        CloseHandle(mutex);
+    }
+    HANDLE other = CreateEventA(NULL, TRUE, FALSE, place.lock);
+    assert_non_null(other);
+    serve_name(PCO_LOCAL_USER);
+    assert_comes_through(PCO_LOCAL_USER);
+    CloseHandle(other);
 }
 
 /* ---- Other programs ---- */
@@ -288,6 +362,8 @@ static const struct CMUnitTest tests[] = {
     LOCAL(names_for_the_group_and_for_all_are_others),
     LOCAL(the_longest_names_are_told_apart),
     LOCAL(an_impostor_is_refused_before_a_byte_is_sent),
+    LOCAL(a_server_is_told_of_an_impostor),
+    LOCAL(a_mutex_of_another_does_not_count),
     LOCAL(the_name_of_a_program_that_is_killed_is_taken_over),
     LOCAL(of_several_that_start_at_once_exactly_one_serves),
 };
