@@ -62,7 +62,8 @@ typedef struct pco_unix_options {
      * open, whether it listens or not, always stays. Of two servers that find the same file at the
      * same instant one may remove what the other has just made: where that can happen, use a lock
      * of your own, or portico/local.h. On Windows the server that is asked whether it lives sees a
-     * client that goes again. PCO_EINVAL: with `sock`.
+     * client that goes again, and one that does not answer holds this call up for a twentieth of a
+     * second. PCO_EINVAL: with `sock`.
      */
     int replace_stale;
 } pco_unix_options;

@@ -25,7 +25,7 @@ typedef struct pco__iocp_io {
     int family;         /* AF_*, of a listener and of a socket that is to connect */
     union {
         struct pco__accept_pool *accepts; /* of a listener */
-        struct pco__polls *polls;         /* of a FOREIGN socket: see poll.c */
+        struct pco__polls *polls; /* of a FOREIGN socket, or a CONNECT that waits: see poll.c */
     };
 } pco__iocp_io;
 

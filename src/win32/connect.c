@@ -2,8 +2,6 @@
 /* connect.c (Windows): ConnectEx, and what has to be done before and after it. */
 #include "win32/iocp.h"
 
-#include "win32/unix.h"
-
 #include <string.h>
 
 #include "system/platform.h"
@@ -60,17 +58,20 @@ static void believe_routers(SOCKET sock)
 
 /*
  * ConnectEx is documented for IP alone; given a sockaddr_un it has been seen to write over its
- * caller's stack (libuv, pull request 4636). connect() is for both, and within one machine its
- * answer is there at once. The packet that tells of it is ours.
+ * caller's stack (libuv, pull request 4636). connect() is for both. Within one machine its answer
+ * is there at once, and the packet that tells of it is ours; or the server's backlog is full.
  */
-static int start_unix_connect(const pco__iocp *self, pco__op *op, int *system_code)
+static int start_unix_connect(pco__iocp *self, pco__op *op, int *system_code)
 {
-    *system_code = pco__unix_connect(pco__io_socket(op->io), op->with.address);
-    if (*system_code == 0 &&
-        !PostQueuedCompletionStatus(self->port, 0, 0, pco__op_overlapped(op))) {
-        *system_code = (int)GetLastError();
+    pco__sockaddr remote = pco__sockaddr_from(op->with.address);
+    *system_code = 0;
+    if (connect(pco__io_socket(op->io), &remote.any, (int)op->with.address->length) != 0) {
+        *system_code = WSAGetLastError();
+        return *system_code == WSAEWOULDBLOCK ? pco__iocp_await_connect(self, op, system_code)
+                                              : pco__error_from_system(*system_code);
     }
-    return *system_code == 0 ? 0 : pco__error_from_system(*system_code);
+    return pco__iocp_started(
+        PostQueuedCompletionStatus(self->port, 0, 0, pco__op_overlapped(op)) != 0, system_code);
 }
 
 int pco__iocp_start_connect(pco__iocp *self, pco__op *op, int *system_code)
@@ -110,6 +111,9 @@ void pco__iocp_on_connect(pco__iocp *self, pco__op *op, int error, int system_co
 {
     if (error == 0 && pco__io_is_closed(op->io)) {
         error = PCO_ECANCELED; /* it was taken away in the moment of its success */
+    }
+    if (pco__op_awaits_connect(op)) {
+        error = pco__iocp_end_of_connect(op, error, &system_code);
     }
     /* Without this, after ConnectEx, the socket cannot be shut down, and does not know its peer. */
     if (error == 0 && op->io->private_.iocp.family != AF_UNIX &&

@@ -652,6 +652,15 @@ static void iocp_submit(pco__backend *backend, pco__op *op)
     }
 }
 
+/* What the system was given the operation for. */
+static HANDLE handle_of(const pco__iocp *self, const pco__op *op)
+{
+    if (pco__op_awaits_connect(op)) {
+        return self->asker_base;
+    }
+    return op->kind == PCO__OP_ACCEPT ? pco__iocp_accept_handle(op) : (HANDLE)op->io->socket;
+}
+
 void pco__iocp_cancel(pco__backend *backend, pco__op *op)
 {
     assert(op->in_flight);
@@ -663,9 +672,7 @@ void pco__iocp_cancel(pco__backend *backend, pco__op *op)
         pco__iocp_cancel_poll(pco__iocp_of(backend), op);
     } else if (op->private_.iocp.state == PCO__STATE_STARTED && !pco__io_is_closed(op->io)) {
         /* ERROR_NOT_FOUND: it has ended already. Its packet comes in either case. */
-        CancelIoEx(op->kind == PCO__OP_ACCEPT ? pco__iocp_accept_handle(op)
-                                              : (HANDLE)op->io->socket,
-                   pco__op_overlapped(op));
+        CancelIoEx(handle_of(pco__iocp_of(backend), op), pco__op_overlapped(op));
         if (op->kind != PCO__OP_ACCEPT) { /* a listener is nothing that may be closed so */
             expect_end(pco__iocp_of(backend), op);
         }

@@ -170,6 +170,14 @@ void pco__iocp_on_poll(pco__iocp *self, pco__op *op);
 void pco__iocp_finish_poll(pco__iocp *self, pco__op *op, int error, int system_code);
 void pco__iocp_cancel_poll(pco__iocp *self, pco__op *op);
 
+/*
+ * poll.c: a CONNECT of which there was no answer at once: 0 if a packet will come. In it the end
+ * finds how the connect ended, if the packet says no `error`; it must be asked for, exactly once.
+ */
+int pco__iocp_await_connect(pco__iocp *self, pco__op *op, int *system_code);
+bool pco__op_awaits_connect(const pco__op *op);
+int pco__iocp_end_of_connect(pco__op *op, int error, int *system_code);
+
 /* pipe_io.c: the same of named pipes, called by those above. */
 int pco__pipe_join_port(pco__iocp *self, pco__io *io, int *system_code);
 int pco__pipe_post_accept(pco__iocp *self, pco__op *op, SOCKET *instance, int *system_code);

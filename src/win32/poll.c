@@ -17,6 +17,8 @@
  * interface, and Wine 8, whose select() works so, knows it). A socket of a layered provider is no
  * handle of the driver's: SIO_BASE_HANDLE tells the one below it, and where a layer keeps that to
  * itself, SIO_BSP_HANDLE_POLL.
+ *
+ * The CONNECT of a UNIX socket that does not end at once is waited for in the same way.
  */
 #include "win32/iocp.h"
 
@@ -205,7 +207,8 @@ static void hold(pco__op *op)
     op->private_.iocp.state = PCO__STATE_HELD;
 }
 
-int pco__iocp_start_poll(pco__iocp *self, pco__op *op, int *system_code)
+/* Asks the driver. 0: a packet will come; or the system's code. */
+static int ask(const pco__iocp *self, pco__op *op)
 {
     poll *one = poll_of(op);
     poll_request question = {.count = 1};
@@ -215,19 +218,20 @@ int pco__iocp_start_poll(pco__iocp *self, pco__op *op, int *system_code)
     one->op = op;
     one->anew = false;
     one->answer = question;
-    if (DeviceIoControl(self->asker_base, AFD_POLL_CODE, &question, sizeof question, &one->answer,
-                        sizeof one->answer, NULL, pco__op_overlapped(op))) {
-        return 0;
-    }
-    *system_code = (int)GetLastError();
-    if (*system_code == ERROR_IO_PENDING) {
-        return 0;
-    }
+    bool success =
+        DeviceIoControl(self->asker_base, AFD_POLL_CODE, &question, sizeof question, &one->answer,
+                        sizeof one->answer, NULL, pco__op_overlapped(op)) != 0;
+    return success || GetLastError() == ERROR_IO_PENDING ? 0 : (int)GetLastError();
+}
+
+int pco__iocp_start_poll(pco__iocp *self, pco__op *op, int *system_code)
+{
+    *system_code = ask(self, op);
     if (*system_code == ERROR_INVALID_HANDLE) {
+        *system_code = 0;
         hold(op);
-        return 0;
     }
-    return pco__error_from_system(*system_code);
+    return *system_code == 0 ? 0 : pco__error_from_system(*system_code);
 }
 
 void pco__iocp_finish_poll(pco__iocp *self, pco__op *op, int error, int system_code)
@@ -256,4 +260,49 @@ void pco__iocp_on_poll(pco__iocp *self, pco__op *op)
 void pco__iocp_cancel_poll(pco__iocp *self, pco__op *op)
 {
     CancelIoEx(self->asker_base, pco__op_overlapped(op));
+}
+
+/* ---- A connect that takes its time ---- */
+
+int pco__iocp_await_connect(pco__iocp *self, pco__op *op, int *system_code)
+{
+    *system_code = self->asker == INVALID_SOCKET ? open_asker(self) : 0;
+    if (*system_code != 0) {
+        return pco__error_from_system(*system_code);
+    }
+    pco__polls *made = pco__calloc(sizeof *made);
+    if (made == NULL) {
+        return PCO_ENOMEM;
+    }
+    made->base = base_of(pco__io_socket(op->io));
+    op->io->private_.iocp.polls = made;
+    *system_code = ask(self, op);
+    if (*system_code != 0) {
+        op->io->private_.iocp.polls = NULL;
+        pco__free(made);
+    }
+    return *system_code == 0 ? 0 : pco__error_from_system(*system_code);
+}
+
+bool pco__op_awaits_connect(const pco__op *op)
+{
+    return op->kind == PCO__OP_CONNECT && op->io->private_.iocp.polls != NULL;
+}
+
+int pco__iocp_end_of_connect(pco__op *op, int error, int *system_code)
+{
+    pco__polls *polls = op->io->private_.iocp.polls;
+    bool connected = (polls->directions[0].answer.sockets[0].events & AFD_SEND) != 0;
+    op->io->private_.iocp.polls = NULL;
+    pco__free(polls);
+    if (error != 0) {
+        return error;
+    }
+    int length = sizeof *system_code;
+    *system_code = 0;
+    getsockopt(pco__io_socket(op->io), SOL_SOCKET, SO_ERROR, (char *)system_code, &length);
+    if (*system_code == 0 && !connected) {
+        *system_code = WSAECONNREFUSED;
+    }
+    return *system_code == 0 ? 0 : pco__error_from_system(*system_code);
 }

@@ -129,32 +129,7 @@ void pco__unix_remove_file(pco__backend *backend, const pco__socket_file *file)
     remove_file(file);
 }
 
-/* ---- Connecting and binding ---- */
-
-/* How long a connect within this machine may take, in microseconds: it does not wait for people. */
-#define PATIENCE 50000
-
-int pco__unix_connect(SOCKET sock, const pco_address *address)
-{
-    pco__sockaddr name = pco__sockaddr_from(address);
-    if (connect(sock, &name.any, (int)address->length) == 0) {
-        return 0;
-    }
-    int code = WSAGetLastError();
-    if (code != WSAEWOULDBLOCK) {
-        return code;
-    }
-    struct timeval patience = {.tv_usec = PATIENCE};
-    fd_set connected = {.fd_count = 1, .fd_array = {sock}};
-    fd_set failed = connected;
-    if (select(0, NULL, &connected, &failed, &patience) <= 0) {
-        return WSAEWOULDBLOCK;
-    }
-    int length = sizeof code;
-    code = 0;
-    getsockopt(sock, SOL_SOCKET, SO_ERROR, (char *)&code, &length);
-    return code == 0 && failed.fd_count != 0 ? WSAECONNREFUSED : code;
-}
+/* ---- Binding ---- */
 
 static int report(pco_error *error, int system_code, const char *what, const pco_address *address)
 {
@@ -172,6 +147,28 @@ static int report_in_use(pco_error *error, const pco_address *address, const cha
                           "bind %s: address already in use: %s", path, why);
 }
 
+/*
+ * How long an answer is waited for, in microseconds: who has none for a client has the socket open.
+ */
+#define PATIENCE 50000
+
+/* Connects a socket that does not block. 0 or the system's code; WSAEWOULDBLOCK: no answer came. */
+static int connect_patiently(SOCKET sock, const pco_address *address)
+{
+    pco__sockaddr name = pco__sockaddr_from(address);
+    int code = connect(sock, &name.any, (int)address->length) == 0 ? 0 : WSAGetLastError();
+    if (code != WSAEWOULDBLOCK) {
+        return code;
+    }
+    struct timeval patience = {.tv_usec = PATIENCE};
+    fd_set connected = {.fd_count = 1, .fd_array = {sock}};
+    fd_set failed = connected;
+    if (select(0, NULL, &connected, &failed, &patience) <= 0) {
+        return WSAEWOULDBLOCK;
+    }
+    return connected.fd_count != 0 ? 0 : WSAECONNREFUSED;
+}
+
 /* Asks as a client would: there are no sockets of another type here. 0: somebody is there. */
 static int ask(const pco_address *address)
 {
@@ -179,7 +176,7 @@ static int ask(const pco_address *address)
     if (sock == INVALID_SOCKET) {
         return WSAGetLastError();
     }
-    int code = pco__unix_connect(sock, address);
+    int code = connect_patiently(sock, address);
     closesocket(sock);
     return code == WSAEWOULDBLOCK ? 0 : code;
 }

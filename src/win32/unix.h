@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * unix.h (Windows): the part of the network table that is about sockets of AF_UNIX:
- * pco__network.credentials, .find_file and .remove_file; and how one is bound and connected.
+ * pco__network.credentials, .find_file and .remove_file; and how one is bound.
  */
 #ifndef PCO_WIN32_UNIX_H
 #define PCO_WIN32_UNIX_H
@@ -13,12 +13,6 @@
 /* Binds a socket as the options say. */
 int pco__unix_bind(SOCKET sock, const pco_address *address, const pco__listener_options *options,
                    pco_error *error);
-
-/*
- * Connects a socket that does not block. 0 or the system's code; WSAEWOULDBLOCK: there was no
- * answer at once.
- */
-int pco__unix_connect(SOCKET sock, const pco_address *address);
 
 int pco__unix_credentials(pco__backend *backend, pco_socket sock, pco_credentials *credentials);
 bool pco__unix_find_file(pco__backend *backend, pco_socket sock, pco__socket_file *file);

@@ -308,6 +308,156 @@ static void what_windows_lacks_is_told(void **state)
     assert_refused(NULL, PCO_ENOTSUP, "Linux's alone");
 }
 
+/* ---- A connect that has no answer at once ---- */
+
+static void skip_unless_made_up(void)
+{
+    if (!made_up) {
+        print_message("skipped: this system's sockets answer as it likes\n");
+        skip();
+    }
+}
+
+/* What stands behind the path. */
+static SOCKET stand_behind(void)
+{
+    struct sockaddr_in loopback = {.sin_family = AF_INET,
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    SOCKET sock = real_socket(AF_INET, SOCK_STREAM, IPPROTO_TCP, NULL, 0, WSA_FLAG_OVERLAPPED);
+    assert_true(sock != INVALID_SOCKET);
+    assert_int_equal(real_bind(sock, (struct sockaddr *)&loopback, sizeof loopback), 0);
+    bound[0].socket = sock;
+    bound[0].name.sun_family = AF_UNIX;
+    snprintf(bound[0].name.sun_path, sizeof bound[0].name.sun_path, "%s", path);
+    return sock;
+}
+
+/* A server whose backlog is full: it holds two, and has them. */
+typedef struct full_server {
+    SOCKET listener;
+    SOCKET clients[2];
+} full_server;
+
+static full_server make_full(void)
+{
+    full_server full = {.listener = stand_behind()};
+    struct sockaddr_in there;
+    int length = sizeof there;
+    assert_int_equal(listen(full.listener, 1), 0);
+    assert_int_equal(real_getsockname(full.listener, (struct sockaddr *)&there, &length), 0);
+    for (size_t i = 0; i < 2; i++) {
+        full.clients[i] =
+            real_socket(AF_INET, SOCK_STREAM, IPPROTO_TCP, NULL, 0, WSA_FLAG_OVERLAPPED);
+        assert_int_equal(
+            real_connect(full.clients[i], (const struct sockaddr *)&there, sizeof there), 0);
+    }
+    return full;
+}
+
+static void close_full(const full_server *full)
+{
+    closesocket(full->clients[0]);
+    closesocket(full->clients[1]);
+    closesocket(full->listener);
+}
+
+static pco_request *begin_to_connect(outcome *told)
+{
+    pco_connection_options options = {.size = sizeof options, .protocol_factory = make_record};
+    pco_request *request = NULL;
+    memset(told, 0, sizeof *told);
+    assert_int_equal(pco_loop_create_unix_connection(at.loop, path, &options, note_connected, told,
+                                                     &request, NULL),
+                     0);
+    return request;
+}
+
+static void a_full_server_is_waited_for_by_the_loop(void **state)
+{
+    (void)state;
+    outcome told;
+    skip_unless_made_up();
+    full_server full = make_full();
+    pco_request *request = begin_to_connect(&told);
+    let_pass(3);
+    assert_int_equal(told.calls, 0);
+    SOCKET first = accept(full.listener, NULL, NULL);
+    assert_true(reaches(&told.calls, 1));
+    assert_int_equal(told.code, 0);
+    pco_request_release(request);
+    pco_transport_abort(told.transport);
+    assert_true(all_are_lost());
+    closesocket(first);
+    close_full(&full);
+}
+
+static void who_waits_for_a_full_server_can_be_canceled(void **state)
+{
+    (void)state;
+    outcome told;
+    skip_unless_made_up();
+    full_server full = make_full();
+    pco_request *request = begin_to_connect(&told);
+    let_pass(3);
+    assert_int_equal(told.calls, 0);
+    pco_request_cancel(request);
+    assert_true(reaches(&told.calls, 1));
+    assert_int_equal(told.code, PCO_ECANCELED);
+    pco_request_release(request);
+    close_full(&full);
+}
+
+static void a_loop_is_freed_while_a_full_server_is_waited_for(void **state)
+{
+    (void)state;
+    outcome told;
+    skip_unless_made_up();
+    full_server full = make_full();
+    pco_request *request = begin_to_connect(&told);
+    let_pass(3);
+    world_free_loop();
+    assert_int_equal(told.calls, 1);
+    assert_int_equal(told.code, PCO_ECANCELED);
+    pco_request_release(request);
+    close_full(&full);
+}
+
+/* As where nobody listens; but it takes a moment. */
+static void a_refusal_that_comes_later_is_one(void **state)
+{
+    (void)state;
+    skip_unless_made_up();
+    SOCKET deaf = stand_behind();
+    assert_int_equal(connect_there().code, PCO_ECONNREFUSED);
+    closesocket(deaf);
+}
+
+/* Every allocation fails in its turn: nothing is left, and then it connects. */
+static void a_connect_that_lacks_memory_says_so(void **state)
+{
+    (void)state;
+    size_t nth = 0;
+    outcome told;
+    assert_int_equal(try_to_serve(NULL, NULL), 0);
+    do {
+        pco_connection_options options = {.size = sizeof options, .protocol_factory = make_record};
+        memset(&told, 0, sizeof told);
+        memory_fail(++nth, false);
+        told.code = pco_loop_create_unix_connection(at.loop, path, &options, note_connected, &told,
+                                                    NULL, NULL);
+        assert_true(told.code != 0 || reaches(&told.calls, 1));
+        bool failed = memory_has_failed();
+        memory_fail(0, false);
+        assert_true(told.code == 0 || (failed && told.code == PCO_ENOMEM));
+        let_pass(3);
+        if (!failed) {
+            break;
+        }
+    } while (nth < 100);
+    assert_int_equal(told.code, 0);
+    assert_in_range(nth, 3, 99);
+}
+
 /* Without any, the call says so. */
 static void a_system_without_unix_sockets_says_so(void **state)
 {
@@ -332,6 +482,11 @@ int main(void)
         UNIX_TEST(a_live_servers_socket_stays),
         UNIX_TEST(what_is_no_socket_stays),
         UNIX_TEST(what_windows_lacks_is_told),
+        UNIX_TEST(a_full_server_is_waited_for_by_the_loop),
+        UNIX_TEST(who_waits_for_a_full_server_can_be_canceled),
+        UNIX_TEST(a_loop_is_freed_while_a_full_server_is_waited_for),
+        UNIX_TEST(a_refusal_that_comes_later_is_one),
+        UNIX_TEST(a_connect_that_lacks_memory_says_so),
         UNIX_TEST(a_system_without_unix_sockets_says_so),
     };
 
