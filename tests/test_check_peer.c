@@ -7,7 +7,7 @@
  */
 #include "behaviour.h"
 
-#include "client/opening.h"
+#include "client/client.h"
 #include "fake_backend.h"
 #include "server/server.h"
 #include "support/error.h"

@@ -3,6 +3,7 @@
  * attempts.c: happy eyeballs (RFC 8305): addresses are tried one after the other, each a moment
  * after the one before, and the first that answers wins.
  */
+#include "client/attempts.h"
 #include "client/opening.h"
 
 #include <assert.h>
@@ -27,16 +28,6 @@
  */
 #define FULL_AT_FIRST 0.001
 #define FULL_AT_LAST 0.128
-
-static pco__opening *of(pco__owner *owner)
-{
-    return PCO__CONTAINER(owner, pco__opening, owner.base);
-}
-
-static const pco__network *network_of(const pco__opening *opening)
-{
-    return opening->loop->backend->class_->network;
-}
 
 /* ---- The order ---- */
 
@@ -89,17 +80,6 @@ static void put_in_order(pco__attempt *attempts, size_t count, int interleave)
         }
         move(attempts, same, at);
     }
-}
-
-void pco__attempts_set(pco__opening *opening, pco__attempt *room, const pco_address *addresses,
-                       size_t count)
-{
-    opening->attempts = room;
-    opening->count = count;
-    for (size_t i = 0; i < count; i++) {
-        room[i].address = addresses[i];
-    }
-    put_in_order(room, count, opening->options.interleave);
 }
 
 /* ---- Failures ---- */
@@ -201,28 +181,12 @@ static void add_one_by_one(text *to, const pco__opening *opening)
     }
 }
 
-bool pco__attempts_are_unix(const pco__opening *opening)
-{
-    return opening->count == 1 && family_of(&opening->attempts[0]) == PCO_AF_UNIX;
-}
-
-bool pco__attempts_are_obvious(const pco__opening *opening)
-{
-    char host[PCO_ADDRESS_TEXT_SIZE];
-    if (pco__attempts_are_unix(opening)) {
-        return true;
-    }
-    return opening->count == 1 && opening->options.host != NULL &&
-           pco_address_host(&opening->attempts[0].address, host, sizeof host) == 0 &&
-           strcmp(host, opening->options.host) == 0;
-}
-
 static void all_failed(pco__opening *opening)
 {
     const pco__attempt *last = &opening->attempts[opening->count - 1];
     pco__purpose purpose = pco__opening_purpose(opening);
     text reasons = {.length = 0};
-    if (pco__attempts_are_obvious(opening)) {
+    if (pco__opening_is_obvious(opening)) {
         add_reason(&reasons, last);
     } else if (opening->options.all_errors == PCO_ON) {
         add_one_by_one(&reasons, opening);
@@ -251,8 +215,8 @@ static int bind_locally(pco__opening *opening, pco_socket sock, int family, cons
             continue;
         }
         *action = "bind to the local address";
-        code = network_of(opening)->bind_local(opening->loop->backend, sock, &opening->local[i],
-                                               error);
+        code = pco__opening_network(opening)->bind_local(opening->loop->backend, sock,
+                                                         &opening->local[i], error);
         if (code == 0) {
             break;
         }
@@ -264,7 +228,7 @@ static int bind_locally(pco__opening *opening, pco_socket sock, int family, cons
 static int connect_to(pco__opening *opening, const pco_address *address, pco__stream **stream,
                       const char **action, pco_error *error)
 {
-    const pco__network *network = network_of(opening);
+    const pco__network *network = pco__opening_network(opening);
     const pco_connection_options *options = &opening->options;
     pco__backend *backend = opening->loop->backend;
     int family = pco_address_family(address);
@@ -331,8 +295,8 @@ static void begin(pco__opening *opening, size_t index)
 /* The port that the socket was given may be the very one that it connects to. */
 static bool may_have_met_itself(const pco__opening *opening, int port)
 {
-    const pco__network *network = network_of(opening);
-    if (opening->options.local_port != 0 || pco__attempts_are_unix(opening)) {
+    const pco__network *network = pco__opening_network(opening);
+    if (opening->options.local_port != 0 || pco__opening_is_unix(opening)) {
         return false;
     }
     return opening->options.prepare_socket != NULL || network->gives_port == NULL ||
@@ -346,9 +310,9 @@ static bool has_met_itself(const pco__opening *opening, const pco__stream *strea
     pco_address own;
     pco_address peer;
     return may_have_met_itself(opening, pco_address_port(address)) &&
-           network_of(opening)->sockname(backend, stream->io.socket, &own) == 0 &&
+           pco__opening_network(opening)->sockname(backend, stream->io.socket, &own) == 0 &&
            pco_address_port(&own) == pco_address_port(address) &&
-           network_of(opening)->peername(backend, stream->io.socket, &peer) == 0 &&
+           pco__opening_network(opening)->peername(backend, stream->io.socket, &peer) == 0 &&
            pco_address_equal(&own, &peer);
 }
 
@@ -382,9 +346,8 @@ static void try_later(pco__opening *opening, pco__attempt *attempt)
     pco__loop_start_timer(opening->loop, &opening->delay, pause);
 }
 
-void pco__attempt_ended(pco__owner *owner, pco__stream *stream, const pco__result *result)
+void pco__attempt_ended(pco__opening *opening, pco__stream *stream, const pco__result *result)
 {
-    pco__opening *opening = of(owner);
     pco__attempt *attempt = attempt_of(opening, stream);
     attempt->stream = NULL;
     opening->in_flight--;
@@ -392,7 +355,7 @@ void pco__attempt_ended(pco__owner *owner, pco__stream *stream, const pco__resul
         pco__stream_abort(stream, false);
     } else if (result->error == PCO_ECANCELED) {
         pco__opening_schedule(opening); /* it was given up, and has been told */
-    } else if (result->error == PCO_EAGAIN && pco__attempts_are_unix(opening)) {
+    } else if (result->error == PCO_EAGAIN && pco__opening_is_unix(opening)) {
         try_later(opening, attempt);
     } else if (result->error != 0) {
         note_failure(opening, attempt, result->error, result->system_code, NULL);
@@ -404,24 +367,7 @@ void pco__attempt_ended(pco__owner *owner, pco__stream *stream, const pco__resul
     }
 }
 
-void pco__attempts_abort(pco__opening *opening, const pco__stream *kept)
-{
-    for (size_t i = 0; i < opening->next; i++) {
-        pco__stream *stream = opening->attempts[i].stream;
-        if (stream != NULL && stream != kept) {
-            pco__stream_abort(stream, false);
-        }
-    }
-}
-
 /* ---- One after the other ---- */
-
-void pco__attempts_delay_is_over(pco__timer *timer)
-{
-    pco__opening *opening = PCO__CONTAINER(timer, pco__opening, delay);
-    opening->may_go_on = true;
-    pco__opening_schedule(opening);
-}
 
 /* Seconds that the oldest attempt under way has still to answer, before it must make room. */
 static double patience_left(pco__opening *opening, pco__attempt **oldest)
@@ -491,4 +437,11 @@ void pco__attempts_go_on(pco__opening *opening)
         !is_hopeful(opening)) {
         all_failed(opening);
     }
+}
+
+void pco__attempts_begin(pco__opening *opening)
+{
+    put_in_order(opening->attempts, opening->count, opening->options.interleave);
+    opening->stage = PCO__OPENING_CONNECTING;
+    pco__attempts_go_on(opening);
 }

@@ -5,6 +5,8 @@
 
 #include <portico/connection.h>
 
+#include "connection/connection.h"
+
 /* What was given of the options, a whole struct. PCO_EINVAL. */
 int pco__connection_options_read(const pco_connection_options *given,
                                  pco_connection_options *options, pco_error *error);
@@ -19,5 +21,8 @@ int pco__connection_check_no_tcp(const pco_connection_options *options, pco_erro
 int pco__create_connection_to(pco_loop *loop, const pco_address *place,
                               const pco_connection_options *options, pco_connected connected,
                               void *context, pco_request **request, pco_error *error);
+
+/* Has the connection of a request, which has just been begun, ask who the other end is. */
+void pco__opening_check_peer(pco_request *request, pco__peer_check check);
 
 #endif

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * opening.h: a connection that is being opened, for the files that do it:
+ * opening.h: a connection that is being opened. Each kind of place has a file above this one, which
+ * has a socket connected to it, and knows no other:
  *
- *   options.c             the options, checked
- *   create_connection.c   the look-ups, the connection, the completion
- *   attempts.c            which address is tried when, and which one wins
- *   pipe.c                instead: a named pipe, whose instances may all be in use
+ *   create_connection.c   hosts and addresses, by attempts.c; and sockets of the user's
+ *   pipe.c                a named pipe, whose instances may all be in use
  */
 #ifndef PCO_OPENING_H
 #define PCO_OPENING_H
 
 #include <portico/connection.h>
 
-#include "connection/check.h"
+#include "client/options.h"
 #include "connection/connection.h"
 #include "loop/lookup.h"
 #include "loop/request.h"
@@ -49,10 +48,19 @@ typedef struct pco__pipe_wanted {
     const char *name; /* without its prefix, a copy; NULL: none is */
     double patience;  /* seconds in which an instance has to be free */
     double pause;     /* before it is tried again */
-    uint64_t began;   /* 0: it was not tried yet */
+    uint64_t began;   /* when it was tried first */
 } pco__pipe_wanted;
 
 typedef struct pco__opening pco__opening;
+
+/* How one comes to a kind of place. */
+typedef struct pco__opening_class {
+    /* The task, while it is LOOKING_UP or CONNECTING: goes on with whatever comes next. */
+    void (*go_on)(pco__opening *opening);
+
+    /* As pco__owner_class.connected; never called where no stream of it connects. */
+    void (*connected)(pco__opening *opening, pco__stream *stream, const pco__result *result);
+} pco__opening_class;
 
 /* What the user has of it. */
 typedef struct pco__opening_request {
@@ -61,6 +69,7 @@ typedef struct pco__opening_request {
 } pco__opening_request;
 
 struct pco__opening {
+    const pco__opening_class *class_;
     pco_loop *loop;
     pco__opening_request *request;  /* NULL once it is complete */
     pco__connection_owner owner;    /* of its streams */
@@ -74,7 +83,7 @@ struct pco__opening {
     pco_lookup *lookup; /* under way, or NULL */
     pco_address *local; /* the addresses of local_host */
     size_t local_count;
-    pco__attempt *attempts; /* one of each address, in this order; NULL: not known yet */
+    pco__attempt *attempts; /* one of each address; NULL: not known yet */
     size_t count;
     size_t next;        /* the first that was not tried yet */
     unsigned in_flight; /* attempts that are connecting */
@@ -89,55 +98,12 @@ struct pco__opening {
     pco__attempt own[]; /* room for those whose addresses were given */
 };
 
-/* ---- options.c ---- */
-
-/*
- * Reads the options that were given, checks them for who connects, or for a socket that was
- * accepted, and puts defaults in place. `place`, which may be NULL, is an address of no IP, which
- * they then say nothing of. Strings are still the caller's. Its errors are those of
- * portico/connection.h.
- */
-int pco__opening_check(const pco__network *network, const pco_connection_options *given,
-                       const pco_address *place, bool is_client, pco_connection_options *options,
-                       pco_error *error);
-
-/* The same of who connects to a named pipe. *patience: how long its instances may be in use. */
-int pco__opening_check_pipe(const pco__network *network, const pco_connection_options *given,
-                            pco_connection_options *options, double *patience, pco_error *error);
-
-static inline bool pco__has_own_sock(const pco_connection_options *options)
-{
-    return pco__is_sock(options->sock, options->has_sock);
-}
-
-static inline bool pco__has_tls(const pco_connection_options *options)
-{
-    return options->ssl != NULL || options->tls == PCO_ON;
-}
-
-/* The text of an option that is one, or NULL. */
-static inline const char *pco__text_or_null(const char *text)
-{
-    return text != NULL && text[0] != '\0' ? text : NULL;
-}
-
-/* With TLS: who the server must be; NULL: nobody has said. */
-static inline const char *pco__server_name(const pco_connection_options *options)
-{
-    return options->server_hostname != NULL ? options->server_hostname
-                                            : pco__text_or_null(options->host);
-}
-
-/* ---- create_connection.c ---- */
-
-/* Has the connection of a request, which has just been begun, ask who the other end is. */
-void pco__opening_check_peer(pco_request *request, pco__peer_check check);
-
 /* Checks a call that opens a connection, but for its options. */
 int pco__check_opening(pco_loop *loop, pco_connected connected, pco_error *error);
 
 /* Who opens what: a client, a client of a pipe (else NULL), or who has accepted a socket. */
 typedef struct pco__opener {
+    const pco__opening_class *class_;
     bool is_client;
     const pco__pipe_wanted *pipe; /* its name is still the caller's */
     pco_connected connected;
@@ -150,6 +116,12 @@ int pco__open_connection(pco_loop *loop, const pco_connection_options *checked,
 
 /* It ends with `error`, soon: what is under way is given up. */
 void pco__opening_fail(pco__opening *opening, const pco_error *error);
+
+void pco__opening_fail_with(pco__opening *opening, int code, const char *sentence);
+
+/* Makes attempts of the addresses, in `room` for so many, which is zeroed. */
+void pco__opening_take(pco__opening *opening, pco__attempt *room, const pco_address *addresses,
+                       size_t count);
 
 /* Has its task run, which goes on with whatever comes next. */
 void pco__opening_schedule(pco__opening *opening);
@@ -167,36 +139,18 @@ typedef struct pco__purpose {
 } pco__purpose;
 pco__purpose pco__opening_purpose(const pco__opening *opening);
 
-/* ---- attempts.c ---- */
-
-/*
- * Makes attempts of the addresses, in `room` for so many, which is zeroed; and puts them in the
- * order in which they are tried: see `interleave`.
- */
-void pco__attempts_set(pco__opening *opening, pco__attempt *room, const pco_address *addresses,
-                       size_t count);
-
-/* Goes on: begins what may begin, or fails if there is nothing left. */
-void pco__attempts_go_on(pco__opening *opening);
-
-/* Whether the purpose says already which address it is: a literal one, or a path. */
-bool pco__attempts_are_obvious(const pco__opening *opening);
+/* Whether that says already which address it is: a literal one, or a path. */
+bool pco__opening_is_obvious(const pco__opening *opening);
 
 /* Whether there is one address, of a UNIX socket. */
-bool pco__attempts_are_unix(const pco__opening *opening);
+static inline bool pco__opening_is_unix(const pco__opening *of)
+{
+    return of->count == 1 && pco_address_family(&of->attempts[0].address) == PCO_AF_UNIX;
+}
 
-/* Gives up those that are connecting, but `kept`. */
-void pco__attempts_abort(pco__opening *opening, const pco__stream *kept);
-
-/* pco__owner_class.connected of its streams. */
-void pco__attempt_ended(pco__owner *owner, pco__stream *stream, const pco__result *result);
-
-/* The delay's timer. */
-void pco__attempts_delay_is_over(pco__timer *timer);
-
-/* ---- pipe.c ---- */
-
-/* Tries to open the pipe, and sees to it that it is tried again if it has no free instance. */
-void pco__pipe_go_on(pco__opening *opening);
+static inline const pco__network *pco__opening_network(const pco__opening *of)
+{
+    return of->loop->backend->class_->network;
+}
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* options.c: what create_connection and connect_accepted_socket are asked: checks, defaults. */
 #include "client/client.h"
-#include "client/opening.h"
+#include "client/options.h"
 
 #include <math.h>
 #include <string.h>

@@ -10,6 +10,8 @@
 #include <portico/pipe.h>
 
 #include "client/opening.h"
+#include "client/options.h"
+#include "connection/check.h"
 #include "support/error.h"
 #include "system/pipes.h"
 
@@ -53,10 +55,12 @@ static void opened(pco__opening *opening, pco_socket sock)
     pco__opening_won(opening, stream);
 }
 
-void pco__pipe_go_on(pco__opening *opening)
+/* Tries to open the pipe, and sees to it that it is tried again if it has no free instance. */
+static void go_on(pco__opening *opening)
 {
     pco__pipe_wanted *pipe = &opening->pipe;
-    if (pipe->began == 0) {
+    if (opening->stage == PCO__OPENING_LOOKING_UP) {
+        opening->stage = PCO__OPENING_CONNECTING;
         pipe->began = pco__loop_now(opening->loop);
         pco__opening_tell(opening, PCO_CONNECTION_CONNECTING, NULL, NULL);
     }
@@ -74,6 +78,9 @@ void pco__pipe_go_on(pco__opening *opening)
         pco__opening_fail(opening, &error);
     }
 }
+
+/* To open a pipe is to be connected: no stream of it ever connects. */
+static const pco__opening_class opening_class = {.go_on = go_on};
 
 int pco_loop_create_pipe_connection(pco_loop *loop, const char *name,
                                     const pco_connection_options *options, pco_connected connected,
@@ -93,7 +100,10 @@ int pco_loop_create_pipe_connection(pco_loop *loop, const char *name,
     if (code == 0) {
         code = pco__check_pipe_name(name, &pipe.name, error);
     }
-    pco__opener opener = {
-        .is_client = true, .pipe = &pipe, .connected = connected, .context = context};
+    pco__opener opener = {.class_ = &opening_class,
+                          .is_client = true,
+                          .pipe = &pipe,
+                          .connected = connected,
+                          .context = context};
     return code == 0 ? pco__open_connection(loop, &checked, &opener, request, error) : code;
 }

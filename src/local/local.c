@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-#include "client/opening.h"
+#include "client/client.h"
 #include "server/server.h"
 #include "support/error.h"
 #include "support/local_name.h"
