@@ -269,7 +269,8 @@ int pco__pass_receive(pco_socket channel, unsigned char bytes[PCO__PASS_SIZE], p
         length = recvmsg((int)channel, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     } while (length < 0 && errno == EINTR);
     if (length < 0) {
-        return fail("take a socket", errno, error);
+        /* Of a channel that is not connected Linux says EINVAL, as nowhere else. */
+        return fail("take a socket", errno == EINVAL ? ENOTCONN : errno, error);
     }
     bool good = take_one(&message, sock);
     if (length == 0) {

@@ -20,6 +20,7 @@
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -232,6 +233,26 @@ static void a_channel_of_another_kind_is_refused(void **state)
     close(pipes[1]);
 }
 
+static void a_channel_that_is_not_connected_is_told_as_such(void **state)
+{
+    (void)state;
+    pco_error error = {0};
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    int loose = socket(AF_UNIX, SOCK_STREAM, 0);
+    for (int i = 0; i < 2; i++) { /* a new one, and one that listens */
+        assert_int_equal(pco_socket_pass(loose, 0, channel[0], "x", 1, NULL), PCO_ENOTCONN);
+        assert_int_equal(pco_socket_take(loose, &passed, &error), PCO_ENOTCONN);
+        assert_non_null(strstr(error.message, "not connected"));
+        snprintf(name.sun_path, sizeof name.sun_path, "/tmp/portico-pass-%ld", (long)getpid());
+        if (i == 0) {
+            assert_int_equal(bind(loose, (const struct sockaddr *)&name, sizeof name), 0);
+            assert_int_equal(unlink(name.sun_path), 0);
+            assert_int_equal(listen(loose, 1), 0);
+        }
+    }
+    close(loose);
+}
+
 /* ---- Bad peers ---- */
 
 #define MOST_ALONG 100
@@ -381,6 +402,7 @@ static const struct CMUnitTest tests[] = {
     PASSING(without_a_descriptor_the_message_waits),
     PASSING(what_nobody_takes_ends_with_the_channel),
     PASSING(a_channel_of_another_kind_is_refused),
+    PASSING(a_channel_that_is_not_connected_is_told_as_such),
     PASSING(what_is_no_socket_or_too_many_is_closed),
     PASSING(two_good_sockets_are_one_too_many),
 #if defined(SO_PASSCRED)
