@@ -13,7 +13,10 @@
 
 #define RANGE_FILE "/proc/sys/net/ipv4/ip_local_port_range"
 
-/* Of IPv6, too. One that is changed later is changed for new loops. */
+/*
+ * Of IPv6, too. As it is when the loop first asks: reading it takes three calls, and each new
+ * connection asks. A loop that has asked does not see what is changed later.
+ */
 static void read_range(pco__reactor *reactor)
 {
     char text[64];

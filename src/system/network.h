@@ -108,7 +108,8 @@ struct pco__network {
 
     /*
      * Whether the system may give this port to such a socket, when it connects and has none yet:
-     * then it may connect to itself. NULL: it cannot tell.
+     * then it may connect to itself. By the range that the loop has found when it first asked.
+     * NULL: it cannot tell.
      */
     bool (*gives_port)(pco__backend *backend, int port);
 
