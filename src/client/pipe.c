@@ -88,8 +88,8 @@ int pco_loop_create_pipe_connection(pco_loop *loop, const char *name,
 {
     pco_connection_options checked;
     pco__pipe_wanted pipe = {.pause = FIRST_PAUSE};
+    pco__loop_check_thread(loop);
     if (pipes_of(loop) == NULL) {
-        pco__loop_check_thread(loop);
         return pco__error_set(error, PCO_ENOTSUP, 0, "this system has no named pipes");
     }
     int code = pco__check_opening(loop, connected, error);
