@@ -216,6 +216,44 @@ static void a_full_backlog_is_asked_again_ever_more_rarely(void **state)
     assert_int_equal(count_open(), 1);
 }
 
+typedef struct prepared {
+    pco_socket sockets[4];
+    unsigned count;
+} prepared;
+
+static int prepare(pco_socket sock, int family, void *context)
+{
+    prepared *all = context;
+    assert_int_equal(family, PCO_AF_UNIX);
+    assert_in_range(all->count, 0, 3);
+    all->sockets[all->count++] = sock;
+    return 0;
+}
+
+static void each_try_has_a_socket_of_its_own_which_is_prepared(void **state)
+{
+    (void)state;
+    prepared all = {.count = 0};
+    pco_connection_options options = {.size = sizeof options,
+                                      .protocol_factory = make_protocol,
+                                      .prepare_socket = prepare,
+                                      .context = &all};
+    fake_of(loop)->manual = true;
+    assert_int_equal(
+        pco_loop_create_unix_connection(loop, "x", &options, connected, NULL, NULL, NULL), 0);
+    run_turns(loop, 2);
+    ends(PCO_EAGAIN);
+    fake_advance(loop, 0.0011);
+    run_turns(loop, 3);
+    assert_int_equal(all.count, 2);
+    assert_true(all.sockets[0] != all.sockets[1]);
+    assert_true(fake_socket_of(loop, all.sockets[0])->closed);
+    ends(0);
+    assert_int_equal(told.calls, 1);
+    assert_non_null(told.transport);
+    assert_int_equal(all.count, 2);
+}
+
 static void the_pause_ends_with_the_time_limit(void **state)
 {
     (void)state;
@@ -271,6 +309,7 @@ int main(void)
         UNIX_TEST(a_server_that_comes_to_nothing_takes_its_file_along),
         UNIX_TEST(a_sock_that_is_given_back_keeps_its_file),
         UNIX_TEST(a_full_backlog_is_asked_again_ever_more_rarely),
+        UNIX_TEST(each_try_has_a_socket_of_its_own_which_is_prepared),
         UNIX_TEST(the_pause_ends_with_the_time_limit),
         UNIX_TEST(a_loop_that_is_freed_in_the_pause_cancels),
         UNIX_TEST(credentials_are_those_that_the_system_tells),

@@ -91,8 +91,8 @@ PCO_API int pco_loop_create_unix_server(pco_loop *loop, const char *path,
 /*
  * Opens a connection to `path`; NULL means options->sock, which is connected. Everything else is as
  * in pco_loop_create_connection. With TLS, server_hostname says what the certificate must show. On
- * Linux, while the server's backlog is full, it is tried again, up to connect_timeout (the other
- * systems refuse).
+ * Linux, while the server's backlog is full, it is tried again, each time with another socket, for
+ * which prepare_socket is called, up to connect_timeout (the other systems refuse).
  *
  * Returned: PCO_EINVAL: neither path nor sock, or both; a path that is empty, "@" alone, or too
  * long; a sock of another kind; an option that only makes sense for TCP (host, port, service,
