@@ -76,12 +76,12 @@ typedef struct pco_unix_options {
  * left of the file that it made.
  *
  * PCO_EINVAL: neither path nor sock, or both; a path that is empty or too long; a sock of another
- * kind; an option that only makes sense for TCP (host, port, service, family, flags, same_port,
- * reuse_address, reuse_port, keep_alive and what says how, user_timeout); and what create_server
- * has. PCO_ENOTSUP: an abstract name where there are none. PCO_EADDRINUSE: there is such a socket,
- * or something else at the path, and the sentence says what. PCO_ENOENT: its folder is missing.
- * PCO_EACCES: the folder may not be written to, or a stale file not be removed. Errors of
- * create_server.
+ * kind, or bound to nothing; an option that only makes sense for TCP (host, port, service, family,
+ * flags, same_port, reuse_address, reuse_port, keep_alive and what says how, user_timeout); and
+ * what create_server has. PCO_ENOTSUP: an abstract name where there are none. PCO_EADDRINUSE: there
+ * is such a socket, or something else at the path, and the sentence says what. PCO_ENOENT: its
+ * folder is missing. PCO_EACCES: the folder may not be written to, or a stale file not be removed.
+ * Errors of create_server.
  */
 PCO_API int pco_loop_create_unix_server(pco_loop *loop, const char *path,
                                         const pco_server_options *options,

@@ -452,7 +452,11 @@ static int listen_on(pco__backend *backend, pco_socket sock, int backlog, pco_er
         return 0;
     }
     int code = errno;
-    return report(error, code, "listen on", place_of_socket(sock));
+    pco__place_text place = place_of_socket(sock);
+    if (place.text[0] == '\0') {
+        return pco__error_set(error, PCO_EINVAL, code, "listen: sock is bound to nothing");
+    }
+    return report(error, code, "listen on", place);
 }
 
 static int open_socket(pco__backend *backend, int family, int proto, pco_socket *sock,

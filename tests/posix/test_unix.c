@@ -452,6 +452,19 @@ static void a_sock_of_another_kind_is_refused(void **state)
     close(sock);
 }
 
+static void a_sock_that_is_bound_to_nothing_is_refused(void **state)
+{
+    (void)state;
+    pco_server_options options = unix_server();
+    pco_error error = {0};
+    int sock = socket(AF_UNIX, SOCK_STREAM, 0);
+    options.sock = sock;
+    unix_assert_refused(NULL, &options, NULL, PCO_EINVAL, "sock is bound to nothing");
+    assert_int_equal(pco_loop_create_server(at.loop, &options, &at.server, &error), PCO_EINVAL);
+    assert_string_equal(error.message, "listen: sock is bound to nothing");
+    close(sock);
+}
+
 /* ---- Another user ---- */
 
 /* A server on the path, for a process of its own: 0, or the code as a number above 0. */
@@ -656,6 +669,7 @@ int main(void)
         UNIX_TEST(the_file_of_a_sock_stays_without_cleanup_socket_and_with_create_server),
         UNIX_TEST(a_sock_that_is_refused_stays_the_callers_with_its_file),
         UNIX_TEST(a_sock_of_another_kind_is_refused),
+        UNIX_TEST(a_sock_that_is_bound_to_nothing_is_refused),
         UNIX_TEST(a_folder_that_may_not_be_written_is_told),
         UNIX_TEST(a_leftover_of_another_user_stays_where_it_cannot_be_asked_or_removed),
         UNIX_TEST(prepare_socket_is_called_before_it_is_bound),
