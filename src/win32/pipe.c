@@ -119,6 +119,15 @@ static int refuse_sddl(pco_error *error, const char *what, DWORD system_code)
     return pco__error_set(error, PCO_EINVAL, (int)system_code, "sddl: %s", what);
 }
 
+/* Of all that the system says of a text only that it lacks memory is not about the text. */
+static int fail_to_parse(pco_error *error, DWORD system_code)
+{
+    int code = pco__error_from_system((int)system_code);
+    return code == PCO_ENOMEM || code == PCO_ENOBUFS
+               ? pco__error_describe(error, code, (int)system_code, "sddl")
+               : refuse_sddl(error, "not a security descriptor in SDDL", system_code);
+}
+
 /* What the caller has written, with this user as the owner if it names none. */
 static int parse_given(const char *given, const WCHAR *owner, PSECURITY_DESCRIPTOR *descriptor,
                        ULONG *size, pco_error *error)
@@ -146,9 +155,7 @@ static int parse_given(const char *given, const WCHAR *owner, PSECURITY_DESCRIPT
         return pco__error_describe(error, PCO_ENOMEM, 0, "sddl");
     }
     pco__free(whole);
-    return *descriptor != NULL
-               ? 0
-               : refuse_sddl(error, "not a security descriptor in SDDL", system_code);
+    return *descriptor != NULL ? 0 : fail_to_parse(error, system_code);
 }
 
 /* By default: the owner, who is this user, and the system. P: nothing is inherited. */
