@@ -85,7 +85,7 @@ static void start_end(tls_end *self, pco_loop *loop, pco_ssl_context *context, b
     what.options.session = self->session;
     self->loop = loop;
     self->socket = fake_socket_of(loop, sock);
-    assert_int_equal(pco__stream_new(loop, sock, &stream_options, &self->stream, NULL), 0);
+    assert_int_equal(pco__stream_new(loop, sock, NULL, &stream_options, &self->stream, NULL), 0);
     assert_int_equal(pco_loop_call_soon(loop, run_start, &what, NULL), 0);
     assert_int_equal(pco_loop_run_once(loop, 0), 0);
     assert_int_equal(what.code, 0);

@@ -401,7 +401,8 @@ void connection_open(connection *self, pco_loop *loop)
     pco_socket sock = fake_socket_new(loop);
 
     self->socket = fake_socket_of(loop, sock);
-    assert_int_equal(pco__stream_new(loop, sock, &self->options, &self->stream, NULL), 0);
+    assert_int_equal(pco__stream_new(loop, sock, self->peer, &self->options, &self->stream, NULL),
+                     0);
     self->transport = &self->stream->base;
     assert_int_equal(pco_loop_call_soon(loop, start, self, NULL), 0);
     assert_int_equal(pco_loop_run_once(loop, 0), 0);

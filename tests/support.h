@@ -115,6 +115,7 @@ extern const pco_protocol_methods recorder_buffered;
 typedef struct connection {
     recorder protocol;
     pco__stream_options options;
+    const pco_address *peer;
     pco__stream *stream;
     pco_transport *transport; /* not retained: valid until connection_lost */
     fake_socket *socket;

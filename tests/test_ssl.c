@@ -1299,7 +1299,7 @@ static bool live(pco_ssl_context *context, pco_ssl_context *client_context)
         pco_socket sock = fake_socket_new(own);
         ends[i]->loop = own;
         ends[i]->socket = fake_socket_of(own, sock);
-        if (pco__stream_new(own, sock, &stream_options, &ends[i]->stream, NULL) != 0) {
+        if (pco__stream_new(own, sock, NULL, &stream_options, &ends[i]->stream, NULL) != 0) {
             break;
         }
         pco__ssl_options options;

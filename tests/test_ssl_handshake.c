@@ -690,8 +690,8 @@ static void a_server_name_that_is_none_leaves_the_stream_untouched(void **state)
                                "http://localhost",
                                "[::1]",
                                "m\xc3\xbcller.example"};
-    assert_int_equal(pco__stream_new(loop, fake_socket_new(loop), &stream_options, &stream, &error),
-                     0);
+    assert_int_equal(
+        pco__stream_new(loop, fake_socket_new(loop), NULL, &stream_options, &stream, &error), 0);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         pco__ssl_options options = {.context = context, .client = true, .server_name = bad[i]};
         assert_int_equal(tls_start(stream, &options, &error), PCO_EINVAL);

@@ -785,7 +785,7 @@ static int offer_one(void)
     if (own == NULL) {
         return code;
     }
-    if (pco__stream_new(own, fake_socket_new(own), &stream_options, &stream, NULL) == 0) {
+    if (pco__stream_new(own, fake_socket_new(own), NULL, &stream_options, &stream, NULL) == 0) {
         pco__ssl_options options;
         tls_end_options(&client, &options);
         options.context = of_client;

@@ -183,7 +183,7 @@ static void a_socket_that_cannot_be_attached_stays_the_callers(void **state)
     assert_non_null(pco__transports_of(loop, pco__stream_send_corks));
     size_t before = memory_pieces();
     fake_of(loop)->attach_error = PCO_EMFILE;
-    assert_int_equal(pco__stream_new(loop, sock, &a.options, &stream, &error), PCO_EMFILE);
+    assert_int_equal(pco__stream_new(loop, sock, a.peer, &a.options, &stream, &error), PCO_EMFILE);
     assert_int_equal(error.code, PCO_EMFILE);
     assert_null(stream);
     assert_int_equal(memory_pieces(), before);
@@ -503,9 +503,9 @@ static void the_peers_name_is_known_as_long_as_the_connection(void **state)
     assert_int_equal(pco__system_network.resolve("127.0.0.1", 1234, PCO_AF_INET, PCO_AI_NUMERICHOST,
                                                  &found, &count, NULL),
                      0);
-    b.options.peer = found;
+    b.peer = found;
     connection_open(&b, loop);
-    b.options.peer = NULL;
+    b.peer = NULL;
     assert_int_equal(pco_transport_get_peername(b.transport, &peer), 0);
     assert_true(pco_address_equal(&peer, found));
     pco__free(found);

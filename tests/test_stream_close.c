@@ -813,7 +813,7 @@ static bool live_without_memory(void)
     released = 0;
     sock = fake_socket_new(loop);
     a.socket = fake_socket_of(loop, sock);
-    if (pco__stream_new(loop, sock, &a.options, &a.stream, NULL) != 0) {
+    if (pco__stream_new(loop, sock, a.peer, &a.options, &a.stream, NULL) != 0) {
         return false;
     }
     a.transport = &a.stream->base;

@@ -111,7 +111,7 @@ static int tear_down(void **state)
 static void begin_to_connect(void)
 {
     pco__stream_options options = {
-        .owner = &they.owner, .peer = &address, .close_timeout = INFINITY};
+        .owner = &they.owner, .role = PCO__IO_UNCONNECTED, .close_timeout = INFINITY};
     pco_socket number = fake_socket_new(loop);
     assert_int_equal(pco__stream_connect(loop, number, &address, &options, &stream, NULL), 0);
     sock = fake_socket_of(loop, number);
@@ -218,7 +218,7 @@ static void the_loop_may_be_freed_meanwhile(void **state)
 static void what_cannot_be_made_leaves_the_socket_to_the_caller(void **state)
 {
     (void)state;
-    pco__stream_options options = {.owner = &they.owner};
+    pco__stream_options options = {.owner = &they.owner, .role = PCO__IO_UNCONNECTED};
     pco_socket number = fake_socket_new(loop);
     fake_of(loop)->attach_error = PCO_ENOMEM;
     assert_int_equal(pco__stream_connect(loop, number, &address, &options, &stream, NULL),
@@ -275,7 +275,7 @@ static void it_connects_to_a_server(void **state)
     assert_int_equal(pco__system_network.open(NULL, pco_address_family(&address), 0, &number, NULL),
                      0);
     pco__stream_options options = {
-        .owner = &they.owner, .peer = &address, .close_timeout = INFINITY};
+        .owner = &they.owner, .role = PCO__IO_UNCONNECTED, .close_timeout = INFINITY};
     assert_int_equal(pco__stream_connect(loop, number, &address, &options, &stream, NULL), 0);
     assert_int_equal(pco_loop_run_until(loop, both_have_ended, NULL, 60), 0);
     assert_int_equal(protocol.length, 6);

@@ -70,7 +70,8 @@ static void live_eventfully(void)
     pco_address peer;
     assert_int_equal(pco_address_parse("192.0.2.7", 777, &peer), 0);
     connection_init(&a, true);
-    a.options = (pco__stream_options){.peer = &peer, .close_timeout = 7, .linger = true};
+    a.options = (pco__stream_options){.close_timeout = 7, .linger = true};
+    a.peer = &peer;
     connection_open(&a, loop);
     pause_writing_soon(&a);
     a.protocol.buffer_size = 2;
@@ -156,7 +157,7 @@ static void live_not_at_all(void)
     pco_socket sock = fake_socket_new(loop);
     fake_socket *socket = fake_socket_of(loop, sock);
     connection_init(&a, false);
-    assert_int_equal(pco__stream_new(loop, sock, &a.options, &a.stream, NULL), 0);
+    assert_int_equal(pco__stream_new(loop, sock, a.peer, &a.options, &a.stream, NULL), 0);
     pco__stream_abort(a.stream, false);
     run_turns(loop, 3);
     assert_string_equal(a.protocol.log, "");
@@ -196,7 +197,7 @@ static void an_address_of_the_peers_is_not_left(void **state)
 
     (void)state;
     assert_int_equal(pco_address_parse("192.0.2.7", 777, &peer), 0);
-    a.options.peer = &peer;
+    a.peer = &peer;
     connection_open(&a, loop);
     assert_int_equal(pco_transport_get_peername(a.transport, &next), 0);
     assert_true(pco_address_equal(&next, &peer));
@@ -278,7 +279,7 @@ static void where_a_socket_cannot_be_attached_the_memory_is_kept_all_the_same(vo
     end(&a);
     fake_of(loop)->attach_error = PCO_EMFILE;
     pco_socket sock = fake_socket_new(loop);
-    assert_int_equal(pco__stream_new(loop, sock, &a.options, &stream, NULL), PCO_EMFILE);
+    assert_int_equal(pco__stream_new(loop, sock, a.peer, &a.options, &stream, NULL), PCO_EMFILE);
     assert_null(stream);
     assert_int_equal(home->spares, kept(1));
 }

@@ -253,8 +253,8 @@ static int connect_to(pco__opening *opening, const pco_address *address, pco__st
     }
     if (code == 0) {
         *action = "make a transport";
-        code =
-            pco__connection_connect(&opening->owner, opening->loop, sock, address, stream, error);
+        code = pco__stream_connect(opening->loop, sock, address, &opening->owner.streams, stream,
+                                   error);
     }
     if (code != 0) {
         network->close(backend, sock, false);

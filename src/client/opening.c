@@ -387,8 +387,8 @@ static int adopt_sock(pco__opening *opening, pco_error *error)
     if (code != 0) {
         return code;
     }
-    code = pco__connection_new(&opening->owner, opening->loop, options->sock, NULL,
-                               &opening->winner, error);
+    code = pco__stream_new(opening->loop, options->sock, NULL, &opening->owner.streams,
+                           &opening->winner, error);
     if (code != 0 && was_blocking) {
         network->make_blocking(backend, options->sock);
     }
@@ -409,6 +409,14 @@ void pco__opening_take(pco__opening *opening, pco__attempt *room, const pco_addr
     }
 }
 
+static pco__io_role role_of(const pco__opening *opening)
+{
+    if (opening->pipe.name != NULL) {
+        return PCO__IO_PIPE;
+    }
+    return pco__has_own_sock(&opening->options) ? PCO__IO_GIVEN : PCO__IO_UNCONNECTED;
+}
+
 static void set_up(pco__opening *opening, pco_loop *loop, bool is_client)
 {
     const pco_connection_options *options = &opening->options;
@@ -418,8 +426,8 @@ static void set_up(pco__opening *opening, pco_loop *loop, bool is_client)
     opening->delay.fire = delay_is_over;
     opening->limit.fire = limit_is_over;
     pco__connection_owner_init(owner, &owner_class);
-    owner->close_timeout = options->close_timeout;
-    owner->has_pipes = opening->pipe.name != NULL;
+    owner->streams.close_timeout = options->close_timeout;
+    owner->streams.role = role_of(opening);
     owner->ssl = options->ssl;
     owner->is_client = is_client;
     owner->server_name = pco__server_name(options);

@@ -46,7 +46,7 @@ static void opened(pco__opening *opening, pco_socket sock)
 {
     pco__stream *stream;
     pco_error error;
-    if (pco__connection_new(&opening->owner, opening->loop, sock, NULL, &stream, &error) != 0) {
+    if (pco__stream_new(opening->loop, sock, NULL, &opening->owner.streams, &stream, &error) != 0) {
         pipes_of(opening->loop)->close(sock);
         pco__opening_fail(opening, &error);
         return;

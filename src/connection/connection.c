@@ -11,29 +11,7 @@ void pco__connection_owner_init(pco__connection_owner *owner, const pco__connect
 {
     owner->base.class_ = &class_->base;
     pco__list_init(&owner->base.streams);
-}
-
-static pco__stream_options stream_options(pco__connection_owner *owner, const pco_address *peer)
-{
-    return (pco__stream_options){.owner = &owner->base,
-                                 .peer = peer,
-                                 .close_timeout = owner->close_timeout,
-                                 .linger = owner->linger,
-                                 .is_pipe = owner->has_pipes};
-}
-
-int pco__connection_new(pco__connection_owner *owner, pco_loop *loop, pco_socket sock,
-                        const pco_address *peer, pco__stream **stream, pco_error *error)
-{
-    pco__stream_options options = stream_options(owner, peer);
-    return pco__stream_new(loop, sock, &options, stream, error);
-}
-
-int pco__connection_connect(pco__connection_owner *owner, pco_loop *loop, pco_socket sock,
-                            const pco_address *address, pco__stream **stream, pco_error *error)
-{
-    pco__stream_options options = stream_options(owner, address);
-    return pco__stream_connect(loop, sock, address, &options, stream, error);
+    owner->streams.owner = &owner->base;
 }
 
 /* ---- What TLS asks ---- */

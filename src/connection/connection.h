@@ -35,12 +35,9 @@ typedef int (*pco__peer_check)(const pco__connection_owner *owner, pco_socket so
                                pco_error *error);
 
 struct pco__connection_owner {
-    pco__owner base; /* its class is a pco__connection_class */
-    double close_timeout;
-    bool linger;
-    bool has_pipes; /* its connections are no sockets */
-
-    pco__peer_check check_peer; /* asked before anything else; NULL: anybody may */
+    pco__owner base;             /* its class is a pco__connection_class */
+    pco__stream_options streams; /* what all of its streams have in common */
+    pco__peer_check check_peer;  /* asked before anything else; NULL: anybody may */
 
     /* For TLS. */
     pco_ssl_context *ssl;    /* NULL: plain */
@@ -55,19 +52,9 @@ struct pco__connection_owner {
 void pco__connection_owner_init(pco__connection_owner *owner, const pco__connection_class *class_);
 
 /*
- * Makes the stream of a connected socket, which is non-blocking, or of one that it connects to
- * `address`: see pco__stream_new and pco__stream_connect. On failure the socket is still the
- * caller's.
- */
-int pco__connection_new(pco__connection_owner *owner, pco_loop *loop, pco_socket sock,
-                        const pco_address *peer, pco__stream **stream, pco_error *error);
-int pco__connection_connect(pco__connection_owner *owner, pco_loop *loop, pco_socket sock,
-                            const pco_address *address, pco__stream **stream, pco_error *error);
-
-/*
- * Goes on with such a stream that is open: check_peer, TLS, the protocol, connection_made. On
- * failure, of check_peer or TLS, the stream has been aborted. Not from inside a call that the user
- * made.
+ * Goes on with a stream that was made with the owner's `streams` and is open: check_peer, TLS, the
+ * protocol, connection_made. On failure, of check_peer or TLS, the stream has been aborted. Not
+ * from inside a call that the user made.
  */
 int pco__connection_begin(pco__connection_owner *owner, pco__stream *stream, pco_error *error);
 

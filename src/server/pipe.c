@@ -51,7 +51,8 @@ static int serve(pco_loop *loop, const char *name, const char *sddl,
     if (made == NULL) {
         return pco__error_describe(error, PCO_ENOMEM, 0, "serve pipe %s", name);
     }
-    made->owner.has_pipes = true;
+    made->owner.streams.role = PCO__IO_PIPE;
+    made->owner.streams.linger = false;
     pco_socket holder;
     int code = pipes->bind(name, sddl, &made->pipe, &holder, error);
     if (code == 0) {

@@ -104,7 +104,7 @@ static void start_connection(pco_server *server, pco_socket sock, const pco_addr
         network_of(server)->prepare_connected(server->loop->backend, sock, &server->socket_options,
                                               server->adopted);
     }
-    if (pco__connection_new(&server->owner, server->loop, sock, peer, &stream, &error) != 0) {
+    if (pco__stream_new(server->loop, sock, peer, &server->owner.streams, &stream, &error) != 0) {
         close_socket(server, sock);
         report_refused(server, &error);
         return;
@@ -728,8 +728,9 @@ pco_server *pco__server_new(pco_loop *loop, const pco_server_options *options,
     server->back_off.fire = back_off_is_over;
     server->deadline.fire = deadline_has_come;
     pco__connection_owner_init(&server->owner, &owner_class);
-    server->owner.close_timeout = options->close_timeout;
-    server->owner.linger = options->lingering_close == PCO_ON;
+    server->owner.streams.role = PCO__IO_CONNECTED;
+    server->owner.streams.close_timeout = options->close_timeout;
+    server->owner.streams.linger = options->lingering_close == PCO_ON;
     server->owner.ssl = options->ssl;
     server->owner.handshake_timeout = options->ssl_handshake_timeout;
     server->owner.shutdown_timeout = options->ssl_shutdown_timeout;

@@ -175,10 +175,10 @@ static inline size_t pco__most_of(const pco__op *op, size_t size)
 
 /* What a socket, or what stands in its place, is when it is attached. */
 typedef enum pco__io_role {
+    PCO__IO_GIVEN, /* connected elsewhere: of whatever family */
     PCO__IO_LISTENER,
     PCO__IO_CONNECTED,   /* accepted from such a listener */
     PCO__IO_UNCONNECTED, /* its CONNECT is to come */
-    PCO__IO_GIVEN,       /* connected elsewhere: of whatever family */
     PCO__IO_FOREIGN,     /* somebody else's, of whatever kind: only to be watched */
 
     /*

@@ -333,28 +333,32 @@ static void give_memory_back(pco__transports *home, pco__stream *stream)
  * Sets every field of a stream, one by one, since its memory may hold what another one has left:
  * but for what attach(), submit() and whoever reads set, and what no flag says is there.
  */
-static void init(pco__stream *stream, pco__transports *home, pco__stream_state state,
+static void init(pco__stream *stream, pco__transports *home, const pco_address *peer,
                  const pco__stream_options *options)
 {
-    const pco_address *peer = options->peer;
     bool fits = peer != NULL && peer->length <= sizeof stream->peer;
+    unsigned length = fits ? peer->length : 0;
+    if (options->role == PCO__IO_PIPE) {
+        length = PCO__PEER_OF_PIPE;
+    }
     pco__transport_init(&stream->base, &stream_class, home, NULL, stream);
     stream->receive = (pco__op){.io = &stream->io, .done = pco__stream_received};
     stream->send = (pco__op){.io = &stream->io, .kind = PCO__OP_SEND, .done = pco__stream_sent};
     stream->queue = (pco__queue){.head = NULL};
-    stream->state = (uint8_t)state;
+    stream->state =
+        options->role != PCO__IO_UNCONNECTED ? PCO__STREAM_OPEN : PCO__STREAM_CONNECTING;
     stream->eof_asked = false;
     stream->made = false;
     stream->eof_seen = false;
     stream->eof_delivered = false;
     stream->eof_sent = false;
-    stream->linger = options->linger && !options->is_pipe;
+    stream->linger = options->linger;
     stream->reset = false;
     stream->bad_buffer = false;
     stream->asking = false;
     stream->reads_plainly = false;
     stream->limited = false;
-    stream->peer_length = options->is_pipe ? PCO__PEER_OF_PIPE : fits ? peer->length & 0x1f : 0;
+    stream->peer_length = length & 0x1f;
     stream->cork = 0;
     stream->error = 0;
     if (fits) {
@@ -368,9 +372,8 @@ static void init(pco__stream *stream, pco__transports *home, pco__stream_state s
     pco__stream_set_limits(stream, PCO__HIGH_WATER, PCO__LOW_WATER);
 }
 
-/* Makes a stream that does nothing yet. */
-static int make(pco_loop *loop, pco_socket sock, pco__io_role role,
-                const pco__stream_options *options, pco__stream **stream, pco_error *error)
+int pco__stream_new(pco_loop *loop, pco_socket sock, const pco_address *peer,
+                    const pco__stream_options *options, pco__stream **stream, pco_error *error)
 {
     pco__transports *home = pco__transports_of(loop, pco__stream_send_corks);
     pco__stream *made = home != NULL ? take_memory(home) : NULL;
@@ -378,27 +381,17 @@ static int make(pco_loop *loop, pco_socket sock, pco__io_role role,
         return pco__error_describe(error, PCO_ENOMEM, 0, "make a transport");
     }
     made->io.socket = sock;
-    int code = home->backend->class_->attach(home->backend, &made->io, role, error);
+    int code = home->backend->class_->attach(home->backend, &made->io, options->role, error);
     if (code != 0) {
         give_memory_back(home, made);
         return code;
     }
-    bool is_open = role != PCO__IO_UNCONNECTED;
-    init(made, home, is_open ? PCO__STREAM_OPEN : PCO__STREAM_CONNECTING, options);
+    init(made, home, peer, options);
     pco__list_append(made->owner != NULL ? &made->owner->streams : &home->streams,
                      &made->base.link);
     home->count++;
     *stream = made;
     return 0;
-}
-
-int pco__stream_new(pco_loop *loop, pco_socket sock, const pco__stream_options *options,
-                    pco__stream **stream, pco_error *error)
-{
-    pco__io_role role = options->is_pipe        ? PCO__IO_PIPE
-                        : options->peer != NULL ? PCO__IO_CONNECTED
-                                                : PCO__IO_GIVEN;
-    return make(loop, sock, role, options, stream, error);
 }
 
 static bool connected(pco__op *op, const pco__result *result)
@@ -422,8 +415,9 @@ static bool connected(pco__op *op, const pco__result *result)
 int pco__stream_connect(pco_loop *loop, pco_socket sock, const pco_address *address,
                         const pco__stream_options *options, pco__stream **stream, pco_error *error)
 {
+    assert(options->role == PCO__IO_UNCONNECTED);
     assert(options->owner != NULL && options->owner->class_->connected != NULL);
-    int code = make(loop, sock, PCO__IO_UNCONNECTED, options, stream, error);
+    int code = pco__stream_new(loop, sock, address, options, stream, error);
     if (code == 0) {
         pco__op *op = &(*stream)->send;
         op->kind = PCO__OP_CONNECT;

@@ -113,19 +113,19 @@ struct pco__stream {
 };
 
 typedef struct pco__stream_options {
-    pco__owner *owner;       /* or NULL */
-    const pco_address *peer; /* or NULL */
+    pco__owner *owner; /* or NULL */
+    pco__io_role role; /* of its socket, before CONNECT */
+    bool linger;       /* not of a pipe */
     double close_timeout;
-    bool linger;
-    bool is_pipe; /* PCO__IO_PIPE: it has no half that could be closed alone */
 } pco__stream_options;
 
 /*
- * Makes a stream of a connected socket, which is non-blocking. On failure the socket is still the
- * caller's. The stream does nothing before pco__stream_start.
+ * Makes a stream of a connected, non-blocking socket. `peer` is at the other end (NULL: the
+ * system knows who). On failure the socket is still the caller's. The stream does nothing before
+ * pco__stream_start.
  */
-int pco__stream_new(pco_loop *loop, pco_socket sock, const pco__stream_options *options,
-                    pco__stream **stream, pco_error *error);
+int pco__stream_new(pco_loop *loop, pco_socket sock, const pco_address *peer,
+                    const pco__stream_options *options, pco__stream **stream, pco_error *error);
 
 /*
  * Makes a stream of a socket that is not connected, and connects it to `address`, which stays where

@@ -177,7 +177,7 @@ static void start(end *self, pco_loop *where, int sock, bool client)
     pco__stream *stream;
     self->protocol.methods = &methods;
     self->next_pause = self->pauses;
-    assert_int_equal(pco__stream_new(where, sock, &stream_options, &stream, NULL), 0);
+    assert_int_equal(pco__stream_new(where, sock, NULL, &stream_options, &stream, NULL), 0);
     assert_int_equal(tls_start(stream, &options, NULL), 0);
 }
 

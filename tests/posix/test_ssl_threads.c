@@ -121,7 +121,7 @@ static bool start_end(pco_loop *loop, int descriptor, end *self, bool client)
     pco__stream *stream;
     memset(self, 0, sizeof *self);
     if (fcntl(descriptor, F_SETFL, O_NONBLOCK) != 0 ||
-        pco__stream_new(loop, descriptor, &stream_options, &stream, NULL) != 0) {
+        pco__stream_new(loop, descriptor, NULL, &stream_options, &stream, NULL) != 0) {
         return false;
     }
     return tls_start(stream, &options, NULL) == 0;
