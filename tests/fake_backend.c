@@ -221,6 +221,17 @@ static bool can_end(const fake_socket *sock, const fake_flight *flight)
 /* ---- How operations end ---- */
 
 static void submit(pco__backend *backend, pco__op *op);
+static fake_socket *find_socket(const fake_backend *fake, pco_socket number);
+
+/* Instances that were not accepted go with the listener. */
+static void drop_instances(const fake_socket *listener)
+{
+    for (const fake_client *each = listener->clients; each != NULL; each = each->next) {
+        if (listener->role == PCO__IO_PIPE_LISTENER && each->error == 0) {
+            find_socket(listener->backend, each->socket)->dropped = true;
+        }
+    }
+}
 
 /* Takes the flight away, and tells the library. */
 static void finish(fake_socket *sock, fake_flight *flight, const pco__result *result)
@@ -232,6 +243,7 @@ static void finish(fake_socket *sock, fake_flight *flight, const pco__result *re
     memset(flight, 0, sizeof *flight);
     if (sock->closed && flights_of(sock) == 0) {
         sock->io = NULL;
+        drop_instances(sock);
     }
     pco__complete(&sock->backend->base, op, result, submit);
 }
@@ -341,6 +353,18 @@ static void end_send(fake_socket *sock, fake_flight *flight, size_t limit)
     finish(sock, flight, &result);
 }
 
+/* What an instance is made of: there as long as somebody accepts. */
+struct pco__pipe {
+    char name[FAKE_PIPE_NAME];
+};
+
+static void check_pipe(const fake_socket *sock, const pco__op *op)
+{
+    if (sock->role == PCO__IO_PIPE_LISTENER && strcmp(op->with.pipe->name, sock->pipe_name) != 0) {
+        die("an ACCEPT of another pipe than its listener's");
+    }
+}
+
 static void end_accept(fake_socket *sock, fake_flight *flight)
 {
     fake_client *client = sock->clients;
@@ -357,7 +381,11 @@ static void end_accept(fake_socket *sock, fake_flight *flight)
     if (client->error == 0) {
         result.socket = client->socket;
         result.peer = &client->peer;
+        fake_socket *its = find_socket(sock->backend, client->socket);
+        its->accepted = true;
+        its->opened = true;
     }
+    check_pipe(sock, flight->op);
     finish(sock, flight, &result);
     free(client);
 }
@@ -666,6 +694,11 @@ static int init(const pco__backend_class *self, const pco__backend_options *opti
     return 0;
 }
 
+static bool has_file_left(const fake_socket *sock)
+{
+    return sock->has_file && !sock->file_removed && !sock->file_replaced;
+}
+
 static void free_socket(fake_socket *sock)
 {
     while (sock->clients != NULL) {
@@ -690,6 +723,9 @@ static void fini(pco__backend *backend)
         }
         if (sock->opened && !sock->closed) {
             die("fini: a socket that the library has opened is not closed");
+        }
+        if (fake->files_must_go && has_file_left(sock) && !sock->keeps_file) {
+            die("fini: a socket's file is left behind");
         }
         free_socket(sock);
     }
@@ -928,6 +964,7 @@ static void close_socket(pco__backend *backend, pco__io *io, bool reset)
     }
     if (flights_of(sock) == 0) {
         sock->io = NULL;
+        drop_instances(sock);
     }
     sock->closed = true;
     sock->reset = reset;
@@ -1019,44 +1056,106 @@ static int bind_local(pco__backend *backend, pco_socket number, const pco_addres
     return 0;
 }
 
-static bool is_taken(const fake_backend *fake, const pco_address *address)
+/* Who has a name: a socket that is open, or what it has left behind. NULL: nobody. */
+static fake_socket *holder_of(const fake_backend *fake, const pco_address *address)
 {
-    for (const fake_socket *sock = fake->sockets; sock != NULL; sock = sock->next) {
-        if (!sock->closed && sock->role == PCO__IO_LISTENER &&
-            pco_address_equal(&sock->name, address)) {
-            return true;
+    for (fake_socket *sock = fake->sockets; sock != NULL; sock = sock->next) {
+        if ((sock->has_file ? has_file_left(sock) : !sock->closed) &&
+            sock->role == PCO__IO_LISTENER && pco_address_equal(&sock->name, address)) {
+            return sock;
         }
     }
-    return false;
+    return NULL;
+}
+
+static bool is_of_unix(const pco_address *address)
+{
+    return pco_address_family(address) == PCO_AF_UNIX;
+}
+
+/* An abstract name is no file's. */
+static bool is_path(const pco_address *address)
+{
+    char text[PCO_ADDRESS_TEXT_SIZE];
+
+    return is_of_unix(address) && pco_address_host(address, text, sizeof text) == 0 &&
+           text[0] != '\0' && text[0] != '@';
+}
+
+static bool is_taken(const fake_backend *fake, const pco_address *address, bool replace_stale)
+{
+    const fake_socket *holder = holder_of(fake, address);
+
+    return holder != NULL && !(holder->closed && replace_stale);
+}
+
+/* Who asks for any port, or any abstract name, gets one that is free. */
+static pco_address choose_name(fake_backend *fake, const pco_address *wanted)
+{
+    pco_address name = *wanted;
+    bool any_name = is_of_unix(wanted) && !is_path(wanted) && wanted->length <= 2;
+    bool any_port = !is_of_unix(wanted) && pco_address_port(wanted) == 0;
+
+    while (any_port && (pco_address_port(&name) == 0 || holder_of(fake, &name) != NULL)) {
+        pco__address_set_port(&name, fake->next_port++);
+    }
+    if (any_name) {
+        char text[16];
+        snprintf(text, sizeof text, "@%05x", (unsigned)fake->next_port++);
+        pco__address_of_path(text, &name, NULL);
+    }
+    return name;
+}
+
+/* What is stale makes room. */
+static int take_name(fake_backend *fake, const pco_address *name,
+                     const pco__listener_options *options)
+{
+    fake_socket *holder = holder_of(fake, name);
+
+    if (is_taken(fake, name, options->replace_stale)) {
+        return options->reuse_port ? 0 : PCO_EADDRINUSE;
+    }
+    if (holder != NULL) {
+        holder->file_replaced = true;
+    }
+    return 0;
+}
+
+static int prepare(fake_socket *sock, const pco_address *address,
+                   const pco__listener_options *options)
+{
+    if (options->prepare == NULL) {
+        return 0;
+    }
+    return pco__error_known(
+        options->prepare(sock->number, pco_address_family(address), options->context));
 }
 
 static int bind_socket(pco__backend *backend, const pco_address *address,
                        const pco__listener_options *options, pco_socket *sock, pco_error *error)
 {
     fake_backend *fake = of(backend);
-    pco_address name = *address;
-    fake_socket *bound;
+    fake_socket *bound = new_socket(fake);
+    int code = prepare(bound, address, options);
 
-    while (pco_address_port(address) == 0 && pco_address_family(address) != PCO_AF_UNIX &&
-           (pco_address_port(&name) == 0 || is_taken(fake, &name))) {
-        pco__address_set_port(&name, fake->next_port++);
+    if (code != 0) {
+        bound->closed = true;
+        return pco__error_describe(error, code, 0, "prepare_socket");
     }
-    if (is_taken(fake, &name) && !options->reuse_port) {
-        return pco__error_describe(error, PCO_EADDRINUSE, FAKE_SYSTEM_CODE(PCO_EADDRINUSE),
-                                   "bind port %d", pco_address_port(&name));
+    pco_address name = choose_name(fake, address);
+    code = take_name(fake, &name, options);
+    if (code != 0) {
+        bound->closed = true;
+        return pco__error_describe(error, code, FAKE_SYSTEM_CODE(code), "bind port %d",
+                                   pco_address_port(&name));
     }
-    bound = new_socket(fake);
     bound->options = options->connections;
-    if (options->prepare != NULL) {
-        int code = pco__error_known(
-            options->prepare(bound->number, pco_address_family(address), options->context));
-        if (code != 0) {
-            bound->closed = true;
-            return pco__error_describe(error, code, 0, "prepare_socket");
-        }
-    }
-    bound->role = PCO__IO_LISTENER;
     bound->name = name;
+    bound->opened = true;
+    bound->role = PCO__IO_LISTENER;
+    bound->has_file = is_path(&bound->name);
+    bound->file_mode = options->file_mode;
     *sock = bound->number;
     return 0;
 }
@@ -1139,14 +1238,16 @@ static int sockname(pco__backend *backend, pco_socket number, pco_address *addre
 {
     const fake_socket *sock = find_socket(of(backend), number);
 
-    return sock == NULL || sock->closed ? PCO_ENOTSOCK : tell(&sock->name, PCO_EINVAL, address);
+    return sock == NULL || sock->closed || sock->is_pipe ? PCO_ENOTSOCK
+                                                         : tell(&sock->name, PCO_EINVAL, address);
 }
 
 static int peername(pco__backend *backend, pco_socket number, pco_address *address)
 {
     const fake_socket *sock = find_socket(of(backend), number);
 
-    return sock == NULL || sock->closed ? PCO_ENOTSOCK : tell(&sock->peer, PCO_ENOTCONN, address);
+    return sock == NULL || sock->closed || sock->is_pipe ? PCO_ENOTSOCK
+                                                         : tell(&sock->peer, PCO_ENOTCONN, address);
 }
 
 static int counters(pco__backend *backend, pco_socket number, pco_transport_counters *counters)
@@ -1158,24 +1259,27 @@ static int counters(pco__backend *backend, pco_socket number, pco_transport_coun
     return 0;
 }
 
+/* Of a pipe the process is known, and no more. */
 static int credentials(pco__backend *backend, pco_socket number, pco_credentials *credentials)
 {
     const fake_socket *sock = find_socket(of(backend), number);
 
-    if (pco_address_family(&sock->name) != PCO_AF_UNIX &&
-        pco_address_family(&sock->peer) != PCO_AF_UNIX) {
+    if (sock->is_pipe) {
+        credentials->process = sock->credentials.process;
+        return 0;
+    }
+    if (!is_of_unix(&sock->name) && !is_of_unix(&sock->peer)) {
         return PCO_ENOTSUP;
     }
     *credentials = sock->credentials;
     return 0;
 }
 
-/* A file is a listener's name: there is one as long as it is open. */
 static bool find_file(pco__backend *backend, pco_socket number, pco__socket_file *file)
 {
     const fake_socket *sock = find_socket(of(backend), number);
 
-    if (sock == NULL || pco_address_family(&sock->name) != PCO_AF_UNIX) {
+    if (sock == NULL || !is_path(&sock->name)) {
         return false;
     }
     *file = (pco__socket_file){.address = sock->name, .number = (uint64_t)number};
@@ -1203,37 +1307,98 @@ static fake_socket *new_pipe(fake_backend *fake)
     return made;
 }
 
+/* The listener of a name, or an instance that keeps it from others; NULL: neither is there. */
+static fake_socket *find_pipe(const fake_backend *fake, const char *name)
+{
+    fake_socket *found = NULL;
+
+    for (fake_socket *sock = fake->sockets; sock != NULL; sock = sock->next) {
+        bool listens = sock->role == PCO__IO_PIPE_LISTENER;
+        if (!sock->closed && (listens || sock->accepted) && strcmp(sock->pipe_name, name) == 0 &&
+            (found == NULL || listens)) {
+            found = sock;
+        }
+    }
+    return found;
+}
+
+static size_t free_instances(const fake_socket *sock)
+{
+    size_t count = 0;
+
+    if (sock->role != PCO__IO_PIPE_LISTENER || sock->closed) {
+        return 0;
+    }
+    for (size_t i = 0; i < FAKE_ACCEPTS; i++) {
+        count += sock->in[i].op != NULL && !sock->in[i].op->canceled;
+    }
+    for (const fake_client *each = sock->clients; each != NULL; each = each->next) {
+        count -= count != 0;
+    }
+    return count;
+}
+
 static int bind_pipe(const char *name, const char *sddl, pco__pipe **pipe, pco_socket *listener,
                      pco_error *error)
 {
+    int failure = newest->pipe_error;
+
     (void)sddl;
-    if (newest->pipe_error != 0) {
-        return pco__error_describe(error, newest->pipe_error, FAKE_SYSTEM_CODE(newest->pipe_error),
-                                   "serve pipe %s", name);
+    if (failure == 0 && find_pipe(newest, name) != NULL) {
+        failure = PCO_EADDRINUSE;
     }
-    *pipe = pco__malloc(1);
+    if (failure != 0) {
+        return pco__error_describe(error, failure, FAKE_SYSTEM_CODE(failure), "serve pipe %s",
+                                   name);
+    }
+    *pipe = pco__malloc(sizeof **pipe);
     if (*pipe == NULL) {
         return pco__error_describe(error, PCO_ENOMEM, 0, "serve pipe %s", name);
     }
     fake_socket *made = new_pipe(newest);
     made->role = PCO__IO_PIPE_LISTENER;
+    snprintf(made->pipe_name, sizeof made->pipe_name, "%s", name);
+    snprintf((*pipe)->name, sizeof(*pipe)->name, "%s", name);
     *listener = made->number;
     return 0;
 }
 
+int (*fake_asking_for_pipe)(const char *name);
+void (*fake_pipe_opened)(const char *name, fake_socket *sock, fake_socket *instance);
+
+static int ask_for_pipe(const char *name, const fake_socket *server)
+{
+    if (newest->pipe_error != 0) {
+        return newest->pipe_error;
+    }
+    if (server != NULL) {
+        return free_instances(server) != 0 ? 0 : PCO_EAGAIN;
+    }
+    if (newest->pipe != NULL && strcmp(name, newest->pipe) == 0) {
+        return 0;
+    }
+    return fake_asking_for_pipe != NULL ? fake_asking_for_pipe(name) : PCO_ENOENT;
+}
+
 static int open_pipe(const char *name, pco_socket *sock, pco_error *error)
 {
-    int failure = newest->pipe_error;
+    const fake_socket *server = find_pipe(newest, name);
+    int failure = ask_for_pipe(name, server);
+    fake_socket *instance = NULL;
 
     newest->pipe_opens++;
-    if (failure == 0 && (newest->pipe == NULL || strcmp(name, newest->pipe) != 0)) {
-        failure = PCO_ENOENT;
-    }
     if (failure != 0) {
         return pco__error_describe(error, failure, FAKE_SYSTEM_CODE(failure), "connect to pipe %s",
                                    name);
     }
-    *sock = new_pipe(newest)->number;
+    fake_socket *made = new_pipe(newest);
+    if (server != NULL) {
+        instance = find_socket(newest, fake_connect(newest->base.loop, server->number, NULL));
+    }
+    if (fake_pipe_opened != NULL) {
+        fake_pipe_opened(name, made, instance);
+    }
+    *sock = made->number;
     return 0;
 }
 
@@ -1377,16 +1542,34 @@ static fake_client *add_client(pco_loop *loop, pco_socket listener)
     return client;
 }
 
+size_t fake_free_instances(const pco_loop *loop, pco_socket listener)
+{
+    return free_instances(fake_socket_of(loop, listener));
+}
+
+bool fake_pipe_is_served(const pco_loop *loop, const char *name)
+{
+    return find_pipe(fake_of(loop), name) != NULL;
+}
+
+bool fake_path_is_taken(const pco_loop *loop, const pco_address *address, bool replace_stale)
+{
+    return is_taken(fake_of(loop), address, replace_stale);
+}
+
 pco_socket fake_connect(pco_loop *loop, pco_socket listener, const pco_address *peer)
 {
     fake_client *client = add_client(loop, listener);
 
     client->socket = fake_socket_new(loop);
-    fake_socket_of(loop, client->socket)->is_pipe = fake_socket_of(loop, listener)->is_pipe;
-    fake_socket_of(loop, client->socket)->name = fake_socket_of(loop, listener)->name;
+    const fake_socket *server = fake_socket_of(loop, listener);
+    fake_socket *sock = fake_socket_of(loop, client->socket);
+    sock->is_pipe = server->is_pipe;
+    sock->name = server->name;
+    memcpy(sock->pipe_name, server->pipe_name, sizeof sock->pipe_name);
     if (peer != NULL) {
         client->peer = *peer;
-        fake_socket_of(loop, client->socket)->peer = *peer;
+        sock->peer = *peer;
     }
     return client->socket;
 }

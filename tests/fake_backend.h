@@ -38,6 +38,9 @@
 /* The most ACCEPT operations of one listener. */
 #define FAKE_ACCEPTS 4
 
+/* The longest name of a pipe, with its NUL. */
+#define FAKE_PIPE_NAME 64
+
 /* Invented sockets have this number and those that follow. */
 #define FAKE_FIRST_SOCKET ((pco_socket)0x40000000)
 
@@ -115,9 +118,19 @@ struct fake_socket {
     bool opened;  /* the library has, and so has to close it */
     bool is_pipe; /* a handle, and no socket */
 
-    /* Of PCO_AF_UNIX: who is at the other end, and whether a listener's file is gone. */
-    pco_credentials credentials;
+    pco_credentials credentials; /* yours to set: who is at the other end */
+
+    /* Of a listener with a path. Its file stays when it is closed, until it is removed. */
+    bool has_file;
     bool file_removed;
+    bool file_replaced; /* by another, which found it stale */
+    bool keeps_file;    /* yours to set: it may stay for good */
+    int file_mode;
+
+    /* Of a pipe. */
+    char pipe_name[FAKE_PIPE_NAME]; /* "": a client's end that was not opened here */
+    bool accepted;                  /* an instance, which has its client and holds the name */
+    bool dropped;                   /* one that went with its listener, before it was accepted */
 
     fake_client *clients; /* of a listener, waiting to be accepted */
 };
@@ -155,6 +168,8 @@ typedef struct fake_backend {
     int bind_error;     /* the next one that is bound to connect from, */
     int option_error;   /* and the next wish for a connected one, or one to connect with */
 
+    bool files_must_go; /* none of a path may be left in the end, but those that may stay */
+
     const char *pipe;    /* the name of a pipe that is served elsewhere; NULL: none is */
     int pipe_error;      /* what to open or to serve a pipe fails with, as long as it is not 0 */
     unsigned pipe_opens; /* how often that was tried */
@@ -178,6 +193,18 @@ bool fake_misses(const pco__socket_options *options);
 
 /* Also so: what is called when a CONNECT is submitted. It may say in *sock what becomes of it. */
 extern void (*fake_connecting)(fake_socket *sock, const pco__op *op);
+
+/*
+ * Also so: what becomes of who opens a pipe that nobody serves here, 0 or an error; the name is the
+ * very one that was given. And what is called when one is open: `instance` is the server's end, if
+ * that is here, too, or NULL.
+ */
+extern int (*fake_asking_for_pipe)(const char *name);
+extern void (*fake_pipe_opened)(const char *name, fake_socket *sock, fake_socket *instance);
+
+/* Whether nobody else could have such a pipe, or such a path, now. */
+bool fake_pipe_is_served(const pco_loop *loop, const char *name);
+bool fake_path_is_taken(const pco_loop *loop, const pco_address *address, bool replace_stale);
 
 /* A loop on the fake, with default options; NULL if there was no memory. */
 pco_loop *fake_loop_new(void);
@@ -208,7 +235,11 @@ void fake_feed(fake_socket *sock, const void *data, size_t length);
 void fake_feed_eof(fake_socket *sock);
 void fake_feed_error(fake_socket *sock, int error, int system_code);
 
-/* A client comes to a listener; its socket is returned. `peer` may be NULL. */
+/*
+ * A client comes to a listener; its socket is returned. `peer` may be NULL. Who really opens a pipe
+ * only gets an instance that is free: of each ACCEPT in flight there is one.
+ */
+size_t fake_free_instances(const pco_loop *loop, pco_socket listener);
 pco_socket fake_connect(pco_loop *loop, pco_socket listener, const pco_address *peer);
 
 /* The next ACCEPT fails, having turned away so many clients. */

@@ -58,7 +58,21 @@ bool has_own_peer(const conn *of)
 
 bool has_halves(const conn *of)
 {
-    return !of->is_tls || (of->wants_halves && !of->old);
+    return of->is_tls ? of->wants_halves && !of->old : of->carrier != OVER_PIPE;
+}
+
+bool may_stay_open(const conn *of)
+{
+    return has_halves(of) || (!of->is_tls && of->carrier == OVER_PIPE);
+}
+
+void peer_has_closed(world *at, conn *of)
+{
+    if (of->carrier == OVER_PIPE && pick(at, 2) == 1) {
+        cause(of, PCO_ECONNRESET);
+        of->socket->send_error = PCO_ECONNRESET;
+        of->socket->send_system_code = 232;
+    }
 }
 
 bool is_attached(const conn *of)

@@ -16,6 +16,8 @@
 #define QUESTIONS_MOST 64
 #define GATES 128 /* so much work on threads */
 
+#define PLACE_SIZE 32 /* of a path, or a pipe's name */
+
 #define SESSIONS_MOST 8
 #define CHOICES_MOST 16
 
@@ -69,11 +71,15 @@ typedef struct proto {
     opening *opening; /* for which it was made; NULL: for a server */
 } proto;
 
+/* What carries connections: a server's, or one. */
+typedef enum carrier { OVER_TCP, OVER_UNIX, OVER_PIPE } carrier;
+
 typedef enum conn_state { COMING, MADE_CONN, LOST_CONN } conn_state;
 
 struct conn {
     unsigned id;
-    int port;                 /* of the peer's */
+    carrier carrier;
+    int port;                 /* of the peer's, with TCP */
     double began;             /* when it was made */
     served *server;           /* that has it; NULL: */
     opening *opening;         /* of this */
@@ -134,7 +140,9 @@ struct conn {
 struct served {
     world *at;
     unsigned id;
-    pco_server *server; /* NULL: freed */
+    carrier carrier;
+    char place[PLACE_SIZE]; /* the path, or the pipe's name; "": none */
+    pco_server *server;     /* NULL: freed */
     bool tls;
     bool halves; /* the option ssl_half_close */
     bool serving;
@@ -186,7 +194,16 @@ struct creation {
 };
 
 /* What becomes of an attempt to connect. LATE: not before a verb says so. */
-typedef enum fate { ANSWERS, REFUSES, ANSWERS_LATE, REFUSES_LATE, MEETS_ITSELF, FATES } fate;
+typedef enum fate {
+    ANSWERS,
+    REFUSES,
+    ANSWERS_LATE,
+    REFUSES_LATE,
+    MEETS_ITSELF,
+    FATES,           /* so many of TCP's */
+    IS_FULL = FATES, /* for a while: a backlog, or the instances of a pipe */
+    IS_FULL_FOR_EVER
+} fate;
 
 /* Where an opening may connect to. */
 typedef struct target {
@@ -197,9 +214,18 @@ typedef struct target {
     unsigned begun; /* how often the opening has told that it connects there */
     bool under_way; /* and that has not failed */
     bool failed;
+    unsigned full; /* so often is it so */
 } target;
 
-typedef enum shape { BY_ADDRESSES, BY_NAME, BY_LITERAL, BY_NOTHING, OF_SOCKET, ACCEPTED } shape;
+typedef enum shape {
+    BY_ADDRESSES,
+    BY_NAME,
+    BY_LITERAL,
+    BY_NOTHING,
+    OF_SOCKET,
+    ACCEPTED,
+    BY_PLACE /* a path, or a pipe */
+} shape;
 
 /* A connection that is being opened. */
 struct opening {
@@ -207,6 +233,8 @@ struct opening {
     world *at;
     unsigned id;
     shape shape;
+    carrier carrier;
+    const char *place; /* the path, or the pipe's name, during the call; NULL: none */
     bool is_tls;
     bool must_fail; /* its TLS */
     bool tells;     /* its progress */
@@ -217,6 +245,9 @@ struct opening {
     bool patient; /* no happy eyeballs */
     bool expires; /* it has a connect_timeout */
     bool has_local;
+    double since;    /* of a pipe: when it was first tried; 0: it was not */
+    double patience; /* and for how long an instance may be waited for */
+    bool has_instance;
     gate *gate;    /* of its service; NULL: none */
     gate *verdict; /* of that on its server; NULL: none */
     pco__socket_options wanted;
@@ -423,6 +454,7 @@ struct world {
     bool has_resolver;
     bool open_failed;
     bool bind_failed;
+    bool pipes_failed;
     bool wish_failed;
     leaving *leavings;
     upgrade *upgrades;

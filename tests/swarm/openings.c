@@ -53,6 +53,8 @@ static void greet(world *at, conn *of)
 conn *opening_conn_new(world *at, opening *of, fake_socket *socket)
 {
     conn *made = conn_new(at, socket, of->is_tls);
+    made->carrier = of->carrier;
+    socket->credentials = credentials_of(made->id);
     double limit = handshake_limit(of->handshake_timeout);
     made->opening = of;
     made->client_context = of->context;
@@ -151,8 +153,9 @@ int opening_prepare(pco_socket sock, int family, void *context)
         broken(at, "a socket of opening %u is prepared after its end", of->id);
     }
     const fake_socket *socket = fake_socket_of(at->loop, sock);
-    if (socket->closed || socket->io != NULL || socket->name.length != 0 ||
-        (family != PCO_AF_INET && family != PCO_AF_INET6)) {
+    bool fits = of->carrier == OVER_UNIX ? family == PCO_AF_UNIX
+                                         : family == PCO_AF_INET || family == PCO_AF_INET6;
+    if (socket->closed || socket->io != NULL || socket->name.length != 0 || !fits) {
         broken(at, "a socket is prepared too late, or of no family");
     }
     int code = codes[pick(at, sizeof codes / sizeof codes[0])];
@@ -170,6 +173,7 @@ static bool is_caused(const world *at, const opening *of, int code)
     return (of->causes & cause_bit(code)) != 0 || (by_memory && memory_was_short(at)) ||
            (code == PCO_EINVAL && of->refused) ||
            (code == PCO_EMFILE && (at->attach_failed || at->open_failed)) ||
+           (code == PCO_EMFILE && at->pipes_failed && of->carrier == OVER_PIPE) ||
            (code == PCO_EADDRINUSE && at->bind_failed && of->has_local) ||
            (code == PCO_ENOBUFS && at->wish_failed) ||
            (of->conn != NULL && is_justified(at, of->conn, code)) ||
@@ -223,16 +227,23 @@ static void fails(world *at, opening *of, target *to, const pco_error *error)
     }
 }
 
+/* Where it is to go to and to come from, without a look-up. */
+static bool is_known(const opening *of)
+{
+    return of->shape == BY_PLACE || (of->shape == BY_ADDRESSES && !of->has_local);
+}
+
 static bool may_tell(const opening *of, int stage)
 {
     switch (stage) {
     case PCO_CONNECTION_RESOLVING:
-        return of->stage == 0 && of->shape != OF_SOCKET && of->shape != ACCEPTED &&
-               (of->shape != BY_ADDRESSES || of->has_local);
+        return of->stage == 0 && of->shape != OF_SOCKET && of->shape != ACCEPTED && !is_known(of);
     case PCO_CONNECTION_CONNECTING:
+        return of->carrier == OVER_PIPE
+                   ? of->stage == 0
+                   : of->stage != PCO_CONNECTION_HANDSHAKE && (of->stage != 0 || is_known(of));
     case PCO_CONNECTION_FAILED:
-        return of->stage != PCO_CONNECTION_HANDSHAKE &&
-               (of->stage != 0 || (of->shape == BY_ADDRESSES && !of->has_local));
+        return of->stage != PCO_CONNECTION_HANDSHAKE && of->stage != 0;
     case PCO_CONNECTION_HANDSHAKE:
         return of->is_tls && of->stage != PCO_CONNECTION_HANDSHAKE;
     default:
@@ -249,15 +260,16 @@ void opening_progress(int stage, const pco_address *address, const pco_error *er
         broken(at, "opening %u tells stage %d after %d, or after its end", of->id, stage,
                of->stage);
     }
-    bool is_of_address = stage == PCO_CONNECTION_CONNECTING || stage == PCO_CONNECTION_FAILED;
+    bool is_of_address = of->carrier != OVER_PIPE &&
+                         (stage == PCO_CONNECTION_CONNECTING || stage == PCO_CONNECTION_FAILED);
     target *to = address != NULL ? find_target(of, address) : NULL;
     if ((error != NULL) != (stage == PCO_CONNECTION_FAILED) || (is_of_address && to == NULL) ||
-        (stage == PCO_CONNECTION_RESOLVING && address != NULL)) {
+        (address != NULL && (stage == PCO_CONNECTION_RESOLVING || of->carrier == OVER_PIPE))) {
         broken(at, "opening %u tells stage %d with another address or error", of->id, stage);
     }
     of->stage = stage;
     of->handshake_from = stage == PCO_CONNECTION_HANDSHAKE ? pco_loop_time(at->loop) : 0;
-    if (stage == PCO_CONNECTION_CONNECTING) {
+    if (stage == PCO_CONNECTION_CONNECTING && is_of_address) {
         begins(at, of, to);
     } else if (stage == PCO_CONNECTION_FAILED) {
         fails(at, of, to, error);
@@ -318,6 +330,15 @@ static void check_outcome(world *at, const opening *of, int code)
     }
 }
 
+/* Who waits for an instance of a pipe does so for as long as was said. */
+static void check_patience(world *at, const opening *of, int code)
+{
+    if (of->carrier == OVER_PIPE && code == PCO_ETIMEDOUT && !of->has_instance &&
+        pco_loop_time(at->loop) < of->since + of->patience - MOMENT) {
+        broken(at, "opening %u gives up its pipe too early", of->id);
+    }
+}
+
 static void check_made(world *at, const opening *of, const pco_transport *transport,
                        const pco_protocol *protocol)
 {
@@ -350,6 +371,7 @@ void opening_done(pco_transport *transport, pco_protocol *protocol, const pco_er
         say(at, "it failed: %s", error->message);
     }
     check_outcome(at, of, code);
+    check_patience(at, of, code);
     gate_leave(at, of->gate);
     gate_leave(at, of->verdict);
     of->told = true;

@@ -33,11 +33,12 @@ static bool has_left_politely(const conn *of)
 }
 
 /* The end of the one is told to the other. */
-static void relay_end(conn *of)
+static void relay_end(world *at, conn *of)
 {
     conn *to = of->linked;
     to->fed_eof = true;
-    if (of->socket->reset) {
+    peer_has_closed(at, to);
+    if (of->socket->reset && to->carrier != OVER_PIPE) {
         cause(to, PCO_ECONNRESET);
         fake_feed_error(to->socket, PCO_ECONNRESET, 104);
     } else {
@@ -67,9 +68,9 @@ bool relay(world *at, conn *of, size_t most)
     }
     of->relayed += length;
     bool ends = hears && of->relayed == of->socket->sent_length &&
-                (of->socket->shut_down || of->socket->closed);
+                (of->socket->shut_down || of->socket->closed || of->socket->dropped);
     if (ends) {
-        relay_end(of);
+        relay_end(at, of);
     }
     return length != 0 || ends;
 }

@@ -176,7 +176,7 @@ static bool eof_received(pco_protocol *self, pco_transport *transport)
     of->eof = true;
     bool keep_open = pick(at, 2) == 1;
     act_in_callback(at);
-    if (!keep_open || !has_halves(of)) {
+    if (!keep_open || !may_stay_open(of)) {
         mark_closed(of, false);
     }
     leave_callback(at, NULL);
@@ -202,7 +202,9 @@ bool is_justified(const world *at, const conn *of, int error)
 /* Its half is kept open, and the TLS or the stream below, which may have no halves, has ended. */
 static bool is_ended_by_other(const conn *of)
 {
-    return of->is_tls && of->linked != NULL && of->eof && of->linked->closed;
+    bool has_ended =
+        of->linked != NULL ? of->linked->closed : of->carrier == OVER_PIPE && of->fed_eof;
+    return of->is_tls && of->eof && has_ended;
 }
 
 /* The polite end: everything that was written has reached the peer. */
@@ -400,17 +402,42 @@ pco_protocol *proto_factory(void *context)
     return made != NULL ? &made->base : NULL;
 }
 
-/* Peers have their number in their port. */
+/* Peers have their number in their port, or their path. */
+static conn *conn_of_peer(const world *at, const pco_address *peer)
+{
+    char path[PCO_ADDRESS_TEXT_SIZE];
+    unsigned id = (unsigned)(pco_address_port(peer) - FIRST_PORT);
+    if (pco_address_family(peer) == PCO_AF_UNIX &&
+        (pco_address_host(peer, path, sizeof path) != 0 || sscanf(path, "c%u", &id) != 1)) {
+        return NULL;
+    }
+    return id < at->conns_count ? at->conns[id] : NULL;
+}
+
+/* A pipe's has no name: one that can have failed so. */
+static conn *conn_without_name(const world *at, const served *server, int code)
+{
+    for (unsigned i = 0; i < at->conns_count; i++) {
+        conn *each = at->conns[i];
+        if (each->server == server && each->state == COMING && !each->failed_handshake &&
+            each->is_tls && (code == PCO_ETIMEDOUT || is_justified(at, each, code))) {
+            return each;
+        }
+    }
+    return NULL;
+}
+
+/* Of a pipe it is not known which one it was, and not noted. */
 void handshake_failed(pco_server *server, const pco_address *peer, const pco_error *error,
                       void *context)
 {
     served *of = context;
     world *at = of->at;
-    int port = pco_address_port(peer);
-    conn *failed = NULL;
-    enter_callback(at, NULL, "handshake_failed", (uint64_t)port);
-    if (port >= FIRST_PORT && (unsigned)(port - FIRST_PORT) < at->conns_count) {
-        failed = at->conns[port - FIRST_PORT];
+    bool is_nameless = of->carrier == OVER_PIPE;
+    enter_callback(at, NULL, "handshake_failed", of->id);
+    conn *failed = is_nameless ? conn_without_name(at, of, error->code) : conn_of_peer(at, peer);
+    if (is_nameless && peer->length != 0) {
+        broken(at, "handshake_failed of a pipe's client that has a name");
     }
     if (failed == NULL || failed->server != of || of->freed || server != of->server) {
         broken(at, "handshake_failed of a stranger");
@@ -422,7 +449,7 @@ void handshake_failed(pco_server *server, const pco_address *peer, const pco_err
         broken(at, "handshake_failed with %s, which nobody caused: %s", pco_error_name(error->code),
                error->message);
     }
-    failed->failed_handshake = true;
+    failed->failed_handshake = !is_nameless;
     act_in_callback(at);
     leave_callback(at, NULL);
 }

@@ -2,8 +2,11 @@
 /* rules.c: what holds between turns, and what holds when nothing moves any more. */
 #include "swarm.h"
 
-/* Turns in a row in which nothing happened, after which nothing will; and the most of all. */
+/* Turns in a row, and seconds, in which nothing happened, after which nothing will. */
 #define QUIET_TURNS 16
+#define QUIET_SECONDS 4.0
+
+/* The most of all. */
 #define TURNS_MOST 20000
 
 /* ---- Between turns ---- */
@@ -120,6 +123,7 @@ void check_between_turns(world *at)
             check_server(at, at->servers[i]);
         }
     }
+    check_files(at);
     meet_peers(at);
     check_openings(at);
     check_calls(at);
@@ -138,6 +142,7 @@ static void end_troubles(world *at)
     at->mood_since = fake->turns;
     fake->manual = false;
     fake->hold_cancels = false;
+    fake->pipe_error = 0;
     memory_recover(at);
     end_lookups(at);
     end_silence(at);
@@ -189,7 +194,9 @@ static size_t input_waiting(const world *at)
 static void run_until_quiet(world *at)
 {
     unsigned quiet = 0;
-    for (unsigned turns = 0; quiet < QUIET_TURNS; turns++) {
+    double since = pco_loop_time(at->loop);
+    for (unsigned turns = 0;
+         quiet < QUIET_TURNS || pco_loop_time(at->loop) < since + QUIET_SECONDS - MOMENT; turns++) {
         if (turns == TURNS_MOST) {
             broken(at, "the loop does not come to rest");
         }
@@ -199,6 +206,7 @@ static void run_until_quiet(world *at)
         turn(at, quiet != 0 ? 0.25 : 0);
         moved = moved || at->events != events || input_waiting(at) != waiting || is_due(at, 0);
         quiet = moved ? 0 : quiet + 1;
+        since = moved ? pco_loop_time(at->loop) : since;
     }
 }
 
@@ -263,7 +271,7 @@ static void check_conn_at_rest(world *at, const conn *of)
         broken(at, "writing is paused, and everything has left");
     }
     bool has_ended = of->is_tls ? of->notified : of->fed_eof;
-    if (has_ended && !(of->eof && has_halves(of))) {
+    if (has_ended && !(of->eof && may_stay_open(of))) {
         broken(at, "the peer has ended, and nobody was told");
     }
     if (!of->is_tls && of->write_eof && !of->socket->shut_down) {

@@ -54,17 +54,18 @@ void meet_peers(world *at)
     }
 }
 
-/* One that shakes hands may have to wait for its peer. */
-static bool may_wait(const opening *of)
+/* One that shakes hands may have to wait for its peer, and a pipe's for a free instance. */
+static bool may_wait(const world *at, const opening *of)
 {
-    return of->is_tls && of->conn != NULL &&
-           (of->conn->linked != NULL || of->conn->tls == NULL || of->conn->causes != 0);
+    return waits_for_instance(at, of) ||
+           (of->is_tls && of->conn != NULL &&
+            (of->conn->linked != NULL || of->conn->tls == NULL || of->conn->causes != 0));
 }
 
 void check_openings_at_rest(world *at)
 {
     for (const opening *each = at->openings; each != NULL; each = each->next) {
-        if (!each->told && !may_wait(each) && !memory_was_short(at)) {
+        if (!each->told && !may_wait(at, each) && !memory_was_short(at)) {
             broken(at, "opening %u does not come to its end", each->id);
         }
     }

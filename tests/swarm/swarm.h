@@ -141,8 +141,14 @@ conn *conn_new(world *at, fake_socket *socket, bool is_tls);
 /* Whether its peer may still act, and is no connection of ours. */
 bool has_own_peer(const conn *of);
 
-/* Whether each direction ends for itself: without TLS, or of TLS 1.3 with the option. */
+/* Whether each direction ends for itself: a socket's, or of TLS 1.3 with the option. */
 bool has_halves(const conn *of);
+
+/* Whether it may stay open when the peer has ended: that, or a pipe, to no use. */
+bool may_stay_open(const conn *of);
+
+/* Somebody has closed the other end: of a pipe, what is written then may meet with that. */
+void peer_has_closed(world *at, conn *of);
 
 /* So much was sent to it: what it may receive. */
 uint64_t fed_to(const conn *of);
@@ -237,6 +243,7 @@ typedef struct option_texts {
     char host[PCO_ADDRESS_TEXT_SIZE];
     char service[16];
     char local_host[16];
+    char place[2 * PLACE_SIZE];
     tls_client tls;
     pco_address addresses[TARGETS_MOST];
 } option_texts;
@@ -253,7 +260,8 @@ void choose_halves(world *at, opening *of, pco_connection_options *options);
 void choose_rest(world *at, opening *of, pco_connection_options *options);
 
 /* The call. What holds the request, unless nobody wants it, is known by it. */
-bool begin_opening(world *at, opening *made, bool accepted, const pco_connection_options *options);
+bool begin_opening(world *at, opening *made, const pco_connection_options *options);
+served *pick_open_server(world *at, carrier by);
 
 /* All that are connecting are answered from now on, and all names (verbs_resolver.c). */
 void end_silence(world *at);
@@ -296,11 +304,20 @@ bool awaits_choice(const world *at, const conn *of);
 
 /* ---- Pairs (pairs.c) ---- */
 
-/* Whether such a server takes clients. */
+/* Whether such a server takes clients, and may be connected to now. */
 bool is_open_to_clients(const served *of);
 conn *connect_to(world *at, served *of);
+
+/* The other end of one that has come to a server: this socket. */
+conn *conn_of_server(world *at, served *of, fake_socket *socket);
 void pair_up(world *at, conn *client, served *server);
 void link_up(conn *client, conn *other);
+
+/* Who the other end of a connection is. */
+static inline pco_credentials credentials_of(unsigned id)
+{
+    return (pco_credentials){.user = 1000 + id, .group = id, .process = 5000 + id};
+}
 
 /* Moves at most so many bytes to the other end. Returns whether anything moved. */
 bool relay(world *at, conn *of, size_t most);
@@ -310,6 +327,22 @@ void check_pair_at_rest(world *at, const conn *of);
 bool peer_works(world *at, conn *of, size_t most);
 
 /* ---- Creations (verbs_create.c) ---- */
+
+/* A server with its options, all but the place. *refusal: with which it must be refused; 0: none */
+served *server_new(world *at, carrier by, pco_server_options *options, int *refusal);
+int server_prepare_socket(pco_socket sock, int family, void *context);
+bool may_create(const world *at);
+void server_welcome(world *at, served *made, pco_server *server);
+
+/* A failed call: whether it may have ended so, but for what its place is the reason of. */
+bool may_fail_to_create(const world *at, const served *of, int code, int refusal);
+void check_prepares(world *at, const served *of, int code);
+
+/* ---- Paths and pipes (verbs_unix.c, verbs_pipe.c) ---- */
+
+void check_files(world *at);
+void pipes_begin(void); /* once per process */
+bool waits_for_instance(const world *at, const opening *of);
 
 void free_creations(world *at);
 
@@ -473,6 +506,8 @@ extern const verb verbs_socket[];
 extern const verb verbs_server[];
 extern const verb verbs_connection[];
 extern const verb verbs_client[];
+extern const verb verbs_unix[];
+extern const verb verbs_pipe[];
 extern const verb verbs_resolver[];
 extern const verb verbs_pair[];
 extern const verb verbs_detach[];

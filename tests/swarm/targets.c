@@ -92,7 +92,7 @@ static void connect_begins(fake_socket *sock, const pco__op *op)
 {
     opening *of = opening_of(op);
     world *at = of->at;
-    const target *to = find_target(of, op->with.address);
+    target *to = find_target(of, op->with.address);
     if (to == NULL) {
         broken(at, "opening %u connects to an address that is none of its own", of->id);
     }
@@ -102,6 +102,11 @@ static void connect_begins(fake_socket *sock, const pco__op *op)
     if (to->fate == MEETS_ITSELF && pco_address_port(&sock->name) == 0) {
         sock->name = to->address;
         of->causes |= cause_bit(PCO_ECONNREFUSED);
+    }
+    if (to->full != 0 && !at->calm) {
+        to->full--;
+        sock->send_error = PCO_EAGAIN;
+        sock->send_system_code = 11;
     }
     sock->silent = !at->calm && (to->fate == ANSWERS_LATE || to->fate == REFUSES_LATE);
     if (to->fate == REFUSES || to->fate == REFUSES_LATE) {

@@ -74,10 +74,10 @@ static void add_server(world *at, opening *of, served *server)
     }
 }
 
-static served *pick_open_server(world *at)
+served *pick_open_server(world *at, carrier by)
 {
     served *found = !at->freeing && has_server(at) ? pick_server(at) : NULL;
-    return found != NULL && is_open_to_clients(found) ? found : NULL;
+    return found != NULL && found->carrier == by && is_open_to_clients(found) ? found : NULL;
 }
 
 static size_t pick_count(world *at)
@@ -89,7 +89,7 @@ static size_t pick_count(world *at)
 /* One of them may be a server of ours; with a name, all have the port of the question. */
 static void choose_targets(world *at, opening *of, pco_connection_options *options)
 {
-    served *server = pick(at, 2) == 0 ? pick_open_server(at) : NULL;
+    served *server = pick(at, 2) == 0 ? pick_open_server(at, OVER_TCP) : NULL;
     size_t count = of->shape == BY_LITERAL || of->shape == BY_NOTHING ? 1 : pick_count(at);
     size_t nth = pick(at, (uint32_t)count);
     int port = FIRST_TARGET_PORT;
@@ -224,6 +224,9 @@ void choose_rest(world *at, opening *of, pco_connection_options *options)
     GIVE_WISH(options, wished);
     of->wanted = wished.options;
     of->refusals |= wished.refusal != 0 ? cause_bit(wished.refusal) : 0;
+    if (of->carrier != OVER_TCP && pco__socket_options_ask(&of->wanted)) {
+        of->refusals |= cause_bit(PCO_EINVAL);
+    }
     options->context = of;
     of->tells = pick(at, 4) != 1;
     options->progress = of->tells ? opening_progress : NULL;
@@ -258,16 +261,31 @@ static void check_refusal(world *at, const opening *of, int code, int attach_err
     }
 }
 
-static int call_for(world *at, opening *made, bool accepted, const pco_connection_options *options)
+static int call_by_carrier(world *at, opening *made, const pco_connection_options *options,
+                           pco_request **request, pco_error *error)
 {
-    bool nameless = !made->is_tls && made->gate == NULL && pick(at, 4) == 1;
+    pco_loop *loop = at->loop;
+    if (made->carrier == OVER_UNIX) {
+        return pco_loop_create_unix_connection(loop, made->place, options, opening_done, made,
+                                               request, error);
+    }
+    if (made->carrier == OVER_PIPE) {
+        return pco_loop_create_pipe_connection(loop, made->place, options, opening_done, made,
+                                               request, error);
+    }
+    return made->shape == ACCEPTED
+               ? pco_loop_connect_accepted_socket(loop, options, opening_done, made, request, error)
+               : pco_loop_create_connection(loop, options, opening_done, made, request, error);
+}
+
+static int call_for(world *at, opening *made, const pco_connection_options *options)
+{
+    bool nameless =
+        !made->is_tls && made->gate == NULL && made->carrier != OVER_PIPE && pick(at, 4) == 1;
     pco_request **request = nameless ? NULL : &made->request;
     pco_error error = {.code = 0};
     enter_library(at, NULL);
-    int code = accepted ? pco_loop_connect_accepted_socket(at->loop, options, opening_done, made,
-                                                           request, &error)
-                        : pco_loop_create_connection(at->loop, options, opening_done, made, request,
-                                                     &error);
+    int code = call_by_carrier(at, made, options, request, &error);
     leave_library(at);
     say(at, "opening %u, shape %d, %zu addresses%s%s: %s", made->id, (int)made->shape, made->count,
         made->is_tls ? ", TLS" : "", made->must_fail ? " that must fail" : "",
@@ -275,10 +293,10 @@ static int call_for(world *at, opening *made, bool accepted, const pco_connectio
     return code;
 }
 
-bool begin_opening(world *at, opening *made, bool accepted, const pco_connection_options *options)
+bool begin_opening(world *at, opening *made, const pco_connection_options *options)
 {
     int attach_error = fake_of(at->loop)->attach_error;
-    int code = call_for(at, made, accepted, options);
+    int code = call_for(at, made, options);
     if (code != 0) {
         check_refusal(at, made, code, attach_error);
         gate_leave(at, made->gate);
@@ -313,7 +331,7 @@ static void open_connection(world *at)
     choose_place(at, made, &options, &with);
     choose_client_tls(at, made, &options, &with);
     choose_rest(at, made, &options);
-    begin_opening(at, made, false, &options);
+    begin_opening(at, made, &options);
     memset(&with, 'x', sizeof with); /* it was copied */
 }
 

@@ -324,6 +324,36 @@ static void give_back(world *at)
     leave_library(at);
 }
 
+static void check_peername(world *at, const conn *of)
+{
+    pco_address peer = {.length = 0};
+    int code = pco_transport_get_peername(of->transport, &peer);
+    if (code != (of->carrier == OVER_PIPE ? PCO_ENOTSOCK : 0) ||
+        pco_address_port(&peer) != of->port ||
+        (of->carrier == OVER_UNIX && !pco_address_equal(&peer, &of->socket->peer))) {
+        broken(at, "the peer's name is wrong");
+    }
+}
+
+/* A pair's ends may be UNIX sockets, too. */
+static void check_credentials(world *at, const conn *of)
+{
+    pco_credentials told = {.size = sizeof told, .user = -2, .group = -2, .process = -2};
+    pco_credentials its = of->socket->credentials;
+    bool is_unix = pco_address_family(&of->socket->peer) == PCO_AF_UNIX;
+    int code = pco_transport_get_peer_credentials(of->transport, &told);
+    if (of->carrier == OVER_PIPE) {
+        its.user = -1;
+        its.group = -1;
+    } else if (!is_unix) {
+        its = (pco_credentials){.user = -2, .group = -2, .process = -2};
+    }
+    if (code != (is_unix || of->carrier == OVER_PIPE ? 0 : PCO_ENOTSUP) || told.user != its.user ||
+        told.group != its.group || told.process != its.process) {
+        broken(at, "the credentials of the peer of connection %u are wrong", of->id);
+    }
+}
+
 static void ask(world *at)
 {
     conn *of = pick_conn(at, MADE_CONN);
@@ -333,13 +363,10 @@ static void ask(world *at)
     if (of->detached) {
         return; /* it has no socket any more */
     }
-    pco_address peer;
     pco_ssl_info info = {.size = sizeof info};
     enter_library(at, NULL);
-    if (pco_transport_get_peername(of->transport, &peer) != 0 ||
-        pco_address_port(&peer) != of->port) {
-        broken(at, "the peer's name is wrong");
-    }
+    check_peername(at, of);
+    check_credentials(at, of);
     int code = pco_transport_get_ssl_info(of->transport, &info);
     if (of->is_tls ? code != 0 && !(code == PCO_ENOMEM && memory_was_short(at))
                    : code != PCO_ENOTSUP) {

@@ -24,13 +24,14 @@ static void check_prepared(world *at, const served *of, pco_socket sock, int fam
     if (!of->prepares || of->prepare_code != 0 || of->prepared == of->sockets) {
         broken(at, "a server's socket is prepared, and nobody asked, or it has failed before");
     }
-    if (socket->closed || socket->io != NULL || socket->name.length != 0 || family != PCO_AF_INET) {
+    int expected = of->carrier == OVER_UNIX ? PCO_AF_UNIX : PCO_AF_INET;
+    if (socket->closed || socket->io != NULL || socket->name.length != 0 || family != expected) {
         broken(at, "a server's socket is prepared too late, or of another family");
     }
 }
 
 /* Inside the call, or later, when names have been looked up. */
-static int prepare_socket(pco_socket sock, int family, void *context)
+int server_prepare_socket(pco_socket sock, int family, void *context)
 {
     static const int codes[] = {0, 0, 0, 0, 0, 0, PCO_EACCES, PCO_EADDRNOTAVAIL};
     served *of = context;
@@ -48,7 +49,7 @@ static int prepare_socket(pco_socket sock, int family, void *context)
 }
 
 /* Whether it may have ended so: a server, if the code is 0. */
-static void check_created(world *at, const served *of, int code)
+void check_prepares(world *at, const served *of, int code)
 {
     if (of->prepare_code != 0 ? code != of->prepare_code
                               : code == 0 && of->prepares && of->prepared != of->sockets) {
@@ -68,6 +69,7 @@ static pco_socket bind_one(world *at)
     pco_socket sock = PCO_NO_SOCKET;
     if (network->resolve("127.0.0.1", 0, PCO_AF_INET, 0, &addresses, &count, NULL) == 0) {
         network->bind(backend, addresses, &plain, &sock, NULL);
+        fake_socket_of(at->loop, sock)->opened = false; /* by the library, that is */
         pco__free(addresses);
     }
     return sock;
@@ -97,22 +99,31 @@ static void choose_place(world *at, served *made, pco_server_options *options, b
     options->hosts_count = 1 + (size_t)pick_rarely(at, 4);
     made->sockets = options->hosts_count;
     made->prepares = pick(at, 3) == 1;
-    options->prepare_socket = made->prepares ? prepare_socket : NULL;
+    options->prepare_socket = made->prepares ? server_prepare_socket : NULL;
 }
 
-static served *prepare(world *at, pco_server_options *options, bool may_adopt, int *refusal)
+/* What is no TCP has no such wishes. */
+static int refusal_of(carrier by, const wish *wished)
+{
+    bool is_asked = pco__socket_options_ask(&wished->options);
+    return by == OVER_TCP || !is_asked ? wished->refusal : PCO_EINVAL;
+}
+
+served *server_new(world *at, carrier by, pco_server_options *options, int *refusal)
 {
     served *made = calloc(1, sizeof *made);
     wish wished = choose_wish(at);
     *options = (pco_server_options){.size = sizeof *options, .protocol_factory = proto_factory};
     made->at = at;
+    made->carrier = by;
+    made->sock = PCO_NO_SOCKET;
+    made->sockets = 1;
     made->tls = swarm_has_tls && pick(at, 2) == 1;
     options->context = made;
-    choose_place(at, made, options, may_adopt);
     choose_options(at, options);
     GIVE_WISH(options, wished);
     made->wanted = wished.options;
-    *refusal = wished.refusal;
+    *refusal = refusal_of(by, &wished);
     made->lingers = options->lingering_close == PCO_ON;
     made->max = options->max_connections;
     made->serving = options->start_serving != PCO_OFF;
@@ -126,21 +137,36 @@ static served *prepare(world *at, pco_server_options *options, bool may_adopt, i
     return made;
 }
 
+static served *prepare(world *at, pco_server_options *options, bool may_adopt, int *refusal)
+{
+    served *made = server_new(at, OVER_TCP, options, refusal);
+    choose_place(at, made, options, may_adopt);
+    return made;
+}
+
 /* ---- At once ---- */
 
-static void welcome(world *at, served *made, pco_server *server)
+void server_welcome(world *at, served *made, pco_server *server)
 {
     made->server = server;
     made->id = at->servers_count;
     at->servers[at->servers_count++] = made;
 }
 
-static bool may_create(const world *at)
+bool may_create(const world *at)
 {
     return at->servers_count + at->lookups + at->creating < SERVERS_MOST;
 }
 
 /* Whether a call may end so, but for what goes wrong with sockets. */
+bool may_fail_to_create(const world *at, const served *of, int code, int refusal)
+{
+    return (refusal != 0 && code == refusal) || (code == PCO_ECLOSED && at->freeing) ||
+           (code == PCO_ENOMEM && memory_was_short(at)) ||
+           (code == PCO_EMFILE && at->attach_failed) ||
+           (of->prepare_code != 0 && code == of->prepare_code);
+}
+
 static void check_call(world *at, int code, int refusal)
 {
     bool may_be =
@@ -173,12 +199,12 @@ static void create(world *at)
     say(at, "create server%s%s, %zu sockets, at most %zu connections: %s",
         made->tls ? " with TLS" : "", made->sock != PCO_NO_SOCKET ? " of a socket" : "",
         made->sockets, made->max, code != 0 ? pco_error_name(code) : "0");
-    check_created(at, made, code);
+    check_prepares(at, made, code);
     if (code == 0 || (code != made->prepare_code && !(code == PCO_EMFILE && at->attach_failed))) {
         check_call(at, code, refusal);
     }
     if (code == 0) {
-        welcome(at, made, server);
+        server_welcome(at, made, server);
     } else {
         take_back(at, made);
         free(made);
@@ -196,7 +222,7 @@ static void check_outcome(world *at, const creation *of, int code)
                      (code == PCO_EMFILE && at->attach_failed) ||
                      (code == PCO_ENONAME && of->is_unknown) || code == of->made->prepare_code;
     if (code != PCO_ECANCELED) {
-        check_created(at, of->made, code);
+        check_prepares(at, of->made, code);
     }
     if (code == 0 && of->is_unknown) {
         broken(at, "a creation brings a server whose service does not exist");
@@ -223,7 +249,7 @@ static void created(pco_server *server, const pco_error *error, void *context)
     of->told = true;
     at->lookups--;
     if (code == 0) {
-        welcome(at, of->made, server);
+        server_welcome(at, of->made, server);
     } else {
         take_back(at, of->made);
         free(of->made);

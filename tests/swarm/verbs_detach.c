@@ -69,7 +69,11 @@ static void detached(pco_socket sock, const void *data, size_t length, const pco
     act_in_callback(at);
     if (error == NULL) {
         pco__backend *backend = at->loop->backend;
-        backend->class_->network->close(backend, sock, false);
+        if (its->carrier == OVER_PIPE) {
+            backend->class_->network->pipes->close(sock);
+        } else {
+            backend->class_->network->close(backend, sock, false);
+        }
         at->leaves = its;
     }
     if (its->leaving == of) {

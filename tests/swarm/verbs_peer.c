@@ -69,6 +69,7 @@ static void send_eof(world *at)
     }
     say(at, "peer %u ends its side", of->id);
     of->fed_eof = true;
+    peer_has_closed(at, of);
     fake_feed_eof(of->socket);
     if (of->is_tls) {
         /* Before its close_notify, or a part of it, this cuts TLS off. */

@@ -111,6 +111,13 @@ bool is_open_to_clients(const served *of)
     return of->server != NULL && of->serving && !of->closed;
 }
 
+/* Who comes to a pipe finds an instance that is free, or nothing. */
+static bool has_room(const world *at, const served *of)
+{
+    return of->carrier != OVER_PIPE ||
+           fake_free_instances(at->loop, pco_server_get_socket(of->server, 0)) != 0;
+}
+
 static bool may_connect(const world *at)
 {
     for (unsigned i = 0; i < at->servers_count; i++) {
@@ -121,30 +128,50 @@ static bool may_connect(const world *at)
     return false;
 }
 
+conn *conn_of_server(world *at, served *of, fake_socket *socket)
+{
+    conn *made = conn_new(at, socket, of->tls);
+    made->server = of;
+    made->carrier = of->carrier;
+    made->wants_halves = of->halves;
+    made->port = of->carrier == OVER_TCP ? pco_address_port(&socket->peer) : 0;
+    socket->credentials = credentials_of(made->id);
+    of->connects++;
+    return made;
+}
+
+/* The next client's: its number is its port, or its path. A pipe's has none. */
+static pco_address name_of_client(world *at, const served *of, size_t which)
+{
+    pco_address peer = {.length = 0};
+    int code = pco_server_get_sockname(of->server, which, &peer);
+    if (code != (of->carrier == OVER_PIPE ? PCO_ENOTSOCK : 0)) {
+        broken(at, "a listener has no name, or a pipe has one");
+    }
+    if (of->carrier == OVER_UNIX) {
+        char path[PLACE_SIZE];
+        snprintf(path, sizeof path, "c%u", at->conns_count);
+        pco__address_of_path(path, &peer, NULL);
+    } else if (of->carrier == OVER_TCP) {
+        pco__address_set_port(&peer, (int)(FIRST_PORT + at->conns_count));
+    }
+    return peer;
+}
+
 conn *connect_to(world *at, served *of)
 {
     size_t which = pick(at, (uint32_t)of->sockets);
     pco_socket listener = pco_server_get_socket(of->server, which);
-    pco_address peer;
+    pco_address peer = name_of_client(at, of, which);
     of->listeners[which] = fake_socket_of(at->loop, listener);
-    if (pco_server_get_sockname(of->server, which, &peer) != 0) {
-        broken(at, "a listener has no name");
-    }
-    int port = (int)(FIRST_PORT + at->conns_count);
-    pco__address_set_port(&peer, port);
-    conn *made =
-        conn_new(at, fake_socket_of(at->loop, fake_connect(at->loop, listener, &peer)), of->tls);
-    made->server = of;
-    made->wants_halves = of->halves;
-    made->port = port;
-    of->connects++;
-    return made;
+    pco_socket sock = fake_connect(at->loop, listener, peer.length != 0 ? &peer : NULL);
+    return conn_of_server(at, of, fake_socket_of(at->loop, sock));
 }
 
 static void connect_client(world *at)
 {
     served *of = pick_server(at);
-    if (!is_open_to_clients(of)) {
+    if (!is_open_to_clients(of) || !has_room(at, of)) {
         return;
     }
     conn *made = connect_to(at, of);

@@ -5,10 +5,12 @@
 #define PORT_OF_STRANGER 2000
 
 static pco_address stranger;
+static pco_address strange_path;
 
 void sockets_begin(void)
 {
-    if (pco_address_parse("10.0.0.99", PORT_OF_STRANGER, &stranger) != 0) {
+    if (pco_address_parse("10.0.0.99", PORT_OF_STRANGER, &stranger) != 0 ||
+        pco__address_of_path("stranger", &strange_path, NULL) != 0) {
         abort();
     }
 }
@@ -26,7 +28,7 @@ static bool take_socket(world *at, opening *made, fake_socket *socket,
 {
     choose_rest(at, made, options);
     options->sock = socket->number;
-    if (begin_opening(at, made, made->shape == ACCEPTED, options)) {
+    if (begin_opening(at, made, options)) {
         socket->user = made;
         return true;
     }
@@ -56,6 +58,11 @@ static void open_socket(world *at)
     opening *made = opening_new(at, pick(at, 2) == 1 ? ACCEPTED : OF_SOCKET);
     fake_socket *socket = fake_socket_of(at->loop, fake_socket_new(at->loop));
     socket->peer = stranger;
+    if (made->shape == OF_SOCKET && pick(at, 3) == 1) {
+        made->carrier = OVER_UNIX;
+        socket->name = strange_path;
+        socket->peer = strange_path;
+    }
     made->is_tls = swarm_has_tls && pick(at, 2) == 1;
     choose_tls(at, made, &options, &with);
     if (take_socket(at, made, socket, &options)) {

@@ -270,6 +270,7 @@ static void begin(world *at)
     if (pco__loop_new(&options, kind, &at->loop, NULL) != 0) {
         broken(at, "there is no loop");
     }
+    fake_of(at->loop)->files_must_go = true;
     pco_loop_set_exception_handler(at->loop, hear_of_trouble, at);
     if (pick_rarely(at, 4)) {
         keep_streams(at);
@@ -378,7 +379,9 @@ static void end_politely(world *at)
         }
     }
     come_to_rest(at);
-    for (unsigned i = 0; i < 20; i++) {
+    /* Who waits for a pipe makes turns short. */
+    double until = pco_loop_time(at->loop) + 200;
+    for (unsigned i = 0; i < 20 || (i < 10000 && pco_loop_time(at->loop) < until); i++) {
         turn(at, 10);
     }
     for (unsigned i = 0; i < at->conns_count; i++) {
@@ -467,6 +470,7 @@ void swarm_begin(void)
     targets_begin();
     clients_begin();
     sockets_begin();
+    pipes_begin();
 }
 
 void swarm_end(void)
