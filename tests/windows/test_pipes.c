@@ -515,6 +515,16 @@ static void clients_that_vanish_at_once_do_not_stop_a_server(void **state)
     assert_int_equal(counters_of(at.server).accept_errors, 0);
 }
 
+/* Once all that it was sent has come; what is marked are the clients' ends. */
+static void answer_clients(record *self, pco_transport *transport)
+{
+    if (!self->marked && self->length == sizeof(unsigned)) {
+        enter_call();
+        pco_transport_write(transport, self->data, self->length);
+        leave_call();
+    }
+}
+
 static void a_thousand_clients_come_to_one_pipe(void **state)
 {
     (void)state;
@@ -532,17 +542,48 @@ static void a_thousand_clients_come_to_one_pipe(void **state)
     }
     assert_int_equal(served, MANY);
     assert_true(reaches(&at.made, 2 * MANY));
-    at.echoes = true;
+    at.at[AT_DATA] = answer_clients;
     for (unsigned i = 0; i < MANY; i++) {
-        pco_transport_write(told[i].transport, &told[i].calls, sizeof told[i].calls);
+        told[i].protocol->marked = true;
+        pco_transport_write(told[i].transport, &i, sizeof i);
     }
-    at.echoes = false;
+    for (unsigned i = 0; i < MANY; i++) {
+        assert_true(grows_to(&told[i].protocol->length, sizeof i));
+        assert_memory_equal(told[i].protocol->data, &i, sizeof i);
+    }
+    assert_int_equal(at.lost, 0); /* all of them at the same time */
     for (unsigned i = 0; i < MANY; i++) {
         pco_transport_close(told[i].transport);
     }
     assert_true(all_are_lost());
     assert_int_equal(counters_of(at.server).accepted, MANY);
     free(told);
+}
+
+/* Half of them say nothing, and of the other half each goes without a word. */
+static void a_thousand_bad_clients_hold_nobody_up(void **state)
+{
+    (void)state;
+    HANDLE *clients = calloc(MANY, sizeof *clients);
+    assert_non_null(clients);
+    serve_pipe();
+    for (unsigned i = 0; i < MANY; i++) {
+        clients[i] = plain_client();
+    }
+    assert_int_equal(at.lost, 0);
+    for (unsigned i = 0; i < MANY; i += 2) {
+        CloseHandle(clients[i]);
+    }
+    assert_true(reaches(&at.lost, MANY / 2));
+    pair both = connect_pair();
+    pco_transport_write(both.client, "hello", 5);
+    assert_true(grows_to(&both.of_server->length, 5));
+    pco_transport_close(both.client);
+    for (unsigned i = 1; i < MANY; i += 2) {
+        CloseHandle(clients[i]);
+    }
+    assert_true(all_are_lost());
+    free(clients);
 }
 
 static void a_name_is_served_once(void **state)
@@ -1058,6 +1099,7 @@ int main(void)
         PIPE_TEST(a_silent_client_holds_nobody_up),
         PIPE_TEST(clients_that_vanish_at_once_do_not_stop_a_server),
         PIPE_TEST(a_thousand_clients_come_to_one_pipe),
+        PIPE_TEST(a_thousand_bad_clients_hold_nobody_up),
         PIPE_TEST(a_name_is_served_once),
         PIPE_TEST(the_pipe_of_a_plain_program_is_not_joined),
         PIPE_TEST(a_full_server_keeps_its_name_and_serves_who_waits),
