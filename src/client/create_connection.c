@@ -34,12 +34,9 @@ static void found_remote(void *context, pco_address *addresses, size_t count,
         pco__opening_fail(opening, error);
         return;
     }
-    pco__attempt *room = pco__calloc(count * sizeof *room);
-    if (room != NULL) {
-        pco__opening_take(opening, room, addresses, count);
-    }
+    bool taken = pco__opening_take(opening, addresses, count);
     pco__free(addresses);
-    if (room != NULL) {
+    if (taken) {
         pco__attempts_begin(opening);
     } else {
         pco__opening_fail_with(opening, PCO_ENOMEM, pco_strerror(PCO_ENOMEM));

@@ -37,9 +37,7 @@ static void free_opening(pco__opening *opening)
     pco__free((char *)(uintptr_t)opening->options.server_hostname);
     pco__free((char *)(uintptr_t)opening->pipe.name);
     pco__free(opening->local);
-    if (opening->attempts != opening->own) {
-        pco__free(opening->attempts);
-    }
+    pco__free(opening->attempts);
     if (opening->options.ssl != NULL) {
         pco_ssl_context_release(opening->options.ssl);
     }
@@ -399,14 +397,17 @@ static int adopt_sock(pco__opening *opening, pco_error *error)
     return code;
 }
 
-void pco__opening_take(pco__opening *opening, pco__attempt *room, const pco_address *addresses,
-                       size_t count)
+bool pco__opening_take(pco__opening *opening, const pco_address *addresses, size_t count)
 {
-    opening->attempts = room;
+    opening->attempts = pco__calloc(count * sizeof *opening->attempts);
+    if (opening->attempts == NULL) {
+        return false;
+    }
     opening->count = count;
     for (size_t i = 0; i < count; i++) {
-        room[i].address = addresses[i];
+        opening->attempts[i].address = addresses[i];
     }
+    return true;
 }
 
 static pco__io_role role_of(const pco__opening *opening)
@@ -474,9 +475,10 @@ int pco__open_connection(pco_loop *loop, const pco_connection_options *checked,
                          const pco__opener *opener, pco_request **request, pco_error *error)
 {
     size_t given = checked->addresses_count;
-    pco__opening *opening = pco__calloc(sizeof *opening + given * sizeof opening->own[0]);
+    pco__opening *opening = pco__calloc(sizeof *opening);
     pco__opening_request *begun = pco__calloc(sizeof *begun);
-    if (opening == NULL || begun == NULL) {
+    if (opening == NULL || begun == NULL ||
+        (given != 0 && !pco__opening_take(opening, checked->addresses, given))) {
         pco__free(opening);
         pco__free(begun);
         return pco__error_describe(error, PCO_ENOMEM, 0, "open a connection");
@@ -484,9 +486,6 @@ int pco__open_connection(pco_loop *loop, const pco_connection_options *checked,
     opening->class_ = opener->class_;
     opening->options = *checked;
     opening->options.addresses = NULL;
-    if (given != 0) {
-        pco__opening_take(opening, opening->own, checked->addresses, given);
-    }
     if (opener->pipe != NULL) {
         opening->pipe = *opener->pipe;
     }

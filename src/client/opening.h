@@ -94,8 +94,7 @@ struct pco__opening {
     pco__task task;
     pco__timer delay;
     pco__timer limit;
-    pco_error error;    /* how it ended; code 0: with a connection, or not yet */
-    pco__attempt own[]; /* room for those whose addresses were given */
+    pco_error error; /* how it ended; code 0: with a connection, or not yet */
 };
 
 /* Checks a call that opens a connection, but for its options. */
@@ -119,9 +118,8 @@ void pco__opening_fail(pco__opening *opening, const pco_error *error);
 
 void pco__opening_fail_with(pco__opening *opening, int code, const char *sentence);
 
-/* Makes attempts of the addresses, in `room` for so many, which is zeroed. */
-void pco__opening_take(pco__opening *opening, pco__attempt *room, const pco_address *addresses,
-                       size_t count);
+/* Makes attempts of the addresses. False: out of memory. */
+bool pco__opening_take(pco__opening *opening, const pco_address *addresses, size_t count);
 
 /* Has its task run, which goes on with whatever comes next. */
 void pco__opening_schedule(pco__opening *opening);
