@@ -629,6 +629,25 @@ static void another_protocol_knows_of_no_pause(void **state)
     assert_string_equal(client.successor.log, "");
 }
 
+/* The client's last word is in its way, not in that of its completion. */
+static void a_handshake_that_cannot_leave_counts_for_the_marks(void **state)
+{
+    (void)state;
+    assert_int_equal(pco_transport_set_write_buffer_limits(client.plain.transport, 0, 0), 0);
+    assert_int_equal(begin(&client, client.plain.transport), 0);
+    run_turns(loop, 2);
+    client.plain.socket->room = 0;
+    assert_int_equal(begin(&server, server.plain.transport), 0);
+    run();
+    assert_stands(&client);
+    assert_in_range(pco_transport_get_write_buffer_size(client.transport), 1, 1000);
+    assert_string_equal(client.plain.protocol.log, "made pause");
+    client.plain.socket->room = SIZE_MAX;
+    run();
+    assert_string_equal(client.plain.protocol.log, "made pause resume");
+    assert_stands(&server);
+}
+
 static void that_reading_was_paused_does_not_go_on(void **state)
 {
     (void)state;
@@ -1311,6 +1330,7 @@ int main(void)
         TEST(water_marks_go_on),
         TEST(a_pause_of_writing_goes_on_with_the_protocol),
         TEST(another_protocol_knows_of_no_pause),
+        TEST(a_handshake_that_cannot_leave_counts_for_the_marks),
         TEST(that_reading_was_paused_does_not_go_on),
         TEST(canceling_tells_and_ends_the_connection),
         TEST(canceling_at_once_is_no_different),

@@ -78,8 +78,8 @@ static void open_connection(pco__ssl *ssl, const pco__ssl_input *input)
     if (done.made != NULL) {
         done.made(&ssl->base, done.context_of_calls);
     }
-    if (ssl->base.writing_paused) {
-        pco__ssl_pump(ssl); /* what was written before TLS may have left */
+    if (ssl->covers) {
+        pco__ssl_pump(ssl); /* what was written before TLS may have left, or the handshake wait */
     }
 }
 
