@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * host.c: the loop in somebody else's loop, which does a turn when one is due.
+ * host.c: whose the loop is: a thread's, which runs or frees it; and between its turns somebody
+ * else's loop, which does a turn when one is due.
  *
  * The one hard idea is that nothing is looked at by two. While a turn runs the thread rests, and
  * before one begins it is called back from where it waits; when the turn is over it is told when
@@ -88,7 +89,7 @@ static void have_it_await(pco__host *host, uint64_t until)
     pco__mutex_unlock(host->mutex);
 }
 
-void pco__host_turn_begins(pco_loop *loop)
+static void turn_begins(pco_loop *loop)
 {
     loop->backend->is_awaited = false;
     if (loop->host != NULL) {
@@ -96,10 +97,28 @@ void pco__host_turn_begins(pco_loop *loop)
     }
 }
 
+/* In how many nanoseconds a turn is due by itself: 0 at once, PCO__FOREVER never. */
+static uint64_t due_in(const pco_loop *loop)
+{
+    pco__backend *backend = loop->backend;
+    if (loop->phase != PCO__PHASE_NONE || !pco__list_is_empty(&loop->ready) ||
+        !pco__inbox_is_empty(&loop->posted)) {
+        return 0;
+    }
+    uint64_t due = backend->class_->due_in(backend);
+    if (loop->timers.first == NULL || due == 0) {
+        return due;
+    }
+    uint64_t now = backend->class_->now(backend);
+    uint64_t when = loop->timers.first->when;
+    uint64_t wait = when > now ? when - now : 0;
+    return wait < due ? wait : due;
+}
+
 /* From now on what becomes due wakes who waits, and what is due already does at once. */
 static uint64_t begin_to_tell(pco_loop *loop)
 {
-    uint64_t due = pco__loop_due_in(loop);
+    uint64_t due = due_in(loop);
     loop->backend->is_awaited = true;
     if (due == 0) {
         pco__backend_news(loop->backend);
@@ -107,7 +126,7 @@ static uint64_t begin_to_tell(pco_loop *loop)
     return due;
 }
 
-void pco__host_turn_ends(pco_loop *loop)
+static void turn_ends(pco_loop *loop)
 {
     pco__backend *backend = loop->backend;
     uint64_t due = begin_to_tell(loop);
@@ -115,6 +134,56 @@ void pco__host_turn_ends(pco_loop *loop)
         have_it_await(loop->host,
                       due != PCO__FOREVER ? backend->class_->now(backend) + due : PCO__FOREVER);
     }
+}
+
+/* ---- Whose it is ---- */
+
+/* On another thread than this. */
+static bool is_hosted_elsewhere(const pco_loop *loop)
+{
+    void *keeper = pco__shared_get(&loop->keeper);
+    return keeper != NULL && keeper != (void *)pco__thread_id();
+}
+
+int pco__loop_claim(pco_loop *loop)
+{
+    uintptr_t thread = pco__thread_id();
+    if (is_hosted_elsewhere(loop)) {
+        return PCO_EBUSY;
+    }
+    if (!pco__shared_replace(&loop->runner, NULL, (void *)thread)) {
+        void *runner = pco__shared_get(&loop->runner);
+        if (loop->debug && runner != NULL && runner != (void *)thread) {
+            pco__loop_wrong_thread();
+        }
+        return PCO_EBUSY;
+    }
+    if (is_hosted_elsewhere(loop)) { /* since a moment ago */
+        pco__shared_exchange(&loop->runner, NULL);
+        return PCO_EBUSY;
+    }
+    loop->thread = thread;
+    if (pco__loop_has_host(loop)) {
+        turn_begins(loop);
+    }
+    return 0;
+}
+
+void pco__loop_release(pco_loop *loop)
+{
+    if (pco__loop_has_host(loop)) {
+        turn_ends(loop);
+    }
+    pco__shared_exchange(&loop->runner, NULL);
+}
+
+int pco__loop_take_over(pco_loop *loop)
+{
+    int code = pco__shared_get(&loop->keeper) == NULL ? pco__loop_claim(loop) : PCO_EBUSY;
+    if (code == 0) {
+        pco__loop_release(loop);
+    }
+    return code;
 }
 
 /* ---- Hosting ---- */
@@ -234,16 +303,6 @@ int pco_loop_get_descriptor(pco_loop *loop)
 double pco_loop_next_timeout(pco_loop *loop)
 {
     pco__loop_check_thread(loop);
-    uint64_t due = pco__loop_due_in(loop);
+    uint64_t due = due_in(loop);
     return due != PCO__FOREVER ? (double)due / 1e9 : INFINITY;
-}
-
-int pco_loop_set_turn_budget(pco_loop *loop, double seconds)
-{
-    pco__loop_check_thread(loop);
-    if (pco__check_seconds(seconds, true, "seconds", NULL) != 0) {
-        return PCO_EINVAL;
-    }
-    loop->budget = isinf(seconds) ? PCO__FOREVER : pco__nanoseconds(seconds);
-    return 0;
 }

@@ -2,9 +2,10 @@
 /*
  * loop.h (internal): the loop's insides, for the objects that live on it.
  *
- *   loop.c      making and freeing, residents, and where trouble is reported
+ *   loop.c      residents, and where trouble is reported
+ *   host.c      whose it is: a thread's, which runs it, and between turns somebody else's loop
  *   turn.c      a turn of the loop, and running it
- *   host.c      living in somebody else's loop
+ *   lifetime.c  making and freeing
  *   handle.c    callbacks of the user's: call_soon, call_later
  */
 #ifndef PCO_LOOP_INTERNAL_H
@@ -99,9 +100,6 @@ void pco__loop_start_timer(pco_loop *loop, pco__timer *timer, double seconds);
 void pco__loop_start_timer_at(pco_loop *loop, pco__timer *timer, uint64_t when); /* nanoseconds */
 void pco__loop_stop_timer(pco_loop *loop, pco__timer *timer);
 
-/* In how many nanoseconds a turn is due by itself: 0 at once, PCO__FOREVER never. */
-uint64_t pco__loop_due_in(const pco_loop *loop);
-
 /* A turn that has stopped halfway is not gone on with: what it has left comes first in the next. */
 void pco__loop_drop_phase(pco_loop *loop);
 
@@ -140,13 +138,13 @@ static inline void pco__loop_update_careful(pco_loop *loop)
 }
 
 /*
- * Makes the loop this thread's, to be run or freed, until it is released. PCO_EBUSY: it runs, is
- * being freed, or is hosted on another thread.
+ * host.c: makes the loop this thread's, to be run or freed, until it is released. PCO_EBUSY: it
+ * runs, is being freed, or is hosted on another thread.
  */
 int pco__loop_claim(pco_loop *loop);
 void pco__loop_release(pco_loop *loop);
 
-/* Makes the loop this thread's, if it can be run in the usual way. PCO_EBUSY: not so. */
+/* host.c: makes the loop this thread's, if it can be run in the usual way. PCO_EBUSY: not so. */
 int pco__loop_take_over(pco_loop *loop);
 
 /*
@@ -160,10 +158,6 @@ static inline bool pco__loop_has_host(const pco_loop *loop)
 {
     return loop->host != NULL || loop->is_watched;
 }
-
-/* host.c: between them nothing is told; at the end, what became due meanwhile. */
-void pco__host_turn_begins(pco_loop *loop);
-void pco__host_turn_ends(pco_loop *loop);
 
 /* host.c: the loop is being freed: nobody hosts it any more. */
 void pco__host_leave(pco_loop *loop);

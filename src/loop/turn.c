@@ -12,6 +12,8 @@
  */
 #include "loop/loop.h"
 
+#include <portico/host.h>
+
 #include <math.h>
 
 #define NANOSECONDS 1e9
@@ -378,6 +380,16 @@ void pco__loop_drop_phase(pco_loop *loop)
     loop->phase = PCO__PHASE_NONE;
 }
 
+int pco_loop_set_turn_budget(pco_loop *loop, double seconds)
+{
+    pco__loop_check_thread(loop);
+    if (pco__check_seconds(seconds, true, "seconds", NULL) != 0) {
+        return PCO_EINVAL;
+    }
+    loop->budget = isinf(seconds) ? PCO__FOREVER : pco__nanoseconds(seconds);
+    return 0;
+}
+
 static uint64_t budget_of(const pco_loop *loop)
 {
     if (loop->budget != 0) {
@@ -387,23 +399,6 @@ static uint64_t budget_of(const pco_loop *loop)
 }
 
 /* ---- Between turns ---- */
-
-uint64_t pco__loop_due_in(const pco_loop *loop)
-{
-    pco__backend *backend = loop->backend;
-    if (loop->phase != PCO__PHASE_NONE || !pco__list_is_empty(&loop->ready) ||
-        !pco__inbox_is_empty(&loop->posted)) {
-        return 0;
-    }
-    uint64_t due = backend->class_->due_in(backend);
-    if (loop->timers.first == NULL || due == 0) {
-        return due;
-    }
-    uint64_t now = backend->class_->now(backend);
-    uint64_t when = loop->timers.first->when;
-    uint64_t wait = when > now ? when - now : 0;
-    return wait < due ? wait : due;
-}
 
 /* Before a turn, the user's code has run outside of callbacks, or as a condition. */
 static void before_turn(pco_loop *loop)
@@ -428,54 +423,6 @@ void pco__loop_drop_timers(pco_loop *loop)
 }
 
 /* ---- Running ---- */
-
-/* On another thread than this. */
-static bool is_hosted_elsewhere(const pco_loop *loop)
-{
-    void *keeper = pco__shared_get(&loop->keeper);
-    return keeper != NULL && keeper != (void *)pco__thread_id();
-}
-
-int pco__loop_claim(pco_loop *loop)
-{
-    uintptr_t thread = pco__thread_id();
-    if (is_hosted_elsewhere(loop)) {
-        return PCO_EBUSY;
-    }
-    if (!pco__shared_replace(&loop->runner, NULL, (void *)thread)) {
-        void *runner = pco__shared_get(&loop->runner);
-        if (loop->debug && runner != NULL && runner != (void *)thread) {
-            pco__loop_wrong_thread();
-        }
-        return PCO_EBUSY;
-    }
-    if (is_hosted_elsewhere(loop)) { /* since a moment ago */
-        pco__shared_exchange(&loop->runner, NULL);
-        return PCO_EBUSY;
-    }
-    loop->thread = thread;
-    if (pco__loop_has_host(loop)) {
-        pco__host_turn_begins(loop);
-    }
-    return 0;
-}
-
-void pco__loop_release(pco_loop *loop)
-{
-    if (pco__loop_has_host(loop)) {
-        pco__host_turn_ends(loop);
-    }
-    pco__shared_exchange(&loop->runner, NULL);
-}
-
-int pco__loop_take_over(pco_loop *loop)
-{
-    int code = pco__shared_get(&loop->keeper) == NULL ? pco__loop_claim(loop) : PCO_EBUSY;
-    if (code == 0) {
-        pco__loop_release(loop);
-    }
-    return code;
-}
 
 static int begin_run(pco_loop *loop)
 {
