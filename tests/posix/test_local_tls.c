@@ -199,13 +199,11 @@ static void the_certificate_must_show_the_name_that_is_asked_for(void **state)
 }
 
 /* Listens in place of a server, as another user would who could: what counts is who listens. */
-static int listen_as_stranger(void)
+static int listen_as_stranger(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    pco__local_place place;
-    assert_int_equal(pco__local_find(NAME, PCO_LOCAL_USER, true, &place, NULL), 0);
-    assert_true(strlen(place.where) < sizeof address.sun_path);
-    memcpy(address.sun_path, place.where, strlen(place.where));
+    assert_true(strlen(path) < sizeof address.sun_path);
+    memcpy(address.sun_path, path, strlen(path));
     int listener = socket(AF_UNIX, SOCK_STREAM, 0);
     assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
     assert_int_equal(seteuid(STRANGER), 0);
@@ -223,14 +221,17 @@ static void an_impostor_is_not_even_greeted(void **state)
         print_message("skipped: needs root, to be another user\n");
         skip();
     }
+    pco__local_place place;
     make_contexts(&certificates_get()->server, &certificates_get()->client);
-    int listener = listen_as_stranger();
+    assert_int_equal(pco__local_find(NAME, PCO_LOCAL_USER, true, &place, NULL), 0);
+    int listener = listen_as_stranger(place.where);
     assert_int_equal(connect_there(), PCO_EACCES);
     int victim = accept(listener, NULL, NULL);
     assert_true(victim >= 0);
     assert_int_equal(read(victim, &byte, 1), 0); /* the end, and no handshake before it */
     close(victim);
     close(listener);
+    assert_int_equal(unlink(place.where), 0);
 }
 
 #define LOCAL(name) cmocka_unit_test_setup_teardown(name, begin, end)
