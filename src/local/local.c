@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "client/client.h"
+#include "connection/check.h"
 #include "server/server.h"
 #include "support/error.h"
 #include "support/local_name.h"
@@ -66,7 +67,23 @@ static int find(const char *name, const pco_local_options *given, bool to_serve,
     return pco__local_find(name, options.audience, to_serve, place, error);
 }
 
+/* A name and a socket of the caller's are two places. */
+static int check_sock(pco_socket sock, int has_sock, pco_error *error)
+{
+    return pco__is_sock(sock, has_sock)
+               ? pco__error_set(error, PCO_EINVAL, 0,
+                                "name and sock cannot be given at the same time")
+               : 0;
+}
+
 /* ---- Servers ---- */
+
+static int check_server(const pco_server_options *given, pco_error *error)
+{
+    pco_server_options whole;
+    int code = pco__server_options_read(given, &whole, error);
+    return code == 0 ? check_sock(whole.sock, whole.has_sock, error) : code;
+}
 
 static int open_server(pco_loop *loop, const pco__local_place *place,
                        const pco_server_options *options, pco_server **server, pco_error *error)
@@ -106,7 +123,10 @@ int pco_loop_create_local_server(pco_loop *loop, const char *name,
     intptr_t lock;
     pco_error why = {0};
     pco__loop_check_thread(loop);
-    int code = find(name, local, true, &audience, &place, error);
+    int code = check_server(options, error);
+    if (code == 0) {
+        code = find(name, local, true, &audience, &place, error);
+    }
     if (code != 0) {
         return code;
     }
@@ -133,6 +153,13 @@ int pco_loop_create_local_server(pco_loop *loop, const char *name,
 }
 
 /* ---- Connections ---- */
+
+static int check_connection(const pco_connection_options *given, pco_error *error)
+{
+    pco_connection_options whole;
+    int code = pco__connection_options_read(given, &whole, error);
+    return code == 0 ? check_sock(whole.sock, whole.has_sock, error) : code;
+}
 
 /* What the user is to be told, in this noun's words. */
 typedef struct telling {
@@ -184,6 +211,9 @@ int pco_loop_create_local_connection(pco_loop *loop, const char *name,
         return pco__error_set(error, PCO_EINVAL, 0, "a callback is required");
     }
     int code = find(name, local, false, &audience, &place, error);
+    if (code == 0) {
+        code = check_connection(options, error);
+    }
     if (code != 0) {
         return code;
     }

@@ -633,6 +633,54 @@ static void a_name_of_a_group_is_open_to_it_and_closed_to_others(void **state)
     assert_int_equal(at.reported, PCO_EACCES);
 }
 
+/* In a child: serves the group's name as another user, until it is killed. */
+static void serve_as_member(int ready)
+{
+    pco_loop *loop = NULL;
+    pco_server *server = NULL;
+    pco_server_options options = of_records();
+    pco_local_options local = {.size = sizeof local, .audience = PCO_LOCAL_GROUP};
+    bool serves = seteuid(STRANGER) == 0 && pco_loop_new(NULL, &loop, NULL) == 0 &&
+                  pco_loop_create_local_server(loop, NAME, &options, &local, &server, NULL) == 0;
+    if (write(ready, serves ? "y" : "n", 1) == 1) {
+        pause();
+    }
+    _exit(1);
+}
+
+/* Its socket and its lock are that user's. */
+static void what_another_of_the_group_has_left_behind_is_replaced(void **state)
+{
+    (void)state;
+    skip_unless_root();
+    int ready[2];
+    char byte = 0;
+    struct stat status = {0};
+    pco_server *second = NULL;
+    assert_int_equal(pipe(ready), 0);
+    take_a_group();
+    pid_t child = fork();
+    if (child == 0) {
+        serve_as_member(ready[1]);
+    }
+    ssize_t length = read(ready[0], &byte, 1);
+    int running = serve_audience(NAME, PCO_LOCAL_GROUP, &second, NULL);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    lstat(path_of(NAME, PCO_LOCAL_GROUP), &status);
+    int code = serve_audience(NAME, PCO_LOCAL_GROUP, &at.server, NULL);
+    bool comes = connect_to(NAME, PCO_LOCAL_GROUP) == 0;
+    give_the_group_back();
+    close(ready[0]);
+    close(ready[1]);
+    assert_int_equal(length, 1);
+    assert_int_equal(byte, 'y');
+    assert_int_equal(running, PCO_EADDRINUSE);
+    assert_int_equal(status.st_uid, STRANGER);
+    assert_int_equal(code, 0);
+    assert_true(comes);
+}
+
 static void a_name_for_all_is_open_to_all(void **state)
 {
     (void)state;
@@ -706,6 +754,53 @@ static void where_else_to_connect_is_refused(void **state)
                                                       NULL, NULL, &error),
                      PCO_EINVAL);
     assert_non_null(strstr(error.message, "host"));
+}
+
+static void a_sock_beside_the_name_is_refused_by_both(void **state)
+{
+    (void)state;
+    static const char sentence[] = "name and sock cannot be given at the same time";
+    pco_server *server = NULL;
+    pco_error error = {0};
+    pco_server_options serving = of_records();
+    pco_connection_options connecting = {.size = sizeof connecting,
+                                         .protocol_factory = make_record};
+    serving.sock = 1;
+    connecting.sock = 1;
+    assert_int_equal(pco_loop_create_local_server(at.loop, NAME, &serving, NULL, &server, &error),
+                     PCO_EINVAL);
+    assert_string_equal(error.message, sentence);
+    assert_int_equal(pco_loop_create_local_connection(at.loop, NAME, &connecting, NULL, connected,
+                                                      NULL, NULL, &error),
+                     PCO_EINVAL);
+    assert_string_equal(error.message, sentence);
+    serving.sock = 0;
+    serving.has_sock = PCO_OFF; /* there is none */
+    connecting.sock = PCO_NO_SOCKET;
+    connecting.has_sock = PCO_OFF;
+    memset(&told, 0, sizeof told);
+    assert_int_equal(
+        pco_loop_create_local_server(at.loop, NAME, &serving, NULL, &at.server, &error), 0);
+    assert_int_equal(pco_loop_create_local_connection(at.loop, NAME, &connecting, NULL, connected,
+                                                      NULL, NULL, &error),
+                     0);
+    assert_true(reaches(&told.calls, 1));
+    assert_int_equal(told.error.code, 0);
+}
+
+static void without_options_nothing_is_begun(void **state)
+{
+    (void)state;
+    pco_server *server = NULL;
+    pco_error error = {0};
+    assert_int_equal(pco_loop_create_local_server(at.loop, NAME, NULL, NULL, &server, &error),
+                     PCO_EINVAL);
+    assert_string_not_equal(error.message, "");
+    assert_int_equal(
+        pco_loop_create_local_connection(at.loop, NAME, NULL, NULL, connected, NULL, NULL, &error),
+        PCO_EINVAL);
+    assert_string_not_equal(error.message, "");
+    assert_null(server);
 }
 
 static void the_longest_names_are_told_apart(void **state)
@@ -902,12 +997,15 @@ static const struct CMUnitTest tests[] = {
     LOCAL(an_impostor_is_refused_before_a_byte_is_sent),
     LOCAL(a_client_of_another_user_is_refused_and_reported),
     LOCAL(a_name_of_a_group_is_open_to_it_and_closed_to_others),
+    LOCAL(what_another_of_the_group_has_left_behind_is_replaced),
     LOCAL(a_name_for_all_is_open_to_all),
     LOCAL(who_means_another_audience_does_not_meet),
     LOCAL(a_bad_name_is_refused_by_both),
     LOCAL(an_audience_that_does_not_exist_is_refused_by_both),
     LOCAL(a_connection_needs_somebody_to_tell),
     LOCAL(where_else_to_connect_is_refused),
+    LOCAL(a_sock_beside_the_name_is_refused_by_both),
+    LOCAL(without_options_nothing_is_begun),
     LOCAL(the_longest_names_are_told_apart),
     LOCAL(a_place_that_is_not_ours_alone_is_refused_by_both),
     LOCAL(what_is_no_socket_is_no_server_that_runs),
