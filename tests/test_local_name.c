@@ -75,6 +75,25 @@ static void a_name_has_255_bytes_at_most(void **state)
     assert_is_name(name);
 }
 
+static void no_name_ends_in_a_dot_which_windows_leaves_off(void **state)
+{
+    (void)state;
+    char text[PCO__LOCAL_NAME_MOST + 1];
+    char other[PCO__LOCAL_NAME_MOST + 1];
+    pco__local_name_fit("editor.", 30, text);
+    pco__local_name_fit("editor..", 30, other);
+    assert_memory_equal(text, "editor.-", 8);
+    assert_int_equal(strlen(text), 8 + 16);
+    assert_string_not_equal(text, other);
+    char longest[PCO__LOCAL_NAME_MOST + 1];
+    memset(longest, '.', sizeof longest);
+    longest[0] = 'a';
+    longest[PCO__LOCAL_NAME_MOST] = '\0';
+    pco__local_name_fit(longest, PCO__LOCAL_NAME_MOST, text);
+    assert_int_equal(strlen(text), PCO__LOCAL_NAME_MOST);
+    assert_int_not_equal(text[PCO__LOCAL_NAME_MOST - 1], '.');
+}
+
 static void what_fits_is_left_as_it_is(void **state)
 {
     (void)state;
@@ -112,6 +131,7 @@ int main(void)
         cmocka_unit_test(what_else_there_is_makes_none),
         cmocka_unit_test(the_sentence_says_what_a_name_may_have),
         cmocka_unit_test(a_name_has_255_bytes_at_most),
+        cmocka_unit_test(no_name_ends_in_a_dot_which_windows_leaves_off),
         cmocka_unit_test(what_fits_is_left_as_it_is),
         cmocka_unit_test(what_does_not_fit_is_cut_and_has_a_hash_at_its_end),
         cmocka_unit_test(names_of_one_beginning_stay_apart),

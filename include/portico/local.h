@@ -20,8 +20,8 @@
  *   Windows      the pipe portico-SID-NAME, where SID is the user's
  *
  * The folders are made with mode 0700. One that is a link, somebody else's or open to others is
- * refused with a sentence that says so. A name that is too long for the system is cut and has a
- * hash of the whole at its end; who only uses this header need not care.
+ * refused with a sentence that says so. A name that is too long for the system is cut; then, and if
+ * it ends in '.', it has a hash of the whole at its end. Who only uses this header need not care.
  */
 #ifndef PORTICO_LOCAL_H
 #define PORTICO_LOCAL_H

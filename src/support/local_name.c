@@ -43,9 +43,10 @@ static uint64_t hash_of(const char *name)
 
 void pco__local_name_fit(const char *name, size_t room, char *text)
 {
+    size_t length = strlen(name);
     assert(room >= PCO__LOCAL_NAME_LEAST_ROOM);
-    if (strlen(name) <= room) {
-        memcpy(text, name, strlen(name) + 1);
+    if (length <= room && name[length - 1] != '.') { /* which Windows leaves off */
+        memcpy(text, name, length + 1);
         return;
     }
     snprintf(text, room + 1, "%.*s-%0*" PRIx64, (int)(room - HASH_DIGITS - 1), name, HASH_DIGITS,
