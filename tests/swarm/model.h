@@ -91,6 +91,7 @@ struct conn {
     proto *proto;
     conn_state state;
     bool failed_handshake;
+    bool is_impostor; /* it must not become a connection */
 
     /* To the library. The byte at each position is known: byte_of(). */
     uint64_t fed;
@@ -142,6 +143,8 @@ struct served {
     unsigned id;
     carrier carrier;
     char place[PLACE_SIZE]; /* the path, or the pipe's name; "": none */
+    char name[PLACE_SIZE];  /* that it serves, of portico/local.h; "": none */
+    int audience;           /* and to whom */
     pco_server *server;     /* NULL: freed */
     bool tls;
     bool halves; /* the option ssl_half_close */
@@ -235,6 +238,10 @@ struct opening {
     shape shape;
     carrier carrier;
     const char *place; /* the path, or the pipe's name, during the call; NULL: none */
+    bool is_local;     /* and of portico/local.h, that name: */
+    int audience;
+    bool has_impostor; /* who serves it is somebody else */
+    pco_credentials peer;
     bool is_tls;
     bool must_fail; /* its TLS */
     bool tells;     /* its progress */

@@ -54,7 +54,8 @@ conn *opening_conn_new(world *at, opening *of, fake_socket *socket)
 {
     conn *made = conn_new(at, socket, of->is_tls);
     made->carrier = of->carrier;
-    socket->credentials = credentials_of(made->id);
+    made->is_impostor = of->has_impostor;
+    socket->credentials = of->peer;
     double limit = handshake_limit(of->handshake_timeout);
     made->opening = of;
     made->client_context = of->context;
@@ -297,13 +298,14 @@ static bool all_have_failed(const opening *of)
 static void check_failures(world *at, const opening *of, int code)
 {
     if (!of->tells || of->next_tried == 0 || of->stage == PCO_CONNECTION_HANDSHAKE || of->refused ||
-        code == PCO_ECANCELED || code == PCO_ETIMEDOUT) {
+        code == PCO_ECANCELED || code == PCO_ETIMEDOUT ||
+        (of->has_impostor && code == PCO_EACCES)) {
         return;
     }
     if (!all_have_failed(of)) {
         broken(at, "opening %u gives up while an address is left", of->id);
     }
-    if (code != of->last_failure) {
+    if (code != told_as(of, of->last_failure)) {
         broken(at, "opening %u ends with %s, the last address has failed with %s", of->id,
                pco_error_name(code), pco_error_name(of->last_failure));
     }
@@ -315,6 +317,12 @@ static void check_outcome(world *at, const opening *of, int code)
                               : code == 0 && of->canceled && !of->late) {
         broken(at, "opening %u ended with %s", of->id,
                code != 0 ? pco_error_name(code) : "a connection");
+    }
+    if (of->is_local && code == PCO_ENOENT) {
+        broken(at, "opening %u is told of a place, and asked for a name", of->id);
+    }
+    if (of->has_impostor && (code == 0 || of->decided)) {
+        broken(at, "opening %u has spoken to an impostor", of->id);
     }
     if (code == 0 && of->must_fail) {
         broken(at, "opening %u trusts a certificate that is none of its server's", of->id);

@@ -86,6 +86,9 @@ static void connection_made(pco_protocol *self, pco_transport *transport)
     if (of == NULL || of->state != COMING || of->failed_handshake || at->freeing) {
         broken(at, "connection_made of a connection that cannot begin");
     }
+    if (of->is_impostor) {
+        broken(at, "connection_made of connection %u, which is an impostor's", of->id);
+    }
     if (awaits_choice(at, of)) {
         broken(at, "connection_made of connection %u, whose question has no answer", of->id);
     }

@@ -124,6 +124,7 @@ void check_between_turns(world *at)
         }
     }
     check_files(at);
+    check_locks(at);
     meet_peers(at);
     check_openings(at);
     check_calls(at);
@@ -143,6 +144,7 @@ static void end_troubles(world *at)
     fake->manual = false;
     fake->hold_cancels = false;
     fake->pipe_error = 0;
+    fake_local_error = 0;
     memory_recover(at);
     end_lookups(at);
     end_silence(at);
@@ -232,6 +234,9 @@ static void check_conn_at_rest(world *at, const conn *of)
     bool waits_for_peer = of->is_tls || (of->server != NULL && of->server->lingers);
     if (of->state == COMING) {
         check_handshake_at_rest(at, of);
+    }
+    if (of->is_impostor && is_attached(of)) {
+        broken(at, "the impostor that is connection %u was not sent away", of->id);
     }
     if (of->state == COMING && !of->is_tls && is_attached(of)) {
         broken(at, "connection %u stands, and has neither a protocol nor an end", of->id);

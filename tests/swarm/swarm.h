@@ -29,6 +29,7 @@
 
 #include "model.h"
 
+#include "fake_local.h"
 #include "support/error.h"
 
 #include <inttypes.h>
@@ -45,6 +46,9 @@ typedef struct program {
 void swarm_begin(void); /* once per process */
 void swarm_end(void);
 void swarm_run(const program *what, record *record);
+
+/* The program that runs, for what is called without a context. */
+extern world *running;
 
 /* ---- Chance ---- */
 
@@ -316,8 +320,27 @@ void link_up(conn *client, conn *other);
 /* Who the other end of a connection is. */
 static inline pco_credentials credentials_of(unsigned id)
 {
-    return (pco_credentials){.user = 1000 + id, .group = id, .process = 5000 + id};
+    return (pco_credentials){.user = 2000 + id, .group = id, .process = 5000 + id};
 }
+
+/* Who may be at the other end of a name, or may not. */
+static inline pco_credentials who_is(unsigned id, int audience, bool is_impostor)
+{
+    pco_credentials made = credentials_of(id);
+    bool by_user = audience == PCO_LOCAL_USER;
+    made.user = by_user != is_impostor ? FAKE_LOCAL_SELF : made.user;
+    made.group = by_user == is_impostor ? FAKE_LOCAL_SELF : made.group;
+    return made;
+}
+
+/* How an error is told: of a name that nobody serves, always so. */
+static inline int told_as(const opening *of, int error)
+{
+    return of->is_local && error == PCO_ENOENT ? PCO_ECONNREFUSED : error;
+}
+
+/* The opening whose the library's is. */
+opening *opening_of_internal(const struct pco__opening *internal);
 
 /* Moves at most so many bytes to the other end. Returns whether anything moved. */
 bool relay(world *at, conn *of, size_t most);
@@ -341,6 +364,7 @@ void check_prepares(world *at, const served *of, int code);
 /* ---- Paths and pipes (verbs_unix.c, verbs_pipe.c) ---- */
 
 void check_files(world *at);
+void check_locks(world *at);
 void pipes_begin(void); /* once per process */
 bool waits_for_instance(const world *at, const opening *of);
 
@@ -507,6 +531,7 @@ extern const verb verbs_server[];
 extern const verb verbs_connection[];
 extern const verb verbs_client[];
 extern const verb verbs_unix[];
+extern const verb verbs_local[];
 extern const verb verbs_pipe[];
 extern const verb verbs_resolver[];
 extern const verb verbs_pair[];

@@ -80,11 +80,21 @@ unsigned attempts_of(const world *at, const opening *of)
     return count;
 }
 
+/* Of one without a request only its context is known, which is that of the call, then. */
+opening *opening_of_internal(const struct pco__opening *internal)
+{
+    for (opening *each = running->openings; each != NULL; each = each->next) {
+        if (each->internal == internal) {
+            return each;
+        }
+    }
+    return internal->context;
+}
+
 static opening *opening_of(const pco__op *op)
 {
     const pco__stream *stream = PCO__CONTAINER(op, pco__stream, send);
-    const pco__opening *internal = PCO__CONTAINER(stream->owner, pco__opening, owner.base);
-    return internal->context;
+    return opening_of_internal(PCO__CONTAINER(stream->owner, pco__opening, owner.base));
 }
 
 /* The opening's fate with this address, and the names of both ends. */
@@ -99,6 +109,7 @@ static void connect_begins(fake_socket *sock, const pco__op *op)
     at->events++;
     sock->user = of;
     sock->peer = to->address;
+    sock->credentials = of->peer;
     if (to->fate == MEETS_ITSELF && pco_address_port(&sock->name) == 0) {
         sock->name = to->address;
         of->causes |= cause_bit(PCO_ECONNREFUSED);
@@ -112,7 +123,7 @@ static void connect_begins(fake_socket *sock, const pco__op *op)
     if (to->fate == REFUSES || to->fate == REFUSES_LATE) {
         sock->send_error = to->error;
         sock->send_system_code = 111;
-        of->causes |= cause_bit(to->error);
+        of->causes |= cause_bit(to->error) | cause_bit(told_as(of, to->error));
     }
 }
 

@@ -3,10 +3,11 @@
 #include "swarm.h"
 
 const verb *const verb_tables[] = {
-    verbs_loop,    verbs_create,  verbs_lookup,    verbs_server,  verbs_connection, verbs_peer,
-    verbs_trouble, verbs_signal,  verbs_tls,       verbs_client,  verbs_socket,     verbs_resolver,
-    verbs_pair,    verbs_detach,  verbs_start_tls, verbs_session, verbs_choice,     verbs_network,
-    verbs_host,    verbs_readers, verbs_verdict,   verbs_unix,    verbs_pipe,       NULL,
+    verbs_loop,    verbs_create,   verbs_lookup,  verbs_server, verbs_connection,
+    verbs_peer,    verbs_trouble,  verbs_signal,  verbs_tls,    verbs_client,
+    verbs_socket,  verbs_resolver, verbs_pair,    verbs_detach, verbs_start_tls,
+    verbs_session, verbs_choice,   verbs_network, verbs_host,   verbs_readers,
+    verbs_verdict, verbs_unix,     verbs_pipe,    verbs_local,  NULL,
 };
 
 #define VERBS_MOST 200

@@ -247,6 +247,7 @@ opening *opening_new(world *at, shape how)
     made->at = at;
     made->id = at->openings_count++;
     made->shape = how;
+    made->peer = credentials_of(made->id);
     return made;
 }
 
@@ -265,6 +266,11 @@ static int call_by_carrier(world *at, opening *made, const pco_connection_option
                            pco_request **request, pco_error *error)
 {
     pco_loop *loop = at->loop;
+    if (made->is_local) {
+        pco_local_options local = {.size = sizeof local, .audience = made->audience};
+        return pco_loop_create_local_connection(loop, made->place, options, &local, opening_done,
+                                                made, request, error);
+    }
     if (made->carrier == OVER_UNIX) {
         return pco_loop_create_unix_connection(loop, made->place, options, opening_done, made,
                                                request, error);
@@ -280,8 +286,8 @@ static int call_by_carrier(world *at, opening *made, const pco_connection_option
 
 static int call_for(world *at, opening *made, const pco_connection_options *options)
 {
-    bool nameless =
-        !made->is_tls && made->gate == NULL && made->carrier != OVER_PIPE && pick(at, 4) == 1;
+    bool nameless = !made->is_tls && made->gate == NULL && made->carrier != OVER_PIPE &&
+                    !made->is_local && pick(at, 4) == 1;
     pco_request **request = nameless ? NULL : &made->request;
     pco_error error = {.code = 0};
     enter_library(at, NULL);

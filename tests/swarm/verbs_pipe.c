@@ -71,8 +71,6 @@ static void serve(world *at)
 /* ---- What becomes of an attempt ---- */
 
 /* Whose it is: the backend is given the name that the opening has. */
-static world *running;
-
 static opening *opening_of(const char *name)
 {
     for (opening *each = running->openings; each != NULL; each = each->next) {
@@ -103,7 +101,7 @@ static int becomes(const char *name)
     target *to = &of->targets[0];
     running->events++;
     if (to->server != NULL) {
-        of->causes |= cause_bit(PCO_ENOENT);
+        of->causes |= cause_bit(told_as(of, PCO_ENOENT));
         return PCO_ENOENT;
     }
     if (to->full != 0 && !running->calm) {
@@ -111,7 +109,7 @@ static int becomes(const char *name)
         return PCO_EAGAIN;
     }
     if (to->fate == REFUSES) {
-        of->causes |= cause_bit(to->error);
+        of->causes |= cause_bit(to->error) | cause_bit(told_as(of, to->error));
         return to->error;
     }
     return 0;
@@ -124,6 +122,7 @@ static void opened(const char *name, fake_socket *sock, fake_socket *instance)
         broken(running, "opening %u opens its pipe after its end, or twice", of->id);
     }
     sock->user = of;
+    sock->credentials = of->peer;
     of->has_instance = true;
     if (instance != NULL) {
         conn *client = opening_conn_new(running, of, sock);
@@ -182,7 +181,6 @@ static void open_connection(world *at)
     made->expires = !isinf(made->patience);
     choose_client_tls(at, made, &options, &with);
     choose_rest(at, made, &options);
-    running = at;
     begin_opening(at, made, &options);
     memset(&with, 'x', sizeof with); /* it was copied */
 }

@@ -136,6 +136,10 @@ conn *conn_of_server(world *at, served *of, fake_socket *socket)
     made->wants_halves = of->halves;
     made->port = of->carrier == OVER_TCP ? pco_address_port(&socket->peer) : 0;
     socket->credentials = credentials_of(made->id);
+    if (of->name[0] != '\0') {
+        made->is_impostor = of->audience != PCO_LOCAL_ALL && pick(at, 6) == 1;
+        socket->credentials = who_is(made->id, of->audience, made->is_impostor);
+    }
     of->connects++;
     return made;
 }

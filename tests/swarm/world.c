@@ -2,6 +2,8 @@
 /* world.c: a program from its beginning to its end. See swarm.h. */
 #include "swarm.h"
 
+world *running;
+
 /* ---- What is told ---- */
 
 void happened(world *at, const char *what, uint64_t number)
@@ -271,6 +273,9 @@ static void begin(world *at)
         broken(at, "there is no loop");
     }
     fake_of(at->loop)->files_must_go = true;
+    fake_local_loop = at->loop;
+    fake_local_error = 0;
+    fake_local_has_pipes = pick(at, 2) == 1;
     pco_loop_set_exception_handler(at->loop, hear_of_trouble, at);
     if (pick_rarely(at, 4)) {
         keep_streams(at);
@@ -408,6 +413,9 @@ void free_loop(world *at)
     }
     at->freed = true;
     check_network_over(at);
+    if (fake_local_locks() != 0) {
+        broken(at, "the loop is gone, and a name's lock is held");
+    }
     at->hosted = false;
     for (unsigned i = 0; i < at->conns_count; i++) {
         at->conns[i]->socket = NULL;
@@ -492,6 +500,7 @@ void swarm_run(const program *what, record *written)
     at->mistaken = what->mistaken;
     at->steps_most = what->given != NULL ? what->given->steps : what->steps;
     at->end_given = what->given != NULL ? record_start(what->given, 0) : 0;
+    running = at;
     memory_watch();
     weigh_verbs(at);
     tls_world_begin(at);
