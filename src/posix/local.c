@@ -139,7 +139,8 @@ static void find_users_folder(char *path, size_t size)
     unsigned long user = (unsigned long)geteuid();
 #if defined(__APPLE__)
     char own[PATH_MOST];
-    if (confstr(_CS_DARWIN_USER_TEMP_DIR, own, sizeof own) > 0 && use(own, path, size)) {
+    size_t length = confstr(_CS_DARWIN_USER_TEMP_DIR, own, sizeof own);
+    if (length > 0 && length <= sizeof own && use(own, path, size)) { /* or it was cut off */
         return;
     }
 #else

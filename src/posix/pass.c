@@ -273,16 +273,16 @@ int pco__pass_receive(pco_socket channel, unsigned char bytes[PCO__PASS_SIZE], p
         return fail("take a socket", errno == EINVAL ? ENOTCONN : errno, error);
     }
     bool good = take_one(&message, sock);
-    if (length == 0) {
-        return pco__error_set(error, PCO_ECLOSED, 0, "the other process has closed the channel");
+    if (good && (size_t)length == PCO__PASS_SIZE) {
+        return 0;
     }
-    if (!good || (size_t)length < PCO__PASS_SIZE) {
-        if (*sock != PCO_NO_SOCKET) {
-            pco__pass_close(*sock);
-        }
-        return not_a_message(error);
+    if (*sock != PCO_NO_SOCKET) {
+        pco__pass_close(*sock);
+        *sock = PCO_NO_SOCKET;
     }
-    return 0;
+    return length != 0
+               ? not_a_message(error)
+               : pco__error_set(error, PCO_ECLOSED, 0, "the other process has closed the channel");
 }
 
 void pco__pass_close(pco_socket sock)

@@ -21,7 +21,7 @@
 #include "win32/pipe.h"
 
 /* What a pipe's name may have behind \\.\pipe\. */
-#define PIPE_NAME_MOST (256 - 9)
+#define PIPE_NAME_MOST (PCO__PIPE_NAME_MOST - (sizeof "\\\\.\\pipe\\" - 1))
 
 /* The longest text of a security identifier, with its NUL. */
 #define SID_TEXT_SIZE 188
