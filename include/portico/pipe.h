@@ -20,8 +20,8 @@
  *   - It has no addresses: pco_transport_get_sockname and _get_peername, and
  *     pco_server_get_sockname, are PCO_ENOTSOCK. pco_transport_get_socket is the HANDLE,
  *     pco_server_get_socket one that holds the server's name and that no client comes to.
- *   - pco_transport_get_peer_credentials tells the process, which may have ended and another have
- *     its number by then.
+ *   - pco_transport_get_peer_credentials (portico/unix.h) tells the process, which may have ended
+ *     and another have its number by then.
  *   - The name is free again when the server is closed and its last connection has ended; until
  *     then clients find all instances in use, and no other server gets it.
  *   - max_connections, closing and shutting down are as with TCP, but there is no backlog: who
@@ -88,9 +88,9 @@ PCO_API int pco_loop_start_serving_pipe(pco_loop *loop, const char *name,
  * rest. PCO_ENOTSUP: this system has no named pipes. PCO_ENOMEM. PCO_ECLOSED: the loop is being
  * freed.
  *
- * Told: PCO_ENOENT: nobody serves such a pipe. PCO_EACCES: its owner does not let this user.
- * PCO_ETIMEDOUT. PCO_EINVAL: Windows does not take the name. PCO_ECANCELED. What TLS says;
- * PCO_ENOMEM, PCO_ENOBUFS, PCO_EMFILE.
+ * Told: PCO_ENOENT: nobody serves such a pipe. PCO_EACCES: its owner does not let this user, or it
+ * has one direction alone. PCO_ETIMEDOUT. PCO_EINVAL: Windows does not take the name.
+ * PCO_ECANCELED. What TLS says; PCO_ENOMEM, PCO_ENOBUFS, PCO_EMFILE.
  */
 PCO_API int pco_loop_create_pipe_connection(pco_loop *loop, const char *name,
                                             const pco_connection_options *options,

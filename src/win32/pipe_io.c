@@ -40,6 +40,7 @@ int pco__pipe_join_port(pco__iocp *self, pco__io *io, int *system_code)
 
 /* ---- Accepting ---- */
 
+/* What has come is served, and so is what has gone as well (ERROR_NO_DATA): it may have written. */
 static int wait_for_client(pco__iocp *self, pco__op *op, HANDLE instance, int *system_code)
 {
     if (CreateIoCompletionPort(instance, self->port, 0, 0) == NULL) {
@@ -47,10 +48,11 @@ static int wait_for_client(pco__iocp *self, pco__op *op, HANDLE instance, int *s
         return pco__error_from_system(*system_code);
     }
     bool success = ConnectNamedPipe(instance, pco__op_overlapped(op)) != 0;
-    if (!success && GetLastError() == ERROR_PIPE_CONNECTED) {
+    DWORD code = success ? 0 : GetLastError();
+    if (code == ERROR_PIPE_CONNECTED || code == ERROR_NO_DATA) {
         return post_end(self, op, STATUS_SUCCESS, system_code);
     }
-    return pco__iocp_started(success, system_code); /* ERROR_NO_DATA: it has come, and gone */
+    return pco__iocp_started(success, system_code);
 }
 
 int pco__pipe_post_accept(pco__iocp *self, pco__op *op, SOCKET *instance, int *system_code)

@@ -4,7 +4,8 @@
  * handle, and the next life is as good as any.
  * Method: a server and a client live a whole life, from the name to its end, over and over, and
  * each time the next call of the system's, or the next allocation, fails. Life ends by what
- * happens, not by time. The last tests have something fail for ever, until it does no more.
+ * happens, not by time. The last tests have something fail for ever, until it does no more. What
+ * comes between two calls of the library's is made by a call of the test's own in their place.
  */
 #include "win32/win32.h"
 
@@ -163,6 +164,14 @@ static int begin_to_connect(life *lived)
                                            &lived->request, NULL);
 }
 
+/* A plain program's client. */
+static HANDLE plain_open(void)
+{
+    WCHAR wide[96];
+    swprintf(wide, sizeof wide / sizeof *wide, L"\\\\.\\pipe\\%hs", name);
+    return CreateFileW(wide, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING, 0, NULL);
+}
+
 static life live(void)
 {
     life lived = {0};
@@ -224,6 +233,46 @@ static size_t live_and_fail(void (*let_it_fail)(size_t nth, bool for_ever))
     } while (failed && nth < LIVES);
     assert_false(failed);
     return nth;
+}
+
+/* ---- Between an instance and the wait for its client ---- */
+
+static unsigned hasty_clients; /* how many are still to come */
+
+/* A client comes, has its say and goes before its instance is waited for. */
+static BOOL WINAPI connect_late(HANDLE pipe, LPOVERLAPPED overlapped)
+{
+    if (hasty_clients != 0) {
+        DWORD written = 0;
+        hasty_clients--;
+        HANDLE client = plain_open();
+        assert_ptr_not_equal(client, INVALID_HANDLE_VALUE);
+        assert_true(WriteFile(client, "words", 5, &written, NULL));
+        CloseHandle(client);
+    }
+    return real_ConnectNamedPipe(pipe, overlapped);
+}
+
+static void who_has_gone_before_its_instance_is_waited_for_is_heard(void **state)
+{
+    (void)state;
+    any_function before = replace_import(NULL, "ConnectNamedPipe", (any_function)connect_late);
+    memcpy(&real_ConnectNamedPipe, &before, sizeof before);
+    snprintf(name, sizeof name, "portico-hasty-%lu", GetCurrentProcessId());
+    assert_int_equal(world_begin(state), 0);
+    hasty_clients = 3;
+    assert_int_equal(serve_pipe(), 0);
+    assert_true(reaches(&at.made, 3));
+    assert_true(all_are_lost());
+    for (record *one = at.records; one != NULL; one = one->next) {
+        assert_string_equal(one->story, "MDEL");
+        assert_int_equal(one->length, 5);
+        assert_memory_equal(one->data, "words", 5);
+        assert_true(one->lost_cleanly);
+    }
+    assert_int_equal(at.reports, 0);
+    replace_import(NULL, "ConnectNamedPipe", before);
+    assert_int_equal(world_end(state), 0);
 }
 
 /* ---- Each in its turn ---- */
@@ -300,13 +349,10 @@ static void a_server_that_can_make_no_instances_serves_when_it_can_again(void **
 static void a_server_without_memory_serves_when_there_is_some_again(void **state)
 {
     (void)state;
-    WCHAR wide[96];
     snprintf(name, sizeof name, "portico-fault-%lu", GetCurrentProcessId());
-    swprintf(wide, sizeof wide / sizeof *wide, L"\\\\.\\pipe\\%hs", name);
     assert_int_equal(world_begin(state), 0);
     assert_int_equal(serve_pipe(), 0);
-    HANDLE client =
-        CreateFileW(wide, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING, 0, NULL);
+    HANDLE client = plain_open();
     assert_ptr_not_equal(client, INVALID_HANDLE_VALUE);
     memory_fail(1, true);
     assert_true(reaches(&at.reports, 1));
@@ -326,6 +372,7 @@ static void a_server_without_memory_serves_when_there_is_some_again(void **state
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_has_gone_before_its_instance_is_waited_for_is_heard),
         cmocka_unit_test(every_allocation_fails_once_and_nothing_is_left),
         cmocka_unit_test(every_call_of_making_a_pipe_fails_once_and_nothing_is_left),
         cmocka_unit_test(every_call_of_using_a_pipe_fails_once_and_nothing_is_left),
