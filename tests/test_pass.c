@@ -10,6 +10,8 @@
 
 #include <portico/pass.h>
 
+#include "loop/loop.h"
+#include "system/network.h"
 #include "system/pass.h"
 
 static pco_socket channel[2];
@@ -237,6 +239,24 @@ static void bad_input_is_refused_with_a_sentence(void **state)
     assert_int_equal(pco_socket_take(channel[1], &passed, NULL), PCO_EAGAIN); /* nothing was sent */
 }
 
+static void a_channel_that_is_not_connected_is_told_as_such(void **state)
+{
+    (void)state;
+    pco_error error;
+    pco_socket loose;
+    const pco__network *network = at.loop->backend->class_->network;
+    int code = network->open(at.loop->backend, PCO_AF_UNIX, 0, &loose, NULL);
+    if (code == PCO_EAFNOSUPPORT) { /* only Windows may lack them, and takes others */
+        code = network->open(at.loop->backend, PCO_AF_INET, 0, &loose, NULL);
+    }
+    assert_int_equal(code, 0);
+    assert_refused(loose, PCO_NO_SOCKET, "x", 1, PCO_ENOTCONN, "not connected");
+    assert_refused(loose, channel[0], "x", 1, PCO_ENOTCONN, "not connected");
+    assert_int_equal(pco_socket_take(loose, &passed, &error), PCO_ENOTCONN);
+    assert_non_null(strstr(error.message, "not connected"));
+    close_socket(loose);
+}
+
 /* As much as any system's message has: bytes that somebody else has written. */
 static void what_is_no_message_is_refused(void **state)
 {
@@ -290,6 +310,7 @@ static const struct CMUnitTest tests[] = {
     PASSING(after_the_last_message_the_end_is_told),
     PASSING(who_has_gone_is_told_to_the_sender),
     PASSING(bad_input_is_refused_with_a_sentence),
+    PASSING(a_channel_that_is_not_connected_is_told_as_such),
     PASSING(what_is_no_message_is_refused),
     PASSING(a_message_that_contradicts_itself_is_refused),
 };

@@ -108,6 +108,16 @@ static int describe_for(SOCKET sock, DWORD process, WSAPROTOCOL_INFOW *info, pco
     return 0;
 }
 
+/* There is no room: for now, or because nothing is connected, which the states do not tell. */
+static int no_room(SOCKET channel, pco_error *error)
+{
+    SOCKADDR_STORAGE name;
+    int length = sizeof name;
+    bool is_connected = getpeername(channel, (struct sockaddr *)&name, &length) == 0 ||
+                        WSAGetLastError() != WSAENOTCONN;
+    return fail("pass a socket", is_connected ? WSAEWOULDBLOCK : WSAENOTCONN, error);
+}
+
 /* A part of a message would leave the channel out of step. */
 static int send_parcel(SOCKET channel, const parcel *what, pco_error *error)
 {
@@ -136,7 +146,7 @@ int pco__pass_send(pco_socket channel, long long process, pco_socket sock,
         return code;
     }
     if (condition_of((SOCKET)channel, POLLWRNORM) == 0) {
-        return fail("pass a socket", WSAEWOULDBLOCK, error);
+        return no_room((SOCKET)channel, error);
     }
     if (sock != PCO_NO_SOCKET) {
         code = describe_for((SOCKET)sock, process_of((SOCKET)channel, process), &what.info, error);
