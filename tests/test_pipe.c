@@ -310,6 +310,7 @@ static void connect_timeout_is_the_limit_where_it_is_given(void **state)
     pass(0.2);
     assert_int_equal(told.code, PCO_ETIMEDOUT);
     assert_non_null(strstr(told.message, "connect_timeout"));
+    assert_non_null(strstr(told.message, "in use"));
     pco_request_release(told.request);
     begin_to_connect(&told, INFINITY);
     pass(1000);

@@ -121,7 +121,8 @@ static const char *stage_name(const pco__opening *opening)
     case PCO__OPENING_LOOKING_UP:
         return "looking up names";
     case PCO__OPENING_CONNECTING:
-        return "waiting for an answer";
+        return opening->pipe.name != NULL ? "all its instances were in use"
+                                          : "waiting for an answer";
     default:
         return "in the TLS handshake";
     }
@@ -224,7 +225,7 @@ static void delay_is_over(pco__timer *timer)
 static void limit_is_over(pco__timer *timer)
 {
     pco__opening *opening = PCO__CONTAINER(timer, pco__opening, limit);
-    char sentence[80];
+    char sentence[96];
     snprintf(sentence, sizeof sentence, "timed out after %g seconds (connect_timeout), %s",
              opening->options.connect_timeout, stage_name(opening));
     pco__opening_fail_with(opening, PCO_ETIMEDOUT, sentence);
