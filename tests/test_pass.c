@@ -236,6 +236,8 @@ static void bad_input_is_refused_with_a_sentence(void **state)
     assert_refused(channel[0], -7, "x", 1, PCO_ENOTSOCK, "sock");
     assert_int_equal(pco_socket_take(gone[0], &passed, &error), PCO_ENOTSOCK);
     assert_int_equal(passed.socket, PCO_NO_SOCKET);
+    assert_int_equal(pco_socket_take(channel[1], NULL, &error), PCO_EINVAL);
+    assert_string_equal(error.message, "passed is NULL");
     assert_int_equal(pco_socket_take(channel[1], &passed, NULL), PCO_EAGAIN); /* nothing was sent */
 }
 

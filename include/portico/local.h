@@ -19,6 +19,8 @@
  *   macOS        in the folder "portico" of the user's temporary folder
  *   Windows      the pipe portico-SID-NAME, where SID is the user's
  *
+ * Beside a socket is NAME.lock, which stays: who deletes it lets a name be served twice.
+ *
  * The folders are made with mode 0700. One that is a link, somebody else's or open to others is
  * refused with a sentence that says so. A name that is too long for the system is cut; then, and if
  * it ends in '.', it has a hash of the whole at its end. Who only uses this header need not care.
@@ -36,7 +38,7 @@ extern "C" {
 
 /* To whom a name is open, and who the other end may be. Both ends say the same, or do not meet. */
 enum {
-    /* This user: the effective one of the process (Windows: that of its token). */
+    /* This user: the effective one of the process (Windows: that of its token, elevated or not). */
     PCO_LOCAL_USER = 0,
 
     /*

@@ -64,8 +64,9 @@ typedef struct pco_passed {
  * `sock`; on Windows no process, or none that there is. PCO_ENOTSOCK: the channel or `sock` is no
  * socket. PCO_ENOTSUP: the channel is of a kind over which no sockets go. PCO_ENOTCONN: the channel
  * is not connected. PCO_EMFILE: too many are under way and were not taken. PCO_ECONNRESET: the
- * other process has closed the channel, or it has broken. PCO_EACCES: Windows does not let this
- * process reach the other. PCO_ENOBUFS, PCO_ENOMEM. Any thread; one at a time for a channel.
+ * other process has closed the channel, it has broken, or was shut down here. PCO_EACCES: Windows
+ * does not let this process reach the other. PCO_ENOBUFS, PCO_ENOMEM. Any thread; one at a time for
+ * a channel.
  */
 PCO_API int pco_socket_pass(pco_socket channel, long long process, pco_socket sock,
                             const void *data, size_t length, pco_error *error);
@@ -83,8 +84,8 @@ PCO_API int pco_socket_pass(pco_socket channel, long long process, pco_socket so
  * message that is there stays for another time (a reader of the channel is called until then:
  * remove it for a while). PCO_EINVAL: what came is no message of pco_socket_pass, or its socket was
  * lost on the way (out of descriptors, because another thread was faster): close the channel.
- * PCO_ENOTSOCK, PCO_ENOTSUP, PCO_ENOTCONN: of the channel, as above. PCO_ECONNRESET: it has broken.
- * PCO_ENOBUFS, PCO_ENOMEM. Any thread; one at a time for a channel.
+ * Or `passed` is NULL. PCO_ENOTSOCK, PCO_ENOTSUP, PCO_ENOTCONN: of the channel, as above.
+ * PCO_ECONNRESET: it has broken. PCO_ENOBUFS, PCO_ENOMEM. Any thread; one at a time for a channel.
  */
 PCO_API int pco_socket_take(pco_socket channel, pco_passed *passed, pco_error *error);
 

@@ -67,6 +67,9 @@ int pco_socket_take(pco_socket channel, pco_passed *passed, pco_error *error)
 {
     unsigned char message[PCO__PASS_SIZE];
     pco_socket sock = PCO_NO_SOCKET;
+    if (passed == NULL) {
+        return pco__error_set(error, PCO_EINVAL, 0, "passed is NULL");
+    }
     passed->socket = PCO_NO_SOCKET;
     passed->length = 0;
     passed->data[0] = 0;

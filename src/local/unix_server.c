@@ -23,8 +23,9 @@ static const pco__layout option_layout =
 static int check_file(const pco_unix_options *options, const char *path, pco_error *error)
 {
     if (options->mode < 0 || options->mode > ALL_MODES) {
-        return pco__error_set(error, PCO_EINVAL, 0, "mode is %#o, not from 0 to 0777",
-                              (unsigned)options->mode);
+        return pco__error_set(
+            error, PCO_EINVAL, 0, "mode is %s%#o, not from 0 to 0777", options->mode < 0 ? "-" : "",
+            options->mode < 0 ? 0U - (unsigned)options->mode : (unsigned)options->mode);
     }
     if (options->mode != 0 && (path == NULL || path[0] == '@')) {
         return pco__error_set(error, PCO_EINVAL, 0, "mode is only meaningful for a file: %s",

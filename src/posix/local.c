@@ -229,6 +229,10 @@ int pco__local_lock(const pco__local_place *place, intptr_t *lock, pco_error *er
         return 0;
     }
     int descriptor = open_lock(place->lock, (mode_t)place->mode);
+    if (descriptor < 0 && errno == ELOOP) {
+        return pco__error_set(error, PCO_EACCES, ELOOP, "%s is in the way: it is a link",
+                              place->lock);
+    }
     if (descriptor < 0) {
         return report(error, errno, "open", place->lock);
     }
@@ -253,11 +257,16 @@ void pco__local_unlock(intptr_t lock)
     }
 }
 
-/* The folder is this user's alone, or the group's, or anybody's: as the audience is. */
+/* In a folder of the group's, or anybody's, a socket may be that of another who serves. */
 int pco__local_check_owner(const pco__local_place *place, int audience, pco_error *error)
 {
-    (void)place, (void)audience, (void)error;
-    return 0;
+    struct stat status;
+    if (audience != PCO_LOCAL_USER || lstat(place->where, &status) != 0 ||
+        status.st_uid == geteuid()) {
+        return 0;
+    }
+    return pco__error_set(error, PCO_EACCES, 0, "%s is in the way: it is user %lu's, not %lu's",
+                          place->where, (unsigned long)status.st_uid, (unsigned long)geteuid());
 }
 
 /* ---- Who the other end is ---- */

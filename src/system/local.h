@@ -29,7 +29,7 @@ int pco__local_find(const char *name, int audience, bool to_serve, pco__local_pl
 /*
  * Takes the place's lock, without waiting; whatever ends the process gives it back. *lock is
  * PCO__NO_LOCK if the place has none. PCO_EADDRINUSE, without a sentence: another has it.
- * PCO_EACCES: what is at the place is no socket, and no server can be.
+ * PCO_EACCES: what is at the place is no socket, and no server can be; or the lock is a link.
  */
 #define PCO__NO_LOCK ((intptr_t)-1)
 int pco__local_lock(const pco__local_place *place, intptr_t *lock, pco_error *error);

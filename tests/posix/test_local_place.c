@@ -404,8 +404,9 @@ static void a_lock_that_is_a_link_is_not_followed(void **state)
     pco_error error = {0};
     place_in_top("editor", &place);
     assert_int_equal(symlink(in_top("elsewhere"), place.lock), 0);
-    assert_int_not_equal(pco__local_lock(&place, &lock, &error), 0);
+    assert_int_equal(pco__local_lock(&place, &lock, &error), PCO_EACCES);
     assert_non_null(strstr(error.message, place.lock));
+    assert_non_null(strstr(error.message, "it is a link"));
     assert_int_equal(access(in_top("elsewhere"), F_OK), -1);
 }
 

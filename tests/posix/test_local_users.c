@@ -60,6 +60,23 @@ static void an_impostor_is_refused_before_a_byte_is_sent(void **state)
     close(listener);
 }
 
+/* The lock says that nobody runs: to connect, as one does then, would never do. */
+static void what_a_stranger_has_put_there_is_not_running_already(void **state)
+{
+    pco_error error;
+    (void)state;
+    skip_unless_root();
+    serve_name();
+    end_server();
+    const char *path = path_of(NAME, PCO_LOCAL_USER);
+    int listener = listen_as_stranger(path);
+    assert_int_equal(chown(path, STRANGER, STRANGER), 0);
+    assert_int_equal(serve_audience(NAME, PCO_LOCAL_USER, &at.server, &error), PCO_EACCES);
+    assert_non_null(strstr(error.message, "is in the way: it is user 65534's, not 0's"));
+    assert_null(at.server);
+    close(listener);
+}
+
 /* Opens what is this user's alone, so that a stranger comes to the socket. */
 static void open_the_doors(const char *path)
 {
@@ -250,6 +267,7 @@ static void who_means_another_audience_does_not_meet(void **state)
 
 static const struct CMUnitTest tests[] = {
     LOCAL(an_impostor_is_refused_before_a_byte_is_sent),
+    LOCAL(what_a_stranger_has_put_there_is_not_running_already),
     LOCAL(a_client_of_another_user_is_refused_and_reported),
     LOCAL(a_name_of_a_group_is_open_to_it_and_closed_to_others),
     LOCAL(what_another_of_the_group_has_left_behind_is_replaced),

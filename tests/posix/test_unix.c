@@ -563,7 +563,7 @@ static void options_of_a_file_without_sense_are_refused(void **state)
     file.mode = 01777;
     unix_assert_refused(there.path, &options, &file, PCO_EINVAL, "mode is 01777");
     file.mode = -1;
-    unix_assert_refused(there.path, &options, &file, PCO_EINVAL, "mode is ");
+    unix_assert_refused(there.path, &options, &file, PCO_EINVAL, "mode is -01,");
     file.mode = 0600;
     unix_assert_refused("@name", &options, &file, PCO_EINVAL, "nothing protects an abstract name");
     file = file_options();
