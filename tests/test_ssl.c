@@ -527,6 +527,36 @@ static void the_water_marks_pause_and_resume_writing_in_turns(void **state)
     free(data);
 }
 
+/*
+ * A part of it waits to be encrypted, since the turn is so short; and a little more, as of a
+ * message of TLS's own, is what the stream below can send at once.
+ */
+static void be_over_the_mark_for_a_moment(recorder *self, pco_transport *transport)
+{
+    unsigned char *data = pattern_of(150000);
+    (void)self;
+    fake_of(loop)->tick = 100000000;
+    assert_int_equal(pco_transport_write(transport, data, 150000), 0);
+    size_t waits = pco_transport_get_write_buffer_size(transport);
+    assert_int_equal(pco__stream_append(server.stream, data, 20, true), 0);
+    assert_int_equal(pco_transport_get_write_buffer_size(transport), waits + 20);
+    assert_int_equal(pco_transport_set_write_buffer_limits(transport, waits, 100), 0);
+    assert_int_equal(pco_transport_get_write_buffer_size(transport), waits);
+    pco_transport_abort(transport);
+    free(data);
+}
+
+static void between_the_marks_nobody_is_told_to_pause(void **state)
+{
+    (void)state;
+    open_to_peer(0);
+    server.protocol.at[DATA] = be_over_the_mark_for_a_moment;
+    peer_writes("x");
+    tls_move_to_end(&peer, &server);
+    run_turns(loop, 2);
+    assert_log("made data:1 lost");
+}
+
 static void a_callback_that_writes_much_does_not_destroy_what_is_still_to_be_read(void **state)
 {
     const size_t length = 150000;
@@ -1423,6 +1453,7 @@ int main(void)
         TEST(the_write_side_cannot_be_closed_alone),
         TEST(it_cannot_be_detached),
         TEST(the_water_marks_pause_and_resume_writing_in_turns),
+        TEST(between_the_marks_nobody_is_told_to_pause),
         TEST(a_callback_that_writes_much_does_not_destroy_what_is_still_to_be_read),
         TEST(keys_are_updated_in_both_directions),
         TEST(a_peer_that_demands_answers_and_does_not_read_them_is_dropped),

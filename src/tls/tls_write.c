@@ -121,8 +121,8 @@ void pco__ssl_pause_if_over(pco__ssl *ssl)
         return;
     }
     /* Perhaps all that is below can leave at once. */
-    bool waits = ssl->lower->class_->await_room(ssl->lower, ssl->low);
-    if (!pco__ssl_is_open(ssl) || pco__ssl_pending(&ssl->base) <= (waits ? ssl->high : ssl->low)) {
+    ssl->lower->class_->await_room(ssl->lower, ssl->low);
+    if (!pco__ssl_is_open(ssl) || pco__ssl_pending(&ssl->base) <= ssl->high) {
         return;
     }
     ssl->base.writing_paused = true;
