@@ -205,8 +205,8 @@ bool is_justified(const world *at, const conn *of, int error)
 /* Its half is kept open, and the TLS or the stream below, which may have no halves, has ended. */
 static bool is_ended_by_other(const conn *of)
 {
-    bool has_ended =
-        of->linked != NULL ? of->linked->closed : of->carrier == OVER_PIPE && of->fed_eof;
+    bool has_ended = of->linked != NULL ? of->linked->closed || of->linked->causes != 0
+                                        : of->carrier == OVER_PIPE && of->fed_eof;
     return of->is_tls && of->eof && has_ended;
 }
 
