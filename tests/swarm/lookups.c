@@ -52,9 +52,11 @@ void gate_leave(world *at, gate *of)
     }
 }
 
+/* While the loop is freed it is left to chance whether a thread has taken it before the end. */
 void gate_begins(world *at, const gate *of)
 {
-    gates_settle(at, of == NULL || memory_was_short(at) ? GATES : gate_number(at, of));
+    bool is_certain = of != NULL && !memory_was_short(at) && !at->freeing;
+    gates_settle(at, is_certain ? gate_number(at, of) : GATES);
 }
 
 /* An opening's look-up begins in a task of the loop's, a verdict is asked for in a handshake. */
