@@ -2,6 +2,7 @@
 /* make_certificates.c: see make_certificates.h. */
 #include "make_certificates.h"
 
+#include <openssl/ec.h>
 #include <openssl/ocsp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -101,6 +102,34 @@ static EVP_PKEY *make_key(const recipe *wanted)
                                             : EVP_PKEY_Q_keygen(NULL, NULL, wanted->kind);
 }
 
+/*
+ * Wine's crypt32 lays the halves of an ECDSA signature side by side, as long as each is. Where one
+ * begins with a byte of 0 (at P-256 in one signature of 128) it takes it for wrong.
+ */
+static bool has_short_half(const X509 *x509, const EVP_PKEY *key)
+{
+    const ASN1_BIT_STRING *signature;
+    if (EVP_PKEY_get_base_id(key) != EVP_PKEY_EC) {
+        return false;
+    }
+    X509_get0_signature(&signature, NULL, x509);
+    const unsigned char *bytes = ASN1_STRING_get0_data(signature);
+    ECDSA_SIG *halves = d2i_ECDSA_SIG(NULL, &bytes, ASN1_STRING_length(signature));
+    need(halves != NULL, "read a signature");
+    int whole = (EVP_PKEY_get_bits(key) + 7) / 8;
+    bool is_short = BN_num_bytes(ECDSA_SIG_get0_r(halves)) < whole ||
+                    BN_num_bytes(ECDSA_SIG_get0_s(halves)) < whole;
+    ECDSA_SIG_free(halves);
+    return is_short;
+}
+
+static void sign(X509 *x509, EVP_PKEY *key, const EVP_MD *digest)
+{
+    do {
+        need(X509_sign(x509, key, digest) > 0, "sign a certificate");
+    } while (has_short_half(x509, key));
+}
+
 static void make(certificate *made, const recipe *wanted)
 {
     static long serial;
@@ -124,8 +153,7 @@ static void make(certificate *made, const recipe *wanted)
              X509_set_issuer_name(x509, X509_get_subject_name(issuer->x509)) == 1,
          "name a certificate");
     add_extensions(x509, issuer->x509, wanted);
-    need(X509_sign(x509, issuer->key, wanted->sha1 ? EVP_sha1() : EVP_sha256()) > 0,
-         "sign a certificate");
+    sign(x509, issuer->key, wanted->sha1 ? EVP_sha1() : EVP_sha256());
 }
 
 /* Writes the PEM: the certificate, what is to be behind it, and the key. */

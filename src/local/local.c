@@ -52,6 +52,7 @@ static int find(const char *name, const pco_local_options *given, bool to_serve,
                 pco__local_place *place, pco_error *error)
 {
     pco_local_options options = {.audience = PCO_LOCAL_USER};
+    *audience = options.audience;
     int code = pco__local_name_check(name, error);
     if (code == 0 && given != NULL) {
         code = pco__options_read(&option_layout, given, &options, error);
