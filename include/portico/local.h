@@ -85,10 +85,10 @@ typedef struct pco_local_options {
  *
  * PCO_EINVAL: a name with other characters, or too long; an audience that does not exist; what
  * pco_loop_create_server says of its options. PCO_EADDRINUSE. PCO_EACCES: the place is not this
- * user's alone, or cannot be written; what is there is somebody else's, or no socket. (On Windows
- * that is another user's pipe of the name, an impostor's: while it is there, nobody can serve the
- * name.) PCO_ENOENT: there is no /tmp. PCO_ENOTSUP: of pco_unix_options.mode, for a group.
- * PCO_ENOMEM, PCO_EMFILE, PCO_ENOBUFS, PCO_EIO. PCO_ECLOSED: the loop is being freed. Loop's
+ * user's alone, or cannot be written; what is there is somebody else's, a link, or no socket. (On
+ * Windows that is another user's pipe of the name, an impostor's: while it is there, nobody can
+ * serve the name.) PCO_ENOENT: there is no /tmp. PCO_ENOTSUP: of pco_unix_options.mode, for a
+ * group. PCO_ENOMEM, PCO_EMFILE, PCO_ENOBUFS, PCO_EIO. PCO_ECLOSED: the loop is being freed. Loop's
  * thread; any callback. It blocks for no longer than files do.
  */
 PCO_API int pco_loop_create_local_server(pco_loop *loop, const char *name,
